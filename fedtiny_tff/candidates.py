@@ -1,0 +1,77 @@
+"""The pool of coarsely pruned models among which selection chooses.
+
+All candidates share the pre-trained weights; they differ in how many weights each
+layer keeps. Source: FedTiny (arXiv 2212.01977), candidate pool.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff import densities, masks, seeds
+from fedtiny_tff import spec as spec_lib
+
+
+def default_pool_size(density: float) -> int:
+  """Returns the paper's optimal pool size, max(1, floor(0.1 / density + 0.5))."""
+  return max(1, math.floor(0.1 / density + 0.5))
+
+
+def magnitude_mask_by_layer(
+  prunable: np.ndarray, spec: spec_lib.PrunableSpec, counts: Sequence[int]
+) -> np.ndarray:
+  """Keeps in each layer the given number of largest weights.
+
+  Args:
+    prunable: float32 [prunable weights].
+    spec: Layout of the vector.
+    counts: Weights to keep per layer.
+
+  Returns:
+    bool [prunable weights].
+  """
+  parts = [
+    masks.magnitude_mask(tf.constant(prunable[spec.slice(i)]), count).numpy()
+    for i, count in enumerate(counts)
+  ]
+  return np.concatenate(parts)
+
+
+def candidate_masks(
+  prunable: np.ndarray,
+  spec: spec_lib.PrunableSpec,
+  *,
+  density: float,
+  pool_size: int,
+  layer_counts: str,
+  seed: int,
+) -> np.ndarray:
+  """Draws the pool.
+
+  Args:
+    prunable: Pre-trained weights, float32 [prunable weights].
+    spec: Layout of the vector.
+    density: Target share of active weights.
+    pool_size: Number of candidates, at least 1.
+    layer_counts: Key of `densities.LAYER_COUNTS`.
+    seed: Seed of the run.
+
+  Returns:
+    bool [pool_size, prunable weights]; every row has the same number of True.
+
+  Raises:
+    ValueError: When the pool would be empty.
+  """
+  if pool_size < 1:
+    raise ValueError(f"pool_size must be at least 1, got {pool_size}")
+  draw = densities.LAYER_COUNTS[layer_counts]
+  return np.stack(
+    [
+      magnitude_mask_by_layer(
+        prunable, spec, draw(spec, density, seeds.generator(seed, "candidate", number))
+      )
+      for number in range(pool_size)
+    ]
+  )

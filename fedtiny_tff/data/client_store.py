@@ -1,0 +1,183 @@
+"""Labelled examples on disk, grouped by client, read back by place.
+
+A store is one file of fixed-length records without header. Record: the label as
+int64 little-endian (8 bytes), then the features row-major in their stored type.
+A client's records are contiguous: first those it trains on, then its held-out
+part. A `ClientReference` says where they lie; it is all that a round needs to
+carry, whatever the size of the population or of the data.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff.data import partition
+from fedtiny_tff.data.examples import DatasetInfo, Example
+
+_LABEL_BYTES = 8
+# Bounds the memory of shuffling; larger clients are shuffled in a moving window.
+_SHUFFLE_BUFFER = 16_384
+
+
+class ClientReference(NamedTuple):
+  """Where a client's records lie.
+
+  Attributes:
+    client: int64, number of the client; seeds its randomness.
+    first_record: int64, index of its first record in the store.
+    training_examples: int64, how many records it trains on.
+    development_examples: int64, how many held-out records follow them.
+  """
+
+  client: np.int64
+  first_record: np.int64
+  training_examples: np.int64
+  development_examples: np.int64
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientStore:
+  """A store and how to decode it.
+
+  Attributes:
+    path: File of records.
+    info: Shape, stored type and preprocessing of the features.
+    num_records: Records in the file.
+  """
+
+  path: str
+  info: DatasetInfo
+  num_records: int
+
+  @property
+  def record_bytes(self) -> int:
+    """Length of one record."""
+    feature_bytes = np.dtype(self.info.feature_type).itemsize
+    return _LABEL_BYTES + math.prod(self.info.shape) * feature_bytes
+
+  def records(self, first: tf.Tensor, count: tf.Tensor) -> tf.data.Dataset:
+    """Streams raw records `first` to `first + count`, each a string scalar."""
+    last = tf.cast(first, tf.int64) + tf.cast(count, tf.int64)
+    return tf.data.FixedLengthRecordDataset(
+      self.path,
+      record_bytes=self.record_bytes,
+      header_bytes=tf.cast(first, tf.int64) * self.record_bytes,
+      footer_bytes=(self.num_records - last) * self.record_bytes,
+    )
+
+  def decode(self, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes and preprocesses a batch.
+
+    Args:
+      records: string [n].
+
+    Returns:
+      float32 [n, *shape] model inputs, and int64 [n] labels.
+    """
+    raw = tf.io.decode_raw(records, tf.uint8)
+    raw = tf.ensure_shape(raw, [None, self.record_bytes])
+    labels = tf.bitcast(raw[:, :_LABEL_BYTES], tf.int64)
+    features = raw[:, _LABEL_BYTES:]
+    if self.info.feature_type == "float32":
+      features = tf.bitcast(tf.reshape(features, [tf.shape(raw)[0], -1, 4]), tf.float32)
+    features = tf.reshape(features, [-1, *self.info.shape])
+    how = self.info.preprocessing
+    scaled = tf.cast(features, tf.float32) * tf.constant(how.scale, tf.float32)
+    return (scaled - tf.constant(how.mean)) / tf.constant(how.deviation), labels
+
+  def batches(
+    self, first: tf.Tensor, count: tf.Tensor, batch_size: int
+  ) -> tf.data.Dataset:
+    """Streams decoded batches in stored order; the last may be smaller."""
+    return self.records(first, count).batch(batch_size).map(self.decode).prefetch(2)
+
+  def training_batches(
+    self,
+    first: tf.Tensor,
+    count: tf.Tensor,
+    seed: tf.Tensor,
+    epochs: int,
+    batch_size: int,
+  ) -> tf.data.Dataset:
+    """Streams decoded batches, shuffled anew in every epoch.
+
+    Args:
+      first: int64, first record.
+      count: int64, number of records, at least 1.
+      seed: int32 [2]; decides the order of every epoch.
+      epochs: Passes over the records.
+      batch_size: Examples per batch; the last of an epoch may be smaller.
+    """
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+      drawn = tf.random.stateless_uniform(
+        [], tf.random.experimental.stateless_fold_in(seed, number),
+        minval=None, maxval=None, dtype=tf.int64,
+      )  # fmt: skip
+      buffer = tf.clip_by_value(tf.cast(count, tf.int64), 1, _SHUFFLE_BUFFER)
+      return self.records(first, count).shuffle(buffer, seed=drawn).batch(batch_size)
+
+    return tf.data.Dataset.range(epochs).flat_map(epoch).map(self.decode).prefetch(2)
+
+
+def references(federation: partition.Federation) -> list[ClientReference]:
+  """Lays the clients out one after another, as `client_order` does."""
+  placed = []
+  first = 0
+  for client, (train, held_out) in enumerate(
+    zip(federation.training, federation.development, strict=True)
+  ):
+    placed.append(
+      ClientReference(
+        *(np.int64(n) for n in (client, first, len(train), len(held_out)))
+      )
+    )
+    first += len(train) + len(held_out)
+  return placed
+
+
+def client_order(federation: partition.Federation) -> np.ndarray:
+  """Returns which training example stands in which record of the clients' store."""
+  parts = [
+    part
+    for pair in zip(federation.training, federation.development, strict=True)
+    for part in pair
+  ]
+  return np.concatenate(parts)
+
+
+def encode(example: Example, info: DatasetInfo) -> bytes:
+  """Encodes one example as a record."""
+  features, label = example
+  stored = np.ascontiguousarray(features, dtype=np.dtype(info.feature_type))
+  return int(label).to_bytes(_LABEL_BYTES, "little", signed=True) + stored.tobytes()
+
+
+def write_records(
+  file: BinaryIO,
+  examples: Iterable[Example],
+  order: Sequence[int] | np.ndarray,
+  info: DatasetInfo,
+) -> None:
+  """Writes the examples named in `order` to their records, in one pass.
+
+  Memory stays that of one example.
+
+  Args:
+    file: Seekable, opened for writing.
+    examples: All examples of a split, in their fixed order.
+    order: Index of the example that goes into each record.
+    info: Shape and type of the features.
+  """
+  record_of = {int(index): record for record, index in enumerate(order)}
+  for index, example in enumerate(examples):
+    record = record_of.get(index)
+    if record is None:
+      continue
+    encoded = encode(example, info)
+    file.seek(record * len(encoded))
+    file.write(encoded)

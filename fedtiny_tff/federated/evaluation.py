@@ -1,0 +1,58 @@
+"""Federated evaluation: the model on the clients' held-out parts."""
+
+import tensorflow_federated as tff
+
+from fedtiny_tff import tfmot_masking, training
+from fedtiny_tff.data import client_store
+from fedtiny_tff.federated import messages, rounds
+from fedtiny_tff.models import definition
+
+
+def build_evaluation(
+  model_definition: definition.ModelDefinition,
+  store: client_store.ClientStore,
+  *,
+  active_count: int,
+  batch_size: int,
+) -> tff.Computation:
+  """Builds the evaluation of a server state.
+
+  Args:
+    model_definition: The model.
+    store: Where clients read their records.
+    active_count: Unpruned weights.
+    batch_size: Examples per batch.
+
+  Returns:
+    (ServerState@SERVER, {ClientReference}@CLIENTS) to Metrics@SERVER.
+  """
+  sizes = tfmot_masking.vector_sizes(model_definition)
+  model_type = messages.sparse_model_type(sizes, active_count)
+  state_type = messages.state_type(sizes)
+
+  @tff.tensorflow.computation(state_type)
+  def pack(state: messages.ServerState) -> messages.SparseModel:
+    return messages.pack_model(state.weights, state.mask, active_count)
+
+  @tff.tensorflow.computation(rounds.reference_type(), model_type)
+  def evaluate(
+    client: client_store.ClientReference, model: messages.SparseModel
+  ) -> training.Metrics:
+    evaluator = training.Evaluator(model_definition)
+    weights, mask = messages.unpack_model(model, sizes.prunable)
+    held_out = store.batches(
+      client.first_record + client.training_examples,
+      client.development_examples,
+      batch_size,
+    )
+    return evaluator.evaluate(weights, mask, held_out)
+
+  @tff.federated_computation(
+    tff.FederatedType(state_type, tff.SERVER),
+    tff.FederatedType(rounds.reference_type(), tff.CLIENTS),
+  )
+  def evaluation(state, clients):  # noqa: ANN001, ANN202 - TFF values
+    model = tff.federated_broadcast(tff.federated_map(pack, state))
+    return tff.federated_sum(tff.federated_map(evaluate, (clients, model)))
+
+  return evaluation

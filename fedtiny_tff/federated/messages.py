@@ -1,0 +1,170 @@
+"""What is kept, what travels, and how many bytes it is.
+
+`ServerState` stays on the server. Everything else crosses the network; its types
+are static, so the bytes of an exchange follow from the type alone.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedtiny_tff import packing
+from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.training import Metrics
+
+
+class ServerState(NamedTuple):
+  """Everything a round starts from.
+
+  Attributes:
+    weights: Dense vectors of the global model, zero where pruned.
+    mask: bool [prunable weights].
+    round_index: int32, rounds finished.
+  """
+
+  weights: ModelWeights
+  mask: tf.Tensor
+  round_index: tf.Tensor
+
+
+class SparseModel(NamedTuple):
+  """A model as it travels to a client.
+
+  Attributes:
+    active_values: float32 [active weights], in order of position.
+    mask_bits: uint8 [ceil(prunable weights / 8)], see `packing`.
+    dense: float32 [other trainable parameters].
+    batch_norm_mean: float32 [BN channels].
+    batch_norm_variance: float32 [BN channels].
+  """
+
+  active_values: tf.Tensor
+  mask_bits: tf.Tensor
+  dense: tf.Tensor
+  batch_norm_mean: tf.Tensor
+  batch_norm_variance: tf.Tensor
+
+
+class RoundInstruction(NamedTuple):
+  """What the server decides for a round.
+
+  Attributes:
+    round_index: int32, from 0; seeds the clients' randomness.
+    learning_rate: float32.
+    counts: int32 [layers of the active block], weights to move; empty in a round
+      without adjustment.
+  """
+
+  round_index: tf.Tensor
+  learning_rate: tf.Tensor
+  counts: tf.Tensor
+
+
+class TrainedModel(NamedTuple):
+  """A client's model as it travels back; the server knows the positions.
+
+  BN statistics are sent about the global mean, so that averaging them keeps the
+  variance between clients without cancellation.
+
+  Attributes:
+    active_values: float32 [active weights].
+    dense: float32 [other trainable parameters].
+    mean_offset: float32 [BN channels], local minus global running mean.
+    second_moment: float32 [BN channels], local variance plus squared offset.
+  """
+
+  active_values: tf.Tensor
+  dense: tf.Tensor
+  mean_offset: tf.Tensor
+  second_moment: tf.Tensor
+
+
+class ClientUpdate(NamedTuple):
+  """Everything a client sends in a round.
+
+  Attributes:
+    model: The trained model.
+    weight: float32, number of training examples.
+    metrics: Training metrics summed over the client's steps.
+    statistics: What the strategy asks for at an adjustment; otherwise empty.
+  """
+
+  model: TrainedModel
+  weight: tf.Tensor
+  metrics: Metrics
+  statistics: tuple
+
+
+def pack_model(weights: ModelWeights, mask: tf.Tensor, active: int) -> SparseModel:
+  """Turns dense vectors into their sparse form with `active` values."""
+  return SparseModel(
+    packing.gather_active(weights.prunable, mask, active),
+    packing.pack_mask(mask),
+    weights.dense,
+    weights.batch_norm_mean,
+    weights.batch_norm_variance,
+  )
+
+
+def unpack_model(model: SparseModel, size: int) -> tuple[ModelWeights, tf.Tensor]:
+  """Turns a sparse model back into dense vectors and a mask of `size`."""
+  mask = packing.unpack_mask(model.mask_bits, size)
+  weights = ModelWeights(
+    packing.scatter_active(model.active_values, mask),
+    model.dense,
+    model.batch_norm_mean,
+    model.batch_norm_variance,
+  )
+  return weights, mask
+
+
+def _vector(dtype: type, *shape: int) -> tff.TensorType:
+  return tff.TensorType(dtype, shape)
+
+
+def state_type(sizes: ModelWeights) -> tff.Type:
+  """Type of the server's state for the given vector lengths."""
+  return tff.types.to_type(
+    ServerState(
+      ModelWeights(*(_vector(np.float32, size) for size in sizes)),
+      _vector(np.bool_, sizes.prunable),
+      tff.TensorType(np.int32),
+    )
+  )
+
+
+def sparse_model_type(sizes: ModelWeights, active: int) -> tff.Type:
+  """Type of a model on its way to a client."""
+  return tff.types.to_type(
+    SparseModel(
+      _vector(np.float32, active),
+      _vector(np.uint8, packing.packed_size_bytes(sizes.prunable)),
+      _vector(np.float32, sizes.dense),
+      _vector(np.float32, sizes.batch_norm_mean),
+      _vector(np.float32, sizes.batch_norm_variance),
+    )
+  )
+
+
+def size_bytes(message_type: tff.Type) -> int:
+  """Counts the payload of a message from its type.
+
+  Args:
+    message_type: Tensors of static shape, in any structure, with or without a
+      placement.
+
+  Raises:
+    ValueError: When a shape is not static.
+  """
+  if isinstance(message_type, tff.FederatedType):
+    return size_bytes(message_type.member)
+  if isinstance(message_type, tff.StructType):
+    return sum(size_bytes(element) for element in message_type.children())
+  if not isinstance(message_type, tff.TensorType) or message_type.shape is None:
+    raise ValueError(f"not a message of static size: {message_type}")
+  if any(dimension is None for dimension in message_type.shape):
+    raise ValueError(f"not a message of static size: {message_type}")
+  return math.prod(message_type.shape) * np.dtype(message_type.dtype).itemsize

@@ -1,0 +1,275 @@
+"""Adaptive BN selection: the two exchanges before the first round.
+
+    server -> clients: every candidate as a sparse model
+    clients -> server: moments of every BN input on the held-out part
+    server -> clients: pooled BN statistics of every candidate
+    clients -> server: loss of every candidate under those statistics
+
+Source: FedTiny (arXiv 2212.01977), adaptive batch-normalisation selection.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedtiny_tff import batch_statistics, packing, tfmot_masking, training
+from fedtiny_tff.data import client_store
+from fedtiny_tff.federated import messages, rounds
+from fedtiny_tff.models import definition
+from fedtiny_tff.tfmot_masking import ModelWeights
+
+
+class CandidatePool(NamedTuple):
+  """Candidates as they travel; all share what is not pruned.
+
+  Attributes:
+    active_values: float32 [candidates, active weights].
+    mask_bits: uint8 [candidates, ceil(prunable weights / 8)].
+    dense: float32 [other trainable parameters].
+    batch_norm_mean: float32 [BN channels], pre-trained.
+    batch_norm_variance: float32 [BN channels], pre-trained.
+  """
+
+  active_values: tf.Tensor
+  mask_bits: tf.Tensor
+  dense: tf.Tensor
+  batch_norm_mean: tf.Tensor
+  batch_norm_variance: tf.Tensor
+
+
+class BatchNormStatistics(NamedTuple):
+  """Statistics of every candidate.
+
+  Attributes:
+    mean: float32 [candidates, BN channels].
+    variance: float32 [candidates, BN channels].
+  """
+
+  mean: tf.Tensor
+  variance: tf.Tensor
+
+
+class SelectionResult(NamedTuple):
+  """What the server learns.
+
+  Attributes:
+    metrics: Sums over all held-out parts, each float32 [candidates].
+    statistics: BN statistics under which the candidates were scored.
+  """
+
+  metrics: training.Metrics
+  statistics: BatchNormStatistics
+
+
+def make_pool(weights: ModelWeights, masks: np.ndarray) -> CandidatePool:
+  """Packs the pre-trained weights under every mask.
+
+  Args:
+    weights: Pre-trained, as NumPy arrays.
+    masks: bool [candidates, prunable weights], all with equally many True.
+  """
+  return CandidatePool(
+    np.stack([weights.prunable[mask] for mask in masks]),
+    np.packbits(masks, axis=1),
+    weights.dense,
+    weights.batch_norm_mean,
+    weights.batch_norm_variance,
+  )
+
+
+def _candidate(
+  pool: CandidatePool, number: tf.Tensor, size: int
+) -> tuple[ModelWeights, tf.Tensor]:
+  sparse = messages.SparseModel(
+    pool.active_values[number],
+    pool.mask_bits[number],
+    pool.dense,
+    pool.batch_norm_mean,
+    pool.batch_norm_variance,
+  )
+  return messages.unpack_model(sparse, size)
+
+
+def _pool_type(sizes: ModelWeights, candidates: int, active: int) -> tff.Type:
+  packed = packing.packed_size_bytes(sizes.prunable)
+  return tff.types.to_type(
+    CandidatePool(
+      tff.TensorType(np.float32, [candidates, active]),
+      tff.TensorType(np.uint8, [candidates, packed]),
+      tff.TensorType(np.float32, [sizes.dense]),
+      tff.TensorType(np.float32, [sizes.batch_norm_mean]),
+      tff.TensorType(np.float32, [sizes.batch_norm_variance]),
+    )
+  )
+
+
+def _build_measure(
+  model_definition: definition.ModelDefinition,
+  store: client_store.ClientStore,
+  pool_type: tff.Type,
+  batch_size: int,
+) -> tff.Computation:
+  """Builds (ClientReference, CandidatePool) to BatchMoments [candidates, BN]."""
+  candidates = pool_type.active_values.shape[0]
+
+  @tff.tensorflow.computation(rounds.reference_type(), pool_type)
+  def measure(
+    client: client_store.ClientReference, pool: CandidatePool
+  ) -> batch_statistics.BatchMoments:
+    probe = batch_statistics.MomentsProbe(model_definition)
+    held_out = store.records(
+      client.first_record + client.training_examples, client.development_examples
+    ).batch(tf.maximum(client.development_examples, 1))
+    features, _ = store.decode(held_out.get_single_element())
+
+    @tf.function
+    def measure_all() -> batch_statistics.BatchMoments:
+      def one(number: tf.Tensor) -> batch_statistics.BatchMoments:
+        weights, mask = _candidate(pool, number, model_definition.spec.size)
+        return probe.measure(weights, mask, features, batch_size)
+
+      signature = batch_statistics.BatchMoments(*([tf.float64] * 3))
+      # One at a time: the candidates share the probe's variables.
+      return tf.map_fn(
+        one, tf.range(candidates), parallel_iterations=1,
+        fn_output_signature=signature,
+      )  # fmt: skip
+
+    return measure_all()
+
+  return measure
+
+
+def _build_score(
+  model_definition: definition.ModelDefinition,
+  store: client_store.ClientStore,
+  pool_type: tff.Type,
+  statistics_type: tff.Type,
+  batch_size: int,
+) -> tff.Computation:
+  """Builds (ClientReference, CandidatePool, BatchNormStatistics) to Metrics."""
+  candidates = pool_type.active_values.shape[0]
+
+  @tff.tensorflow.computation(rounds.reference_type(), pool_type, statistics_type)
+  def score(
+    client: client_store.ClientReference,
+    pool: CandidatePool,
+    statistics: BatchNormStatistics,
+  ) -> training.Metrics:
+    evaluator = training.Evaluator(model_definition)
+    held_out = store.batches(
+      client.first_record + client.training_examples,
+      client.development_examples,
+      batch_size,
+    )
+
+    @tf.function
+    def score_all() -> training.Metrics:
+      def one(number: tf.Tensor) -> training.Metrics:
+        weights, mask = _candidate(pool, number, model_definition.spec.size)
+        adapted = weights._replace(
+          batch_norm_mean=statistics.mean[number],
+          batch_norm_variance=statistics.variance[number],
+        )
+        return evaluator.evaluate(adapted, mask, held_out)
+
+      signature = training.Metrics(*([tf.float32] * 3))
+      return tf.map_fn(
+        one, tf.range(candidates), parallel_iterations=1,
+        fn_output_signature=signature,
+      )  # fmt: skip
+
+    return score_all()
+
+  return score
+
+
+def build_selection(
+  model_definition: definition.ModelDefinition,
+  store: client_store.ClientStore,
+  *,
+  candidates: int,
+  active_count: int,
+  batch_size: int,
+  adaptive: bool = True,
+) -> tff.Computation:
+  """Builds the selection of a candidate.
+
+  Args:
+    model_definition: The model.
+    store: Where clients read their held-out records.
+    candidates: Size of the pool.
+    active_count: Unpruned weights of every candidate.
+    batch_size: Examples per mini-batch.
+    adaptive: Score under pooled BN statistics (the paper); otherwise under the
+      pre-trained ones ("vanilla selection").
+
+  Returns:
+    (CandidatePool@SERVER, {ClientReference}@CLIENTS) to SelectionResult@SERVER.
+  """
+  sizes = tfmot_masking.vector_sizes(model_definition)
+  pool_type = _pool_type(sizes, candidates, active_count)
+  channels = tff.TensorType(np.float32, [candidates, sizes.batch_norm_mean])
+  statistics_type = tff.types.to_type(BatchNormStatistics(channels, channels))
+  score = _build_score(
+    model_definition, store, pool_type, statistics_type, batch_size
+  )
+  pretrained = _build_pretrained(pool_type, candidates)
+  adapt = (
+    _build_adapt(model_definition, store, pool_type, batch_size)
+    if adaptive and sizes.batch_norm_mean
+    else None
+  )
+
+  @tff.federated_computation(
+    tff.FederatedType(pool_type, tff.SERVER),
+    tff.FederatedType(rounds.reference_type(), tff.CLIENTS),
+  )
+  def select(pool, clients):  # noqa: ANN001, ANN202 - TFF values
+    received = tff.federated_broadcast(pool)
+    if adapt is None:
+      statistics = tff.federated_map(pretrained, pool)
+    else:
+      statistics = adapt(pool, received, clients)
+    sent_back = tff.federated_broadcast(statistics)
+    scores = tff.federated_map(score, (clients, received, sent_back))
+    return tff.federated_zip(
+      SelectionResult(tff.federated_sum(scores), statistics)
+    )
+
+  return select
+
+
+def _build_pretrained(pool_type: tff.Type, candidates: int) -> tff.Computation:
+  @tff.tensorflow.computation(pool_type)
+  def pretrained(pool: CandidatePool) -> BatchNormStatistics:
+    return BatchNormStatistics(
+      tf.tile(pool.batch_norm_mean[tf.newaxis], [candidates, 1]),
+      tf.tile(pool.batch_norm_variance[tf.newaxis], [candidates, 1]),
+    )
+
+  return pretrained
+
+
+def _build_adapt(
+  model_definition: definition.ModelDefinition,
+  store: client_store.ClientStore,
+  pool_type: tff.Type,
+  batch_size: int,
+):  # noqa: ANN202 - composes TFF values
+  """Builds the first exchange: clients' moments to pooled statistics."""
+  measure = _build_measure(model_definition, store, pool_type, batch_size)
+
+  @tff.tensorflow.computation(pool_type, measure.type_signature.result)
+  def pool_moments(
+    pool: CandidatePool, moments: batch_statistics.BatchMoments
+  ) -> BatchNormStatistics:
+    return BatchNormStatistics(*batch_statistics.pool(moments, pool.batch_norm_mean))
+
+  def adapt(pool, received, clients):  # noqa: ANN001, ANN202 - TFF values
+    moments = tff.federated_map(measure, (clients, received))
+    return tff.federated_map(pool_moments, (pool, tff.federated_sum(moments)))
+
+  return adapt

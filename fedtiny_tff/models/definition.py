@@ -1,0 +1,113 @@
+"""A model as the product sees it: how to build it, what is pruned, which blocks."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.errors import InputError
+
+# Contiguous groups into which models without blocks of their own are cut.
+_DEFAULT_BLOCKS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDefinition:
+  """What training, pruning and export need to know of a model.
+
+  Attributes:
+    name: Name for reports.
+    build: Makes the Keras model with new variables at each call, in the current
+      graph or eagerly; layer names are the same every time. Input [None, ...]
+      float32, output logits [None, num_classes].
+    spec: Prunable kernels and their blocks.
+  """
+
+  name: str
+  build: Callable[[], tf.keras.Model]
+  spec: spec_lib.PrunableSpec
+
+
+def default_prunable_layers(model: tf.keras.Model) -> tuple[str, ...]:
+  """Names every Conv2D but the first, and every Dense, in model order.
+
+  Depthwise kernels stay dense: they are tiny, and both mobile runtimes want
+  them dense. Source: FedTiny's code, which also leaves the first convolution.
+  """
+  kernels = [
+    layer
+    for layer in model.layers
+    if type(layer) in (tf.keras.layers.Conv2D, tf.keras.layers.Dense)
+  ]
+  first = next((k for k in kernels if isinstance(k, tf.keras.layers.Conv2D)), None)
+  return tuple(layer.name for layer in kernels if layer is not first)
+
+
+def contiguous_blocks(count: int, blocks: int) -> tuple[tuple[int, ...], ...]:
+  """Cuts `count` layers into at most `blocks` contiguous, near-equal groups."""
+  blocks = min(blocks, count)
+  bounds = [round(i * count / blocks) for i in range(blocks + 1)]
+  return tuple(
+    tuple(range(start, stop)) for start, stop in zip(bounds, bounds[1:], strict=False)
+  )
+
+
+def define_model(
+  name: str,
+  build: Callable[[], tf.keras.Model],
+  block_layers: Sequence[Sequence[str]] = (),
+) -> ModelDefinition:
+  """Inspects a model once and says what is pruned in it.
+
+  Args:
+    name: Name for reports.
+    build: As in `ModelDefinition`.
+    block_layers: Names of the prunable layers of each block, input to output;
+      empty for three contiguous groups.
+
+  Raises:
+    InputError: When the model has no layer that can be pruned.
+  """
+  with tf.Graph().as_default():
+    model = build()
+    names = default_prunable_layers(model)
+    if not names:
+      raise InputError(
+        f"model {name!r} has nothing to prune: it needs a Dense layer or a second "
+        "Conv2D layer"
+      )
+    layers = tuple(
+      spec_lib.LayerSpec(layer, tuple(model.get_layer(layer).kernel.shape.as_list()))
+      for layer in names
+    )
+  if block_layers:
+    blocks = tuple(tuple(names.index(n) for n in block) for block in block_layers)
+  else:
+    blocks = contiguous_blocks(len(layers), _DEFAULT_BLOCKS)
+  return ModelDefinition(name, build, spec_lib.PrunableSpec(layers, blocks))
+
+
+def initialize(model: tf.keras.Model, seed: int) -> None:
+  """Draws every weight anew from its layer's own initialiser.
+
+  Each variable's seed depends on `seed` and on the layer's name only, so the
+  same seed gives the same weights in every process.
+
+  Args:
+    model: Built Keras model; changed in place.
+    seed: Seed of the run.
+  """
+  for layer in model.layers:
+    for attribute in ("kernel", "depthwise_kernel"):
+      initializer = getattr(layer, f"{attribute}_initializer", None)
+      variable = getattr(layer, attribute, None)
+      if initializer is None or variable is None:
+        continue
+      config = initializer.get_config()
+      if "seed" not in config:
+        continue
+      config["seed"] = zlib.crc32(f"{seed}/{layer.name}/{attribute}".encode())
+      drawn = type(initializer).from_config(config)
+      variable.assign(drawn(variable.shape, variable.dtype))

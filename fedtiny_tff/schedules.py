@@ -1,0 +1,116 @@
+"""When masks are adjusted, in which block, and how many weights move.
+
+Everything here is decided in Python, in float64, before the first round.
+Source: FedTiny (arXiv 2212.01977), progressive pruning.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+from fedtiny_tff import spec as spec_lib
+
+# Share of a layer's active weights that moves at the first event is twice this.
+_INITIAL_SHARE = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class AdjustmentEvent:
+  """One mask adjustment.
+
+  Attributes:
+    round_index: Round (from 0) whose clients send statistics.
+    block: Index into `PrunableSpec.blocks`.
+    counts: Weights to move in each layer of the block, in the block's order.
+  """
+
+  round_index: int
+  block: int
+  counts: tuple[int, ...]
+
+
+def adjustment_count(
+  round_index: int, until_round: int, active: int, size: int
+) -> int:
+  """Returns how many of a layer's weights move at an event.
+
+  ceil(0.15 * (1 + cos(pi * r / r_stop)) * active), at most the number of pruned
+  weights and at most active - 1 (the local epochs cancel out of t / (r_stop E)).
+
+  Args:
+    round_index: Round of the event.
+    until_round: Round at which the count reaches 0.
+    active: Unpruned weights of the layer.
+    size: All weights of the layer.
+  """
+  share = _INITIAL_SHARE * (1.0 + math.cos(math.pi * round_index / until_round))
+  # A share of 0.3 times 10 is 3 weights, although the float product exceeds 3.
+  wanted = math.ceil(share * active - 1e-9)
+  return max(0, min(wanted, size - active, active - 1))
+
+
+def is_event(round_index: int, every_rounds: int, until_round: int) -> bool:
+  """Whether masks are adjusted at the end of a round."""
+  return 0 < round_index < until_round and round_index % every_rounds == 0
+
+
+def plan_events(
+  spec: spec_lib.PrunableSpec,
+  active_counts: Sequence[int],
+  *,
+  rounds: int,
+  every_rounds: int,
+  until_round: int,
+  backward: bool = True,
+) -> tuple[AdjustmentEvent, ...]:
+  """Lists every adjustment of a run.
+
+  Blocks take turns by event counter, not by round number, so none is skipped.
+
+  Args:
+    spec: Prunable layers and blocks.
+    active_counts: Unpruned weights per layer; constant over the run.
+    rounds: Rounds of the run.
+    every_rounds: Rounds between events, at least 1.
+    until_round: No event at or after this round.
+    backward: Output to input (the paper's order) instead of input to output.
+
+  Returns:
+    Events in order.
+
+  Raises:
+    ValueError: When `every_rounds` is below 1.
+  """
+  if every_rounds < 1:
+    raise ValueError(f"every_rounds must be at least 1, got {every_rounds}")
+  order = list(range(len(spec.blocks)))
+  if backward:
+    order.reverse()
+  events: list[AdjustmentEvent] = []
+  for round_index in range(rounds):
+    if not is_event(round_index, every_rounds, until_round):
+      continue
+    block = order[len(events) % len(order)]
+    counts = tuple(
+      adjustment_count(round_index, until_round, active_counts[i], spec.sizes[i])
+      for i in spec.blocks[block]
+    )
+    events.append(AdjustmentEvent(round_index, block, counts))
+  return tuple(events)
+
+
+def _by_model(spec: spec_lib.PrunableSpec) -> spec_lib.PrunableSpec:
+  return spec
+
+
+def _by_layer(spec: spec_lib.PrunableSpec) -> spec_lib.PrunableSpec:
+  return spec.with_blocks([i] for i in range(len(spec.layers)))
+
+
+def _entire(spec: spec_lib.PrunableSpec) -> spec_lib.PrunableSpec:
+  return spec.with_blocks([range(len(spec.layers))])
+
+
+GRANULARITIES: dict[
+  str, Callable[[spec_lib.PrunableSpec], spec_lib.PrunableSpec]
+] = {"block": _by_model, "layer": _by_layer, "entire": _entire}

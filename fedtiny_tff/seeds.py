@@ -1,0 +1,20 @@
+"""Where all randomness comes from: the run's seed, a purpose, and numbers.
+
+The numbers are, for instance, a round and a client. Nothing uses global state.
+"""
+
+import zlib
+
+import numpy as np
+
+
+def generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
+  """Returns a NumPy generator for one purpose.
+
+  Args:
+    seed: Seed of the run.
+    purpose: Keeps draws for different ends independent of one another.
+    *numbers: For instance round and client.
+  """
+  entropy = [seed, zlib.crc32(purpose.encode()), *numbers]
+  return np.random.default_rng(np.random.SeedSequence(entropy))

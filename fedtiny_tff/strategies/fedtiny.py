@@ -1,0 +1,156 @@
+"""FedTiny: adaptive BN selection and progressive pruning.
+
+"Distributed Pruning Towards Tiny Neural Networks in Federated Learning",
+H. Huang et al., ICDCS 2023, arXiv 2212.01977.
+
+    pool = magnitude masks of the pre-trained weights, layer densities with noise
+    start from the candidate of least loss under pooled BN statistics
+    every few rounds, in one block, output to input:
+      clients: the a largest |gradient| at pruned positions, as (index, value)
+      server:  drop the a smallest |weight|, grow the a largest |mean gradient|
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff import candidates, masks, schedules
+from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.strategies import base
+
+
+class TopGradients(NamedTuple):
+  """The largest gradients of one block at pruned positions.
+
+  Layers follow one another; a layer has as many slots as its largest event
+  needs. Unused slots hold index 0 and value 0, which adds nothing.
+
+  Attributes:
+    indices: int32 [slots], position within the block's layers laid end to end.
+    values: float32 [slots], signed gradients.
+  """
+
+  indices: tf.Tensor
+  values: tf.Tensor
+
+
+class TopGradientAdjustment:
+  """Drop by aggregated magnitude, grow by aggregated top-a gradients."""
+
+  def __init__(
+    self, spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
+  ):
+    """Fixes the block's layout.
+
+    Args:
+      spec: Layout and blocks.
+      block: Index of the block.
+      capacities: Slots per layer of the block.
+    """
+    self._spec = spec
+    self._layers = spec.blocks[block]
+    self._capacities = tuple(capacities)
+    sizes = [spec.sizes[i] for i in self._layers]
+    self._starts = np.cumsum([0, *sizes]).tolist()
+
+  def client_statistics(
+    self, gradients: Sequence[tf.Tensor], mask: tf.Tensor, counts: tf.Tensor
+  ) -> TopGradients:
+    """Keeps each layer's `count` largest gradients among its pruned positions.
+
+    Args:
+      gradients: Dense gradients, one flat tensor per prunable layer of the model.
+      mask: bool [prunable weights].
+      counts: int32, weights to move in each layer of the block.
+    """
+    all_indices, all_values = [], []
+    for position, (layer, slots) in enumerate(
+      zip(self._layers, self._capacities, strict=True)
+    ):
+      gradient = gradients[layer]
+      pruned = tf.logical_not(mask[self._spec.slice(layer)])
+      # Active positions rank below every pruned one, whatever its gradient.
+      scores = tf.where(pruned, tf.abs(gradient), -1.0)
+      indices = tf.math.top_k(scores, k=slots).indices
+      used = tf.range(slots) < counts[position]
+      values = tf.where(used, tf.gather(gradient, indices), 0.0)
+      all_indices.append(tf.where(used, indices + self._starts[position], 0))
+      all_values.append(values)
+    return TopGradients(tf.concat(all_indices, 0), tf.concat(all_values, 0))
+
+  def zero(self) -> tf.Tensor:
+    """Returns float32 zeros for every weight of the block."""
+    return tf.zeros([self._starts[-1]], tf.float32)
+
+  def accumulate(
+    self, total: tf.Tensor, statistics: TopGradients, weight: tf.Tensor
+  ) -> tf.Tensor:
+    """Adds weighted gradients at their positions."""
+    return tf.tensor_scatter_nd_add(
+      total, statistics.indices[:, tf.newaxis], statistics.values * weight
+    )
+
+  def apply(
+    self, prunable: tf.Tensor, mask: tf.Tensor, mean: tf.Tensor, counts: tf.Tensor
+  ) -> tuple[tf.Tensor, tf.Tensor]:
+    """Drops and grows in the block's layers; all others stay as they are.
+
+    Args:
+      prunable: Aggregated weights, float32 [prunable weights].
+      mask: bool [prunable weights].
+      mean: Weighted mean gradients of the block, float32 [block weights].
+      counts: int32, weights to move in each layer of the block.
+    """
+    weights_by_layer = list(tf.split(prunable, self._spec.sizes))
+    masks_by_layer = list(tf.split(mask, self._spec.sizes))
+    for position, layer in enumerate(self._layers):
+      scores = mean[self._starts[position] : self._starts[position + 1]]
+      weights_by_layer[layer], masks_by_layer[layer] = masks.drop_and_grow(
+        weights_by_layer[layer], masks_by_layer[layer], scores, counts[position]
+      )
+    return tf.concat(weights_by_layer, 0), tf.concat(masks_by_layer, 0)
+
+
+class FedTiny(base.Strategy):
+  """The paper's method."""
+
+  name = "fedtiny"
+  is_sparse = True
+
+  def candidate_masks(
+    self, prunable: np.ndarray, spec: spec_lib.PrunableSpec, config: base.PruningConfig
+  ) -> np.ndarray:
+    """Prunes the pre-trained weights by magnitude, once per candidate."""
+    return candidates.candidate_masks(
+      prunable,
+      spec,
+      density=config.target_density,
+      pool_size=config.pool_size
+      or candidates.default_pool_size(config.target_density),
+      layer_counts=config.layer_counts,
+      seed=config.seed,
+    )
+
+  def plan_events(
+    self,
+    spec: spec_lib.PrunableSpec,
+    active_counts: Sequence[int],
+    config: base.PruningConfig,
+  ) -> tuple[schedules.AdjustmentEvent, ...]:
+    """Adjusts one block every few rounds, with cosine counts."""
+    return schedules.plan_events(
+      spec,
+      active_counts,
+      rounds=config.rounds,
+      every_rounds=config.adjust_every_rounds,
+      until_round=config.adjust_until_round,
+      backward=config.adjust_order == "backward",
+    )
+
+  def adjustment(
+    self, spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
+  ) -> TopGradientAdjustment:
+    """Moves weights by aggregated top-a gradients."""
+    return TopGradientAdjustment(spec, block, capacities)

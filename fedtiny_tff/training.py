@@ -1,0 +1,212 @@
+"""Local training and evaluation of a masked model: what one client computes.
+
+TensorFlow only. The same code trains in a TFF client, pre-trains on the server,
+and evaluates on the test split.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from fedtiny_tff import optimizers, tfmot_masking
+from fedtiny_tff.models import definition
+from fedtiny_tff.tfmot_masking import ModelWeights
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+  """How a client trains in a round.
+
+  Attributes:
+    optimizer: Optimiser and constants; its state is new in every round.
+    local_epochs: Passes over the client's examples, at least 1.
+    batch_size: Examples per step, at least 1.
+  """
+
+  optimizer: optimizers.OptimizerConfig
+  local_epochs: int = 5
+  batch_size: int = 64
+
+  def __post_init__(self) -> None:
+    for name in ("local_epochs", "batch_size"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+class Metrics(NamedTuple):
+  """Sums over examples, so that clients' metrics add up.
+
+  Attributes:
+    loss_sum: float32, sum of the examples' cross-entropies.
+    correct: float32, examples whose class was hit.
+    examples: float32, examples seen.
+  """
+
+  loss_sum: tf.Tensor
+  correct: tf.Tensor
+  examples: tf.Tensor
+
+
+def zero_metrics() -> Metrics:
+  """Returns the sums before the first example."""
+  return Metrics(*(tf.zeros([], tf.float32) for _ in Metrics._fields))
+
+
+def batch_metrics(labels: tf.Tensor, logits: tf.Tensor) -> Metrics:
+  """Sums loss and hits over a batch.
+
+  Args:
+    labels: int64 [n].
+    logits: float [n, classes].
+  """
+  losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+    labels, tf.cast(logits, tf.float32)
+  )
+  hits = tf.equal(tf.argmax(logits, axis=1), labels)
+  return Metrics(
+    tf.reduce_sum(losses),
+    tf.reduce_sum(tf.cast(hits, tf.float32)),
+    tf.cast(tf.size(labels), tf.float32),
+  )
+
+
+def add_metrics(left: Metrics, right: Metrics) -> Metrics:
+  """Adds sums."""
+  return Metrics(*(a + b for a, b in zip(left, right, strict=True)))
+
+
+# Takes the dense gradient of each prunable kernel, flat, in the spec's order.
+GradientStatistics = Callable[[Sequence[tf.Tensor]], NamedTuple]
+
+
+class LocalTrainer:
+  """A masked model with its optimiser, built in the current graph."""
+
+  def __init__(
+    self, model_definition: definition.ModelDefinition, config: TrainingConfig
+  ):
+    """Creates all variables.
+
+    Args:
+      model_definition: The model.
+      config: How to train.
+    """
+    self._masked = tfmot_masking.MaskedModel(model_definition)
+    self._optimizer = optimizers.build_optimizer(config.optimizer)
+    self._optimizer.build(self._masked.trainable_variables)
+
+  def _gradients(
+    self, features: tf.Tensor, labels: tf.Tensor
+  ) -> tuple[list[tf.Tensor], Metrics]:
+    model = self._masked.model
+    with tf.GradientTape() as tape:
+      logits = model(features, training=True)
+      metrics = batch_metrics(labels, logits)
+      loss = metrics.loss_sum / metrics.examples
+      if model.losses:
+        loss += tf.add_n(model.losses)
+    return tape.gradient(loss, self._masked.trainable_variables), metrics
+
+  def _apply(self, gradients: Sequence[tf.Tensor]) -> None:
+    variables = self._masked.trainable_variables
+    masked = self._masked.mask_gradients(gradients)
+    self._optimizer.apply_gradients(zip(masked, variables, strict=True))
+
+  @tf.function
+  def train(
+    self,
+    weights: ModelWeights,
+    mask: tf.Tensor,
+    batches: tf.data.Dataset,
+    learning_rate: tf.Tensor,
+  ) -> tuple[ModelWeights, Metrics]:
+    """Trains over all batches.
+
+    Args:
+      weights: Start.
+      mask: bool [prunable weights].
+      batches: (features, labels) pairs.
+      learning_rate: float32 scalar.
+
+    Returns:
+      Masked weights after the last step, and metrics summed over the steps, each
+      measured before its update.
+    """
+    self._masked.assign(weights, mask)
+    self._optimizer.learning_rate.assign(learning_rate)
+    total = zero_metrics()
+    for features, labels in batches:
+      gradients, metrics = self._gradients(features, labels)
+      self._apply(gradients)
+      total = add_metrics(total, metrics)
+    return self._masked.read(), total
+
+  @tf.function
+  def train_with_statistics(
+    self,
+    weights: ModelWeights,
+    mask: tf.Tensor,
+    batches: tf.data.Dataset,
+    steps: tf.Tensor,
+    learning_rate: tf.Tensor,
+    statistics: GradientStatistics,
+  ) -> tuple[ModelWeights, Metrics, NamedTuple]:
+    """Trains as `train` does, and looks at the last step's gradient.
+
+    The statistics are taken from the gradient that the last step computes, before
+    its update; gradients of earlier steps are not kept.
+
+    Args:
+      weights: Start.
+      mask: bool [prunable weights].
+      batches: Exactly `steps` (features, labels) pairs.
+      steps: int64, number of batches, at least 1.
+      learning_rate: float32 scalar.
+      statistics: From dense kernel gradients to what is sent.
+
+    Returns:
+      Masked weights, summed metrics, the statistics.
+    """
+    self._masked.assign(weights, mask)
+    self._optimizer.learning_rate.assign(learning_rate)
+    total = zero_metrics()
+    iterator = iter(batches)
+    for _ in tf.range(steps - 1):
+      features, labels = next(iterator)
+      gradients, metrics = self._gradients(features, labels)
+      self._apply(gradients)
+      total = add_metrics(total, metrics)
+    features, labels = next(iterator)
+    gradients, metrics = self._gradients(features, labels)
+    kernels = gradients[: len(self._masked.kernels)]
+    sent = statistics([tf.reshape(g, [-1]) for g in kernels])
+    self._apply(gradients)
+    return self._masked.read(), add_metrics(total, metrics), sent
+
+
+class Evaluator:
+  """A masked model in inference mode, built in the current graph."""
+
+  def __init__(self, model_definition: definition.ModelDefinition):
+    """Creates all variables."""
+    self._masked = tfmot_masking.MaskedModel(model_definition)
+
+  @tf.function
+  def evaluate(
+    self, weights: ModelWeights, mask: tf.Tensor, batches: tf.data.Dataset
+  ) -> Metrics:
+    """Sums metrics over all batches, with the running BN statistics.
+
+    Args:
+      weights: Weights to evaluate.
+      mask: bool [prunable weights].
+      batches: (features, labels) pairs.
+    """
+    self._masked.assign(weights, mask)
+    total = zero_metrics()
+    for features, labels in batches:
+      logits = self._masked.model(features, training=False)
+      total = add_metrics(total, batch_metrics(labels, logits))
+    return total

@@ -1,0 +1,95 @@
+"""What an exporter is given and what it gives back.
+
+These types are the contract between `pipelines/` and the targets: one
+`ExportRequest` in, one `ExportBundle` out, no file touched in between.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+
+class VerificationError(Exception):
+  """An exported file is not what it must be; it may not be shipped.
+
+  Raised for a file that does not load in its runtime, computes something else
+  than the Keras model, or holds a masked weight that is not zero.
+  """
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportRequest:
+  """A trained sparse model and the data its export needs.
+
+  Attributes:
+    model: Plain Keras model (no pruning wrappers) with float inputs
+      [None, ...] and logits [None, num_classes]; pruned weights are zero.
+    masks: Layer name to bool array in the layout of that layer's Keras kernel;
+      False marks a pruned weight. Layers not named are dense.
+    calibration_inputs: float32 [N, ...], preprocessed as in training; sets the
+      activation ranges of quantised formats. Never test data.
+    evaluation_inputs: float32 [M, ...], preprocessed; outputs of every file are
+      compared with the model's on them.
+    evaluation_labels: int [M], or None when unknown (accuracies are then None).
+    class_names: One name per output, in order.
+  """
+
+  model: tf.keras.Model
+  masks: Mapping[str, np.ndarray]
+  calibration_inputs: np.ndarray
+  evaluation_inputs: np.ndarray
+  evaluation_labels: Optional[np.ndarray]
+  class_names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+  """What is known about one exported `.tflite` file: a row of `report.json`.
+
+  Attributes:
+    path: Where the file belongs, relative to the export directory.
+    target: Key of `TARGETS`.
+    format: One of `fp32_sparse fp16_sparse int8 int8_sparse dynamic_range
+      int8_decode` or a `_dense` twin.
+    bytes: Size of the file.
+    dense_bytes: Size of its dense twin (its own size for a dense file).
+    density: Non-zero share of the masked layers' weights, read from the file.
+    accuracy: Share of evaluation labels hit, or None without labels.
+    argmax_agreement: Share of evaluation inputs on which the file's class is
+      the Keras model's.
+    max_abs_error: Largest difference of any (dequantised) output from the Keras
+      model's.
+    runtime: Name and version of the runtime that computed the figures.
+    arena_bytes: Working memory TFLM needs, or None for other runtimes.
+  """
+
+  path: str
+  target: str
+  format: str
+  bytes: int
+  dense_bytes: int
+  density: float
+  accuracy: Optional[float]
+  argmax_agreement: float
+  max_abs_error: float
+  runtime: str
+  arena_bytes: Optional[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportBundle:
+  """Verified files, ready to be written.
+
+  Attributes:
+    files: Path relative to the export directory, with `/`, to content.
+    artifacts: One entry per `.tflite` in `files`.
+  """
+
+  files: Mapping[str, bytes]
+  artifacts: tuple[Artifact, ...]
+
+
+Exporter = Callable[[ExportRequest], ExportBundle]
