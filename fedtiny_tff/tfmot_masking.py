@@ -15,7 +15,6 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.models import definition
 
 

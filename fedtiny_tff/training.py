@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from fedtiny_tff import optimizers, tfmot_masking
+from fedtiny_tff import batches, optimizers, tfmot_masking
 from fedtiny_tff.models import definition
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -79,27 +79,37 @@ def add_metrics(left: Metrics, right: Metrics) -> Metrics:
 
 # Takes the dense gradient of each prunable kernel, flat, in the spec's order.
 GradientStatistics = Callable[[Sequence[tf.Tensor]], NamedTuple]
+# From raw records to model inputs and labels.
+Decode = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class LocalTrainer:
   """A masked model with its optimiser, built in the current graph."""
 
   def __init__(
-    self, model_definition: definition.ModelDefinition, config: TrainingConfig
+    self,
+    model_definition: definition.ModelDefinition,
+    config: TrainingConfig,
+    decode: Decode,
   ):
     """Creates all variables.
 
     Args:
       model_definition: The model.
       config: How to train.
+      decode: From raw records [n, ...] to inputs [n, ...] and labels int64 [n].
     """
     self._masked = tfmot_masking.MaskedModel(model_definition)
     self._optimizer = optimizers.build_optimizer(config.optimizer)
     self._optimizer.build(self._masked.trainable_variables)
+    self._batch_size = config.batch_size
+    self._decode = decode
 
   def _gradients(
-    self, features: tf.Tensor, labels: tf.Tensor
+    self, records: tf.Tensor, order: tf.Tensor, step: tf.Tensor
   ) -> tuple[list[tf.Tensor], Metrics]:
+    batch = batches.batch_records(records, order, step, self._batch_size)
+    features, labels = self._decode(batch)
     model = self._masked.model
     with tf.GradientTape() as tape:
       logits = model(features, training=True)
@@ -114,42 +124,56 @@ class LocalTrainer:
     masked = self._masked.mask_gradients(gradients)
     self._optimizer.apply_gradients(zip(masked, variables, strict=True))
 
+  def _start(
+    self, weights: ModelWeights, mask: tf.Tensor, learning_rate: tf.Tensor
+  ) -> None:
+    self._masked.assign(weights, mask)
+    self._optimizer.learning_rate.assign(learning_rate)
+
+  def _steps(
+    self, records: tf.Tensor, order: tf.Tensor, count: tf.Tensor
+  ) -> Metrics:
+    total = zero_metrics()
+    for step in tf.range(count):
+      gradients, metrics = self._gradients(records, order, step)
+      self._apply(gradients)
+      total = add_metrics(total, metrics)
+    return total
+
   @tf.function
   def train(
     self,
     weights: ModelWeights,
     mask: tf.Tensor,
-    batches: tf.data.Dataset,
+    records: tf.Tensor,
+    order: tf.Tensor,
     learning_rate: tf.Tensor,
   ) -> tuple[ModelWeights, Metrics]:
-    """Trains over all batches.
+    """Trains over all epochs.
 
     Args:
       weights: Start.
       mask: bool [prunable weights].
-      batches: (features, labels) pairs.
+      records: Raw records, [n, ...].
+      order: int32 [epochs, n], see `batches`.
       learning_rate: float32 scalar.
 
     Returns:
       Masked weights after the last step, and metrics summed over the steps, each
       measured before its update.
     """
-    self._masked.assign(weights, mask)
-    self._optimizer.learning_rate.assign(learning_rate)
-    total = zero_metrics()
-    for features, labels in batches:
-      gradients, metrics = self._gradients(features, labels)
-      self._apply(gradients)
-      total = add_metrics(total, metrics)
-    return self._masked.read(), total
+    self._start(weights, mask, learning_rate)
+    count = batches.number_of_steps(order, self._batch_size)
+    metrics = self._steps(records, order, count)
+    return self._masked.read(), metrics
 
   @tf.function
   def train_with_statistics(
     self,
     weights: ModelWeights,
     mask: tf.Tensor,
-    batches: tf.data.Dataset,
-    steps: tf.Tensor,
+    records: tf.Tensor,
+    order: tf.Tensor,
     learning_rate: tf.Tensor,
     statistics: GradientStatistics,
   ) -> tuple[ModelWeights, Metrics, NamedTuple]:
@@ -161,52 +185,58 @@ class LocalTrainer:
     Args:
       weights: Start.
       mask: bool [prunable weights].
-      batches: Exactly `steps` (features, labels) pairs.
-      steps: int64, number of batches, at least 1.
+      records: Raw records, [n, ...], n at least 1.
+      order: int32 [epochs, n], see `batches`.
       learning_rate: float32 scalar.
       statistics: From dense kernel gradients to what is sent.
 
     Returns:
       Masked weights, summed metrics, the statistics.
     """
-    self._masked.assign(weights, mask)
-    self._optimizer.learning_rate.assign(learning_rate)
-    total = zero_metrics()
-    iterator = iter(batches)
-    for _ in tf.range(steps - 1):
-      features, labels = next(iterator)
-      gradients, metrics = self._gradients(features, labels)
-      self._apply(gradients)
-      total = add_metrics(total, metrics)
-    features, labels = next(iterator)
-    gradients, metrics = self._gradients(features, labels)
+    self._start(weights, mask, learning_rate)
+    last = batches.number_of_steps(order, self._batch_size) - 1
+    before = self._steps(records, order, last)
+    gradients, metrics = self._gradients(records, order, last)
     kernels = gradients[: len(self._masked.kernels)]
     sent = statistics([tf.reshape(g, [-1]) for g in kernels])
     self._apply(gradients)
-    return self._masked.read(), add_metrics(total, metrics), sent
+    return self._masked.read(), add_metrics(before, metrics), sent
 
 
 class Evaluator:
   """A masked model in inference mode, built in the current graph."""
 
-  def __init__(self, model_definition: definition.ModelDefinition):
-    """Creates all variables."""
+  def __init__(
+    self, model_definition: definition.ModelDefinition, decode: Decode, batch_size: int
+  ):
+    """Creates all variables.
+
+    Args:
+      model_definition: The model.
+      decode: From raw records to inputs and labels.
+      batch_size: Examples per batch; has no influence on the result.
+    """
     self._masked = tfmot_masking.MaskedModel(model_definition)
+    self._decode = decode
+    self._batch_size = batch_size
 
   @tf.function
   def evaluate(
-    self, weights: ModelWeights, mask: tf.Tensor, batches: tf.data.Dataset
+    self, weights: ModelWeights, mask: tf.Tensor, records: tf.Tensor
   ) -> Metrics:
-    """Sums metrics over all batches, with the running BN statistics.
+    """Sums metrics over all records, with the running BN statistics.
 
     Args:
       weights: Weights to evaluate.
       mask: bool [prunable weights].
-      batches: (features, labels) pairs.
+      records: Raw records, [n, ...].
     """
     self._masked.assign(weights, mask)
+    order = batches.stored_order(tf.shape(records)[0])
     total = zero_metrics()
-    for features, labels in batches:
+    for step in tf.range(batches.number_of_steps(order, self._batch_size)):
+      batch = batches.batch_records(records, order, step, self._batch_size)
+      features, labels = self._decode(batch)
       logits = self._masked.model(features, training=False)
       total = add_metrics(total, batch_metrics(labels, logits))
     return total

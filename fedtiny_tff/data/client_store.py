@@ -19,8 +19,6 @@ from fedtiny_tff.data import partition
 from fedtiny_tff.data.examples import DatasetInfo, Example
 
 _LABEL_BYTES = 8
-# Bounds the memory of shuffling; larger clients are shuffled in a moving window.
-_SHUFFLE_BUFFER = 16_384
 
 
 class ClientReference(NamedTuple):
@@ -59,69 +57,50 @@ class ClientStore:
     feature_bytes = np.dtype(self.info.feature_type).itemsize
     return _LABEL_BYTES + math.prod(self.info.shape) * feature_bytes
 
-  def records(self, first: tf.Tensor, count: tf.Tensor) -> tf.data.Dataset:
-    """Streams raw records `first` to `first + count`, each a string scalar."""
-    last = tf.cast(first, tf.int64) + tf.cast(count, tf.int64)
-    return tf.data.FixedLengthRecordDataset(
+  def read(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Reads the raw records `first` to `first + count` in one piece.
+
+    Args:
+      first: int64 scalar.
+      count: int64 scalar; 0 gives an empty tensor.
+
+    Returns:
+      uint8 [count, record_bytes].
+    """
+    first, count = tf.cast(first, tf.int64), tf.cast(count, tf.int64)
+    stored = tf.data.FixedLengthRecordDataset(
       self.path,
       record_bytes=self.record_bytes,
-      header_bytes=tf.cast(first, tf.int64) * self.record_bytes,
-      footer_bytes=(self.num_records - last) * self.record_bytes,
+      header_bytes=first * self.record_bytes,
+      footer_bytes=(self.num_records - first - count) * self.record_bytes,
+    )
+    # A batch of at least one keeps the dataset well-formed when there are none.
+    batch = stored.batch(tf.maximum(count, 1)).take(1)
+    nothing = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string))
+    records = batch.concatenate(nothing).take(1).get_single_element()
+    return tf.ensure_shape(
+      tf.io.decode_raw(records, tf.uint8, fixed_length=self.record_bytes),
+      [None, self.record_bytes],
     )
 
   def decode(self, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes and preprocesses a batch.
+    """Decodes and preprocesses records.
 
     Args:
-      records: string [n].
+      records: uint8 [n, record_bytes].
 
     Returns:
       float32 [n, *shape] model inputs, and int64 [n] labels.
     """
-    raw = tf.io.decode_raw(records, tf.uint8)
-    raw = tf.ensure_shape(raw, [None, self.record_bytes])
-    labels = tf.bitcast(raw[:, :_LABEL_BYTES], tf.int64)
-    features = raw[:, _LABEL_BYTES:]
+    labels = tf.bitcast(records[:, :_LABEL_BYTES], tf.int64)
+    features = records[:, _LABEL_BYTES:]
     if self.info.feature_type == "float32":
-      features = tf.bitcast(tf.reshape(features, [tf.shape(raw)[0], -1, 4]), tf.float32)
+      grouped = tf.reshape(features, [-1, math.prod(self.info.shape), 4])
+      features = tf.bitcast(grouped, tf.float32)
     features = tf.reshape(features, [-1, *self.info.shape])
     how = self.info.preprocessing
     scaled = tf.cast(features, tf.float32) * tf.constant(how.scale, tf.float32)
     return (scaled - tf.constant(how.mean)) / tf.constant(how.deviation), labels
-
-  def batches(
-    self, first: tf.Tensor, count: tf.Tensor, batch_size: int
-  ) -> tf.data.Dataset:
-    """Streams decoded batches in stored order; the last may be smaller."""
-    return self.records(first, count).batch(batch_size).map(self.decode).prefetch(2)
-
-  def training_batches(
-    self,
-    first: tf.Tensor,
-    count: tf.Tensor,
-    seed: tf.Tensor,
-    epochs: int,
-    batch_size: int,
-  ) -> tf.data.Dataset:
-    """Streams decoded batches, shuffled anew in every epoch.
-
-    Args:
-      first: int64, first record.
-      count: int64, number of records, at least 1.
-      seed: int32 [2]; decides the order of every epoch.
-      epochs: Passes over the records.
-      batch_size: Examples per batch; the last of an epoch may be smaller.
-    """
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-      drawn = tf.random.stateless_uniform(
-        [], tf.random.experimental.stateless_fold_in(seed, number),
-        minval=None, maxval=None, dtype=tf.int64,
-      )  # fmt: skip
-      buffer = tf.clip_by_value(tf.cast(count, tf.int64), 1, _SHUFFLE_BUFFER)
-      return self.records(first, count).shuffle(buffer, seed=drawn).batch(batch_size)
-
-    return tf.data.Dataset.range(epochs).flat_map(epoch).map(self.decode).prefetch(2)
 
 
 def references(federation: partition.Federation) -> list[ClientReference]:

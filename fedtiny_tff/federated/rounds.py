@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import packing, schedules, tfmot_masking, training
+from fedtiny_tff import batches, packing, schedules, tfmot_masking, training
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import messages
 from fedtiny_tff.models import definition
@@ -157,29 +157,25 @@ def _build_client_work(
     model: messages.SparseModel,
     instruction: messages.RoundInstruction,
   ) -> messages.ClientUpdate:
-    trainer = training.LocalTrainer(model_definition, config)
+    trainer = training.LocalTrainer(model_definition, config, store.decode)
     weights, mask = messages.unpack_model(model, spec.size)
-    batches = store.training_batches(
-      client.first_record,
+    records = store.read(client.first_record, client.training_examples)
+    order = batches.shuffled_order(
       client.training_examples,
-      client_seed(seed, instruction.round_index, client.client),
       config.local_epochs,
-      config.batch_size,
+      client_seed(seed, instruction.round_index, client.client),
     )
+    rate = instruction.learning_rate
     statistics: Any = ()
     if adjustment is None:
-      trained, metrics = trainer.train(
-        weights, mask, batches, instruction.learning_rate
-      )
+      trained, metrics = trainer.train(weights, mask, records, order, rate)
     else:
-      per_epoch = -(-client.training_examples // config.batch_size)
       look = functools.partial(
         adjustment.client_statistics, mask=mask, counts=instruction.counts
       )
       trained, metrics, statistics = trainer.train_with_statistics(
-        weights, mask, batches, per_epoch * config.local_epochs,
-        instruction.learning_rate, look,
-      )  # fmt: skip
+        weights, mask, records, order, rate, look
+      )
     offset = trained.batch_norm_mean - weights.batch_norm_mean
     active = model.active_values.shape[0]
     return messages.ClientUpdate(
@@ -238,7 +234,7 @@ def _compose(
     tff.FederatedType(reference_type(), tff.CLIENTS),
     tff.FederatedType(instruction_type, tff.SERVER),
   )
-  def next_round(state, clients, instruction):  # noqa: ANN001, ANN202 - TFF values
+  def next_round(state: Any, clients: Any, instruction: Any) -> Any:
     model = tff.federated_broadcast(tff.federated_map(pack, state))
     received = tff.federated_broadcast(instruction)
     update = tff.federated_map(client_work, (clients, model, received))
@@ -294,7 +290,7 @@ def _build_adjust(
       weights=state.weights._replace(prunable=prunable), mask=mask
     )
 
-  def adjust(merged, update, instruction):  # noqa: ANN001, ANN202 - TFF values
+  def adjust(merged: Any, update: Any, instruction: Any) -> Any:
     sent = tff.federated_zip((update.statistics, update.weight))
     mean = tff.federated_aggregate(sent, zero(), accumulate, merge, report)
     return tff.federated_map(apply, (merged, mean, instruction))

@@ -8,7 +8,8 @@
 Source: FedTiny (arXiv 2212.01977), adaptive batch-normalisation selection.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,7 @@ import tensorflow_federated as tff
 
 from fedtiny_tff import batch_statistics, packing, tfmot_masking, training
 from fedtiny_tff.data import client_store
-from fedtiny_tff.federated import messages, rounds
+from fedtiny_tff.federated import evaluation, messages, rounds
 from fedtiny_tff.models import definition
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -119,10 +120,7 @@ def _build_measure(
     client: client_store.ClientReference, pool: CandidatePool
   ) -> batch_statistics.BatchMoments:
     probe = batch_statistics.MomentsProbe(model_definition)
-    held_out = store.records(
-      client.first_record + client.training_examples, client.development_examples
-    ).batch(tf.maximum(client.development_examples, 1))
-    features, _ = store.decode(held_out.get_single_element())
+    features, _ = store.decode(evaluation.read_development(store, client))
 
     @tf.function
     def measure_all() -> batch_statistics.BatchMoments:
@@ -158,12 +156,8 @@ def _build_score(
     pool: CandidatePool,
     statistics: BatchNormStatistics,
   ) -> training.Metrics:
-    evaluator = training.Evaluator(model_definition)
-    held_out = store.batches(
-      client.first_record + client.training_examples,
-      client.development_examples,
-      batch_size,
-    )
+    evaluator = training.Evaluator(model_definition, store.decode, batch_size)
+    held_out = evaluation.read_development(store, client)
 
     @tf.function
     def score_all() -> training.Metrics:
@@ -227,7 +221,7 @@ def build_selection(
     tff.FederatedType(pool_type, tff.SERVER),
     tff.FederatedType(rounds.reference_type(), tff.CLIENTS),
   )
-  def select(pool, clients):  # noqa: ANN001, ANN202 - TFF values
+  def select(pool: Any, clients: Any) -> Any:
     received = tff.federated_broadcast(pool)
     if adapt is None:
       statistics = tff.federated_map(pretrained, pool)
@@ -258,7 +252,7 @@ def _build_adapt(
   store: client_store.ClientStore,
   pool_type: tff.Type,
   batch_size: int,
-):  # noqa: ANN202 - composes TFF values
+) -> Callable[[Any, Any, Any], Any]:
   """Builds the first exchange: clients' moments to pooled statistics."""
   measure = _build_measure(model_definition, store, pool_type, batch_size)
 
@@ -268,7 +262,7 @@ def _build_adapt(
   ) -> BatchNormStatistics:
     return BatchNormStatistics(*batch_statistics.pool(moments, pool.batch_norm_mean))
 
-  def adapt(pool, received, clients):  # noqa: ANN001, ANN202 - TFF values
+  def adapt(pool: Any, received: Any, clients: Any) -> Any:
     moments = tff.federated_map(measure, (clients, received))
     return tff.federated_map(pool_moments, (pool, tff.federated_sum(moments)))
 

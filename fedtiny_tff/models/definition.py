@@ -1,6 +1,7 @@
 """A model as the product sees it: how to build it, what is pruned, which blocks."""
 
 import dataclasses
+import itertools
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -50,7 +51,7 @@ def contiguous_blocks(count: int, blocks: int) -> tuple[tuple[int, ...], ...]:
   blocks = min(blocks, count)
   bounds = [round(i * count / blocks) for i in range(blocks + 1)]
   return tuple(
-    tuple(range(start, stop)) for start, stop in zip(bounds, bounds[1:], strict=False)
+    tuple(range(start, stop)) for start, stop in itertools.pairwise(bounds)
   )
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import schedules
+from fedtiny_tff import cost, schedules
 from fedtiny_tff import spec as spec_lib
 
 
@@ -129,3 +129,21 @@ class Strategy:
       ValueError: For strategies that never adjust.
     """
     raise ValueError(f"strategy {self.name!r} never adjusts masks, asked for {block}")
+
+  def round_cost(
+    self,
+    profile: cost.ModelProfile,
+    workload: cost.Workload,
+    spec: spec_lib.PrunableSpec,
+    active_counts: Sequence[int],
+  ) -> cost.RoundCost:
+    """Returns what a device pays for a round under this method.
+
+    Args:
+      profile: The model.
+      workload: What the device trains on.
+      spec: Layout and blocks.
+      active_counts: Unpruned weights per layer.
+    """
+    del spec, active_counts
+    return cost.dense_cost(profile, workload)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import candidates, masks, schedules
+from fedtiny_tff import candidates, cost, masks, schedules
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.strategies import base
 
@@ -154,3 +154,13 @@ class FedTiny(base.Strategy):
   ) -> TopGradientAdjustment:
     """Moves weights by aggregated top-a gradients."""
     return TopGradientAdjustment(spec, block, capacities)
+
+  def round_cost(
+    self,
+    profile: cost.ModelProfile,
+    workload: cost.Workload,
+    spec: spec_lib.PrunableSpec,
+    active_counts: Sequence[int],
+  ) -> cost.RoundCost:
+    """Sparse training; adjustments add one block's top-a gradients."""
+    return cost.fedtiny_cost(profile, workload, active_counts, spec.blocks)

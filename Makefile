@@ -1,0 +1,60 @@
+# Everything runs from the checkout; `make setup` needs python3 and make only.
+
+# Interpreter for `make setup`; empty tries python3.11, then python3.
+PYTHON ?=
+# Where `make run` puts its results, and extra flags for run and the test targets.
+OUT ?= runs/digits
+ARGS ?=
+# Processes that run tests side by side.
+JOBS ?= 2
+
+PY := .venv/bin/python
+SOURCES := fedtiny_tff tflite_export pipelines tests tools $(if $(wildcard benchmarks/*.py),benchmarks)
+UV_COMPILE := $(PY) -m uv pip compile --quiet --python-version 3.11 \
+  --python-platform x86_64-manylinux_2_31 --generate-hashes --no-emit-index-url \
+  --only-binary :all: --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup doctor run test test-slow lint lock build-files clean
+
+help: ## Shows this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Installs the locked packages into .venv/ (PYTHON=... picks the interpreter).
+	@for python in python3 python3.11 "$(PYTHON)"; do \
+	  if command -v "$$python" >/dev/null 2>&1; then \
+	    exec "$$python" tools/setup.py --python="$(PYTHON)"; \
+	  fi; \
+	done; \
+	echo "setup: no python3 found; install Python 3.11 (Debian and Ubuntu: apt-get install python3.11-venv)" >&2; \
+	exit 2
+
+doctor: | $(PY) ## Tells what is right or wrong with this machine.
+	@$(PY) -m pipelines.doctor $(ARGS)
+
+run: | $(PY) ## Trains and prunes on handwritten digits (OUT=directory, ARGS=flags).
+	@$(PY) -m pipelines.run --flagfile=pipelines/presets/digits.flags --output_dir="$(OUT)" $(ARGS)
+
+test: | $(PY) ## Runs the quick tests.
+	@$(PY) -m pytest -m "not slow" -n $(JOBS) --dist=loadfile $(ARGS)
+
+test-slow: | $(PY) ## Runs the tests that need minutes.
+	@$(PY) -m pytest -m slow $(ARGS)
+
+lint: | $(PY) ## Checks style and types.
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy $(SOURCES)
+
+lock: | $(PY) ## Resolves requirements*.in into the lock files (needs the network).
+	$(UV_COMPILE) requirements.in --override requirements-overrides.txt -o requirements.txt
+	$(UV_COMPILE) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+
+build-files: | $(PY) ## Writes the BUILD files from the imports.
+	@$(PY) -m tools.build_files
+
+clean: ## Removes caches and build output; keeps .venv/ and runs/.
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(PY):
+	@echo "there is no .venv/ yet: run \`make setup\` first" >&2; exit 2

@@ -1,0 +1,182 @@
+"""The configuration of a run, validated before anything is made."""
+
+import dataclasses
+import math
+from typing import Any
+
+from absl import flags
+
+from fedtiny_tff import optimizers, schedules, training
+from fedtiny_tff.data import partition, sources
+from fedtiny_tff.densities import LAYER_COUNTS
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.models import registry as models
+from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies import registry as strategies
+from pipelines import run_flags
+from tflite_export import targets
+
+SELECTIONS = ("adaptive", "vanilla", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+  """All flags of a run under their own names, validated.
+
+  Attributes:
+    values: Flag name to value.
+  """
+
+  values: dict[str, Any]
+
+  def __getattr__(self, name: str) -> Any:
+    """Reads a flag's value as an attribute."""
+    try:
+      return self.__dict__["values"][name]
+    except KeyError:
+      raise AttributeError(name) from None
+
+  @property
+  def training(self) -> training.TrainingConfig:
+    """How clients train."""
+    return training.TrainingConfig(
+      optimizers.OptimizerConfig(
+        self.client_optimizer,
+        self.client_learning_rate,
+        self.client_momentum,
+        self.client_weight_decay,
+      ),
+      self.local_epochs,
+      self.batch_size,
+    )
+
+  @property
+  def pruning(self) -> base.PruningConfig:
+    """What strategies read."""
+    return base.PruningConfig(
+      target_density=self.target_density,
+      rounds=self.rounds,
+      adjust_every_rounds=self.adjust_every_rounds,
+      adjust_until_round=self.adjust_until_round,
+      pool_size=self.pool_size,
+      layer_counts=self.layer_densities,
+      granularity=self.granularity,
+      adjust_order=self.adjust_order,
+      seed=self.seed,
+    )
+
+  def configuration(self) -> dict[str, Any]:
+    """Everything that decides the result: all flags but where it goes."""
+    return {
+      name: value
+      for name, value in self.values.items()
+      if name not in run_flags.NOT_CONFIGURATION
+    }
+
+
+_CHOICES: dict[str, Any] = {
+  "dataset": sources.SOURCES,
+  "partitioner": partition.PARTITIONERS,
+  "model": models.MODELS,
+  "strategy": strategies.STRATEGIES,
+  "layer_densities": LAYER_COUNTS,
+  "granularity": schedules.GRANULARITIES,
+  "client_optimizer": optimizers.OPTIMIZERS,
+  "selection": SELECTIONS,
+}
+
+# Flag to the smallest value that makes sense.
+_AT_LEAST = {
+  "num_clients": 1,
+  "clients_per_round": 1,
+  "rounds": 1,
+  "local_epochs": 1,
+  "batch_size": 1,
+  "pretrain_epochs": 0,
+  "public_samples_per_class": 1,
+  "adjust_every_rounds": 1,
+  "adjust_until_round": 0,
+  "pool_size": 0,
+  "eval_every_rounds": 1,
+  "seed": 0,
+}
+_MAX_SEED = 2**62
+
+
+def _check_numbers(values: dict[str, Any]) -> None:
+  for name, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise InputError(f"--{name} must be a finite number, got {value}")
+  for name, least in _AT_LEAST.items():
+    if values[name] < least:
+      raise InputError(f"--{name} must be at least {least}, got {values[name]}")
+  if not 0.0 < values["target_density"] <= 1.0:
+    raise InputError(
+      f"--target_density must be in (0, 1], got {values['target_density']:g}"
+    )
+  if values["dirichlet_alpha"] <= 0.0:
+    raise InputError(
+      f"--dirichlet_alpha must be positive, got {values['dirichlet_alpha']:g}"
+    )
+  if values["clients_per_round"] > values["num_clients"]:
+    raise InputError(
+      f"--clients_per_round is {values['clients_per_round']}, but there are only "
+      f"--num_clients={values['num_clients']}: lower the one or raise the other"
+    )
+  if values["seed"] > _MAX_SEED:
+    raise InputError(f"--seed must be at most 2**62, got {values['seed']}")
+
+
+def make_config(values: dict[str, Any]) -> RunConfig:
+  """Validates flag values.
+
+  Args:
+    values: Every flag of `run_flags`, by name.
+
+  Raises:
+    InputError: Naming the flag, the value found and what is allowed.
+  """
+  for name, choices in _CHOICES.items():
+    if values[name] not in choices:
+      raise InputError(
+        f"--{name} must be one of {', '.join(choices)}, got {values[name]!r}"
+      )
+  for target in values["targets"]:
+    if target not in targets.TARGETS:
+      raise InputError(
+        f"--targets must name {', '.join(targets.TARGETS)}, got {target!r}"
+      )
+  _check_numbers(values)
+  config = RunConfig(dict(values))
+  try:
+    _ = config.training, config.pruning
+  except ValueError as error:
+    raise InputError(str(error)) from error
+  return config
+
+
+def from_flags() -> RunConfig:
+  """Builds the configuration from the parsed command line.
+
+  Raises:
+    InputError: As `make_config`, and when `--output_dir` is missing.
+  """
+  values = {name: flags.FLAGS[name].value for name in run_flags.names()}
+  if not values["output_dir"]:
+    raise InputError("--output_dir is missing: name the folder of the run")
+  return make_config(values)
+
+
+def flagfile_text(config: RunConfig) -> str:
+  """Writes a configuration as a flagfile that repeats it."""
+  lines = []
+  for name, value in config.configuration().items():
+    if value is None:
+      continue
+    if isinstance(value, bool):
+      lines.append(f"--{'' if value else 'no'}{name}")
+    elif isinstance(value, list):
+      lines.append(f"--{name}={','.join(value)}")
+    else:
+      lines.append(f"--{name}={value}")
+  return "\n".join(lines) + "\n"

@@ -1,0 +1,110 @@
+"""Writes a run's federated data, once, and reads it back.
+
+`data/` of a run directory holds the clients', the public and the test records
+and `clients.npy`, int64 [clients, 4]: the fields of `ClientReference`.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fedtiny_tff.data import client_store, examples, partition, sources
+from fedtiny_tff.data.client_store import ClientReference, ClientStore
+from pipelines import config as config_lib
+from pipelines import files
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+  """A run's data, ready to be read by place.
+
+  Attributes:
+    info: Static facts of the dataset.
+    clients: Records of all clients.
+    references: int64 [clients, 4], where each client's records lie.
+    public: The server's samples, taken from the training split.
+    test: The test split, for final figures only.
+  """
+
+  info: examples.DatasetInfo
+  clients: ClientStore
+  references: np.ndarray
+  public: ClientStore
+  test: ClientStore
+
+  def reference(self, client: int) -> ClientReference:
+    """Returns where a client's records lie."""
+    return ClientReference(*self.references[client])
+
+  def summary(self) -> dict[str, Any]:
+    """Returns the `dataset` part of `report.json`."""
+    return {
+      "name": self.info.name,
+      "input_shape": list(self.info.shape),
+      "classes": list(self.info.class_names),
+      "clients": len(self.references),
+      "training_examples": int(self.references[:, 2].sum()),
+      "development_examples": int(self.references[:, 3].sum()),
+      "public_examples": self.public.num_records,
+      "test_examples": self.test.num_records,
+      "smallest_client": int(self.references[:, 2:].sum(axis=1).min()),
+      "largest_client": int(self.references[:, 2:].sum(axis=1).max()),
+    }
+
+
+def read_all(store: ClientStore) -> tuple[np.ndarray, np.ndarray]:
+  """Reads a whole store: float32 [n, ...] model inputs and int64 [n] labels."""
+  features, labels = store.decode(store.read(0, store.num_records))
+  return features.numpy(), labels.numpy()
+
+
+def _write(
+  path: pathlib.Path,
+  examples_: Iterable[examples.Example],
+  order: np.ndarray,
+  info: examples.DatasetInfo,
+) -> None:
+  with files.replacing(path) as file:
+    client_store.write_records(file, examples_, order, info)
+
+
+def prepare(config: config_lib.RunConfig, folder: pathlib.Path) -> RunData:
+  """Partitions the dataset and writes the records, unless that was done before."""
+  dataset = sources.load(config.dataset, config.data_dir)
+  info = dataset.info
+  index = folder / "clients.npy"
+  if not index.exists():
+    federation = partition.federate(
+      dataset.labels,
+      partitioner=config.partitioner,
+      num_clients=config.num_clients,
+      alpha=config.dirichlet_alpha,
+      public_per_class=config.public_samples_per_class,
+      seed=config.seed,
+    )
+    order = client_store.client_order(federation)
+    _write(folder / "clients.records", dataset.train(), order, info)
+    _write(folder / "public.records", dataset.train(), federation.public, info)
+    test = list(range(sum(1 for _ in dataset.test())))
+    _write(folder / "test.records", dataset.test(), np.asarray(test), info)
+    # Written last: its presence says that the records are whole.
+    with files.replacing(index) as file:
+      np.save(file, np.asarray(client_store.references(federation), np.int64))
+  return open_data(info, folder)
+
+
+def open_data(info: examples.DatasetInfo, folder: pathlib.Path) -> RunData:
+  """Opens data that `prepare` wrote."""
+
+  def store(name: str) -> ClientStore:
+    path = folder / f"{name}.records"
+    probe = ClientStore(str(path), info, 0)
+    return dataclasses.replace(
+      probe, num_records=path.stat().st_size // probe.record_bytes
+    )
+
+  references = np.load(folder / "clients.npy", mmap_mode="r", allow_pickle=False)
+  return RunData(info, store("clients"), references, store("public"), store("test"))

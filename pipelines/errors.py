@@ -1,0 +1,18 @@
+"""Exit codes, and how an app ends."""
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+  """What every app of the product ends with."""
+
+  DONE = 0
+  BAD_INPUT = 2
+  VERIFICATION_FAILED = 3
+  BUDGET_NOT_MET = 4
+  INTERRUPTED = 130
+  TERMINATED = 143
+
+
+class Terminated(BaseException):
+  """SIGTERM arrived; unwinds like Ctrl-C does."""

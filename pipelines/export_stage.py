@@ -1,0 +1,80 @@
+"""final model -> verified files under `export/` -> rows of the report."""
+
+import dataclasses
+import shutil
+from typing import Any
+
+from pipelines import data_stage, files, model_files
+from pipelines.progress import Progress
+from pipelines.run_directory import RunDirectory
+from tflite_export import targets
+from tflite_export.artifacts import ExportBundle, ExportRequest, VerificationError
+
+
+def export_request(run: RunDirectory, data: data_stage.RunData) -> ExportRequest:
+  """Gathers what exporters need.
+
+  Activation ranges come from the server's public samples; the test split is only
+  evaluated on.
+  """
+  model, masks = model_files.load(run.model)
+  calibration, _ = data_stage.read_all(data.public)
+  inputs, labels = data_stage.read_all(data.test)
+  return ExportRequest(
+    model=model,
+    masks=masks,
+    calibration_inputs=calibration,
+    evaluation_inputs=inputs,
+    evaluation_labels=labels,
+    class_names=data.info.class_names,
+  )
+
+
+def _write(run: RunDirectory, target: str, bundle: ExportBundle) -> None:
+  with files.replacing_folder(run.export / target) as fresh:
+    for path, content in bundle.files.items():
+      folder, _, name = path.partition("/")
+      if folder != target or not name:
+        raise ValueError(f"exporter {target!r} names a file outside its folder: {path}")
+      (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+      (fresh / name).write_bytes(content)
+
+
+def export_all(
+  names: list[str], run: RunDirectory, data: data_stage.RunData, progress: Progress
+) -> list[dict[str, Any]]:
+  """Exports to every named target.
+
+  Files of a target are written together, after all of them were verified; a
+  target that fails leaves nothing under `export/`, not even from before.
+
+  Args:
+    names: Keys of `targets.TARGETS`.
+    run: The run's directory, with a final model.
+    data: The run's data.
+    progress: Where progress is shown.
+
+  Returns:
+    One mapping per `.tflite`, as in `report.json`.
+
+  Raises:
+    VerificationError: After all other targets were exported.
+  """
+  request = export_request(run, data)
+  rows: list[dict[str, Any]] = []
+  failures = []
+  for target in names:
+    with progress.stage(f"export_{target}", f"exporting and verifying: {target}"):
+      try:
+        bundle = targets.TARGETS[target](request)
+      except VerificationError as error:
+        shutil.rmtree(run.export / target, ignore_errors=True)
+        failures.append(f"{target}: {error}")
+        continue
+      _write(run, target, bundle)
+    for artifact in bundle.artifacts:
+      row = dataclasses.asdict(artifact)
+      rows.append({**row, "path": f"export/{artifact.path}"})
+  if failures:
+    raise VerificationError("; ".join(failures))
+  return rows

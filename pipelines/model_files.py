@@ -1,0 +1,45 @@
+"""The final model on disk: `model/model.keras` and `model/masks.npz`."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff.errors import InputError
+from pipelines import files
+
+
+def save(
+  folder: pathlib.Path, model: tf.keras.Model, masks: dict[str, np.ndarray]
+) -> None:
+  """Writes model and masks, both or neither.
+
+  Args:
+    folder: Where; replaced as a whole.
+    model: Plain Keras model, pruned weights zero.
+    masks: Layer name to bool array in the kernel's shape.
+  """
+  with files.replacing_folder(folder) as fresh:
+    model.save(fresh / "model.keras")
+    np.savez_compressed(fresh / "masks.npz", **masks)
+
+
+def load(folder: pathlib.Path) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
+  """Reads model and masks.
+
+  Raises:
+    InputError: When they are missing or damaged.
+  """
+  path = folder / "model.keras"
+  if not path.is_file():
+    raise InputError(f"{path}: not found; train the run first (pipelines.train)")
+  try:
+    model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+    with np.load(folder / "masks.npz", allow_pickle=False) as archive:
+      masks = {name: archive[name] for name in archive.files}
+  except Exception as error:
+    raise InputError(
+      f"{folder}: model or masks cannot be read ({type(error).__name__}); "
+      "delete the folder and run the training command again"
+    ) from error
+  return model, masks

@@ -1,0 +1,107 @@
+"""What a person sees while a run works: stages, rounds, time left."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Optional
+
+import rich.console
+import rich.progress
+
+
+class Progress:
+  """Prints stages and progress: live on a terminal, plain lines elsewhere."""
+
+  def __init__(self, console: Optional[rich.console.Console] = None):
+    """Begins the clock.
+
+    Args:
+      console: Where to print; stderr by default, so that stdout stays clean.
+    """
+    self.console = console or rich.console.Console(
+      file=sys.stderr, highlight=False, soft_wrap=True
+    )
+    self._start = time.monotonic()
+    self.seconds: dict[str, float] = {}
+
+  def say(self, message: str) -> None:
+    """Prints one line."""
+    elapsed = time.monotonic() - self._start
+    self.console.print(f"[{elapsed:6.1f} s] {message}", markup=False)
+
+  @contextlib.contextmanager
+  def stage(self, name: str, description: str) -> Iterator[None]:
+    """Announces a stage and records the seconds it takes under `name`."""
+    self.say(description)
+    start = time.monotonic()
+    try:
+      yield
+    finally:
+      spent = time.monotonic() - start
+      self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+  @contextlib.contextmanager
+  def steps(self, description: str, total: int, done: int) -> Iterator["Steps"]:
+    """Follows a number of steps.
+
+    Args:
+      description: What is counted.
+      total: Steps in all.
+      done: Steps finished before.
+    """
+    if not self.console.is_terminal:
+      yield Steps(self, description, total, done)
+      return
+    columns = (
+      rich.progress.TextColumn("{task.description}"),
+      rich.progress.BarColumn(),
+      rich.progress.MofNCompleteColumn(),
+      rich.progress.TimeRemainingColumn(),
+      rich.progress.TextColumn("{task.fields[figures]}"),
+    )
+    with rich.progress.Progress(*columns, console=self.console) as live:
+      task = live.add_task(description, total=total, completed=done, figures="")
+      yield LiveSteps(live, task)
+
+
+class Steps:
+  """Progress as plain lines, at most one every few seconds."""
+
+  _INTERVAL_SECONDS = 5.0
+
+  def __init__(self, progress: Progress, description: str, total: int, done: int):
+    """Starts counting; see `Progress.steps`."""
+    self._progress = progress
+    self._description = description
+    self._total = total
+    self._done = done
+    self._begun = done
+    self._start = time.monotonic()
+    self._said = -self._INTERVAL_SECONDS
+
+  def advance(self, figures: str) -> None:
+    """Counts one step and shows its key figures."""
+    self._done += 1
+    now = time.monotonic()
+    if now - self._said < self._INTERVAL_SECONDS and self._done < self._total:
+      return
+    self._said = now
+    per_step = (now - self._start) / (self._done - self._begun)
+    left = per_step * (self._total - self._done)
+    self._progress.say(
+      f"{self._description} {self._done}/{self._total}, {left:.0f} s left: {figures}"
+    )
+
+
+class LiveSteps(Steps):
+  """Progress as a bar on a terminal."""
+
+  def __init__(self, live: rich.progress.Progress, task: rich.progress.TaskID):
+    """Wraps a running bar."""
+    self._live = live
+    self._task = task
+
+  def advance(self, figures: str) -> None:
+    """Counts one step and shows its key figures."""
+    self._live.update(self._task, advance=1, figures=figures)

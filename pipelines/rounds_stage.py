@@ -1,0 +1,216 @@
+"""Runs federated rounds and keeps every finished one.
+
+A *phase* is one series of rounds with its own states: the pruning run itself, and
+the dense run it is compared with.
+"""
+
+import dataclasses
+import time
+from typing import Any, Optional
+
+import numpy as np
+
+from fedtiny_tff import seeds
+from fedtiny_tff.data.client_store import ClientReference
+from fedtiny_tff.federated import evaluation, messages, rounds
+from fedtiny_tff.models import definition
+from fedtiny_tff.strategies import base
+from fedtiny_tff.tfmot_masking import ModelWeights
+from pipelines import config as config_lib
+from pipelines import process_memory, state_store
+from pipelines.data_stage import RunData
+from pipelines.metrics_log import MetricsLog
+from pipelines.progress import Progress
+
+# Examples per batch when nothing is trained; has no influence on the result.
+_EVALUATION_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseResult:
+  """Where a phase ended.
+
+  Attributes:
+    state: Final server state, NumPy arrays.
+    rows: One mapping per round, the columns of `metrics.csv`.
+    events: One mapping per mask adjustment.
+  """
+
+  state: messages.ServerState
+  rows: list[dict[str, Any]]
+  events: list[dict[str, Any]]
+
+
+def to_arrays(weights: ModelWeights, mask: np.ndarray) -> dict[str, np.ndarray]:
+  """Names the arrays of a state for the state store."""
+  named = {name: np.asarray(value) for name, value in weights._asdict().items()}
+  return {**named, "mask": np.asarray(mask, bool)}
+
+
+def from_arrays(arrays: dict[str, np.ndarray], done: int) -> messages.ServerState:
+  """Rebuilds a server state after `done` rounds."""
+  weights = ModelWeights(*(arrays[name] for name in ModelWeights._fields))
+  return messages.ServerState(weights, arrays["mask"], np.int32(done))
+
+
+def participants(
+  config: config_lib.RunConfig, data: RunData, purpose: str, *numbers: int
+) -> list[ClientReference]:
+  """Draws `--clients_per_round` clients for one round (or one purpose)."""
+  generator = seeds.generator(config.seed, purpose, *numbers)
+  drawn = generator.choice(len(data.references), config.clients_per_round, replace=False)
+  return [data.reference(client) for client in sorted(drawn)]
+
+
+class Phase:
+  """One series of rounds; call `run` inside a running TFF runtime."""
+
+  def __init__(
+    self,
+    name: str,
+    config: config_lib.RunConfig,
+    data: RunData,
+    model_definition: definition.ModelDefinition,
+    strategy: base.Strategy,
+    store: state_store.StateStore,
+    log: MetricsLog,
+    progress: Progress,
+  ):
+    """Takes what the phase works with; see `Phase.run`."""
+    self._name = name
+    self._config = config
+    self._data = data
+    self._definition = model_definition
+    self._strategy = strategy
+    self._store = store
+    self._log = log
+    self._progress = progress
+
+  def run(self, initial: messages.ServerState) -> PhaseResult:
+    """Runs the rounds that are not finished yet.
+
+    Args:
+      initial: State before the first round; used unless a later one is stored.
+    """
+    state, rows, events = self._resume(initial)
+    self._log.write(rows)
+    if len(rows) < self._config.rounds:
+      builder, evaluate = self._build(state)
+      with self._progress.steps(
+        f"{self._name} round", self._config.rounds, len(rows)
+      ) as steps:
+        for number in range(len(rows), self._config.rounds):
+          state, row, event = self._round(builder, evaluate, state, number)
+          rows.append(row)
+          events += [event] if event else []
+          document = {"rows": rows, "events": events}
+          arrays = to_arrays(state.weights, state.mask)
+          self._store.save(number + 1, arrays, document)
+          self._log.write(rows)
+          steps.advance(_figures(row))
+    return PhaseResult(state, rows, events)
+
+  def _resume(
+    self, initial: messages.ServerState
+  ) -> tuple[messages.ServerState, list[dict], list[dict]]:
+    stored = self._store.load_latest()
+    if stored is None:
+      return initial, [], []
+    done, arrays, document = stored
+    self._progress.say(f"{self._name}: going on after round {done - 1}")
+    return from_arrays(arrays, done), document["rows"], document["events"]
+
+  def _build(self, state: messages.ServerState) -> tuple[rounds.RoundBuilder, Any]:
+    active_count = int(np.count_nonzero(state.mask))
+    spec = self._definition.spec
+    plan = self._strategy.plan_events(
+      spec, spec.active_counts(np.asarray(state.mask)), self._config.pruning
+    )
+    builder = rounds.RoundBuilder(
+      self._definition,
+      self._data.clients,
+      self._config.training,
+      self._strategy,
+      plan,
+      active_count=active_count,
+      seed=self._config.seed,
+    )
+    evaluate = evaluation.build_evaluation(
+      self._definition,
+      self._data.clients,
+      active_count=active_count,
+      batch_size=_EVALUATION_BATCH,
+    )
+    return builder, evaluate
+
+  def _round(
+    self,
+    builder: rounds.RoundBuilder,
+    evaluate: Any,
+    state: messages.ServerState,
+    number: int,
+  ) -> tuple[messages.ServerState, dict[str, Any], Optional[dict[str, Any]]]:
+    start = time.monotonic()
+    clients = participants(self._config, self._data, "participants", number)
+    computation = builder.computation(number)
+    instruction = builder.instruction(number, self._config.client_learning_rate)
+    new_state, metrics = computation.next(state, clients, instruction)
+    event = builder.event(number)
+    moved = self._movement(state, new_state, number, event.block if event else None)
+    last = number == self._config.rounds - 1
+    held_out = None
+    if last or (number + 1) % self._config.eval_every_rounds == 0:
+      held_out = evaluate(new_state, clients)
+    row = {
+      "round": number,
+      "train_loss": _share(metrics.loss_sum, metrics.examples),
+      "train_accuracy": _share(metrics.correct, metrics.examples),
+      "eval_loss": _share(held_out.loss_sum, held_out.examples) if held_out else "",
+      "eval_accuracy": _share(held_out.correct, held_out.examples) if held_out else "",
+      "density": int(np.count_nonzero(new_state.mask)) / self._definition.spec.size,
+      "clients": len(clients),
+      "seconds": round(time.monotonic() - start, 3),
+      "rss_mb": round(process_memory.rss_mb(), 1),
+      "bytes_up_per_client": computation.upload_bytes,
+      "bytes_down_per_client": computation.download_bytes,
+      "adjusted_block": event.block if event else "",
+    }
+    return new_state, row, moved
+
+  def _movement(
+    self,
+    before: messages.ServerState,
+    after: messages.ServerState,
+    number: int,
+    block: Optional[int],
+  ) -> Optional[dict[str, Any]]:
+    """Counts dropped and grown weights, and holds the density invariant."""
+    spec = self._definition.spec
+    old, new = np.asarray(before.mask), np.asarray(after.mask)
+    if spec.active_counts(old) != spec.active_counts(new):
+      raise RuntimeError(f"round {number} changed a layer's density; this is a defect")
+    if block is None:
+      return None
+    dropped = spec.active_counts(old & ~new)
+    grown = spec.active_counts(new & ~old)
+    return {
+      "round": number,
+      "block": block,
+      "layers": [
+        {"name": spec.layers[i].name, "dropped": dropped[i], "grown": grown[i]}
+        for i in spec.blocks[block]
+      ],
+    }
+
+
+def _share(total: Any, count: Any) -> float:
+  return round(float(total) / max(float(count), 1.0), 6)
+
+
+def _figures(row: dict[str, Any]) -> str:
+  figures = f"loss {row['train_loss']:.3f}"
+  if row["eval_accuracy"] != "":
+    figures += f", held-out accuracy {row['eval_accuracy']:.3f}"
+  if row["adjusted_block"] != "":
+    figures += f", block {row['adjusted_block']} adjusted"
+  return figures

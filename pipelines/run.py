@@ -1,0 +1,38 @@
+"""Trains, exports and reports: the whole pipeline in one command."""
+
+import sys
+from typing import Optional
+
+from pipelines import app, run_flags
+
+_SUMMARY = """
+Federated pruning to verified .tflite files: pre-train, select, prune, export, report.
+
+  python -m pipelines.run --flagfile=pipelines/presets/digits.flags --output_dir=runs/digits
+
+Interrupted, the same command goes on after the last finished round; on a finished
+run it prints the summary.
+"""
+
+
+def main() -> Optional[int]:
+  """Runs what is not finished yet and prints the summary."""
+  from pipelines import config as config_lib
+  from pipelines import stages
+  from pipelines.progress import Progress
+  from pipelines.run_directory import RunDirectory
+
+  config = config_lib.from_flags()
+  run = RunDirectory(config.output_dir)
+  run.open(config)
+  progress = Progress()
+  made = stages.train(config, run, progress)
+  missing = stages.missing_targets(made, run, config.targets)
+  if missing:
+    made = stages.export(config, run, missing, progress)
+  stages.summarize(run, made)
+  return None
+
+
+if __name__ == "__main__":
+  sys.exit(app.run_app(main, _SUMMARY, run_flags.GROUPS))

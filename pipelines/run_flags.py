@@ -1,0 +1,130 @@
+"""Every flag of a run, in groups; the same for all apps, so one flagfile serves all.
+
+Nothing here imports TensorFlow: `--help` must be quick. Names that come from
+plug-in dicts are therefore checked when the configuration is built.
+"""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+# Flag name to (group, help). Order is the order of `--help`.
+GROUPS: dict[str, list[str]] = {}
+
+# Flags that say where or how loudly, not what: a run is the same without them.
+NOT_CONFIGURATION = ("output_dir",)
+
+
+def _group(group: str, names: list[str]) -> None:
+  GROUPS[group] = names
+
+
+def _define_data() -> None:
+  flags.DEFINE_string("dataset", "digits", "Dataset: digits (embedded) or cifar10.")
+  flags.DEFINE_string("data_dir", None, "Folder with the dataset's files, where it has files.")
+  flags.DEFINE_string(
+    "partitioner", "dirichlet", "How training examples go to clients: dirichlet or iid."
+  )
+  flags.DEFINE_integer("num_clients", 10, "Clients in the population.")
+  flags.DEFINE_float(
+    "dirichlet_alpha", 0.5, "Concentration of the Dirichlet split; small is uneven."
+  )
+  flags.DEFINE_integer(
+    "public_samples_per_class",
+    5,
+    "Training examples of each class that the server keeps for pre-training and "
+    "calibration; no client holds them.",
+  )
+  _group(
+    "Data",
+    [
+      "dataset", "data_dir", "partitioner", "num_clients", "dirichlet_alpha",
+      "public_samples_per_class",
+    ],
+  )  # fmt: skip
+
+
+def _define_model() -> None:
+  flags.DEFINE_string("model", "digits_cnn", "Model: digits_cnn or resnet8.")
+  flags.DEFINE_integer("pretrain_epochs", 3, "Dense epochs on the server's public samples.")
+  _group("Model", ["model", "pretrain_epochs"])
+
+
+def _define_pruning() -> None:
+  flags.DEFINE_string("strategy", "fedtiny", "Pruning method: fedtiny or fedavg (dense).")
+  flags.DEFINE_float(
+    "target_density", 0.1, "Share of the prunable weights that stay, in (0, 1]."
+  )
+  flags.DEFINE_integer(
+    "pool_size", 0, "Candidates to select from; 0 = the paper's max(1, floor(0.1/d + 0.5))."
+  )
+  flags.DEFINE_string(
+    "layer_densities", "noisy", "How candidates spread density: noisy, uniform or erk."
+  )
+  flags.DEFINE_string(
+    "selection",
+    "adaptive",
+    "How a candidate is chosen: adaptive (pooled batch-norm statistics), vanilla "
+    "(pre-trained statistics) or none (the first).",
+  )
+  flags.DEFINE_integer("adjust_every_rounds", 10, "Rounds between mask adjustments.")
+  flags.DEFINE_integer("adjust_until_round", 100, "No adjustment at or after this round.")
+  flags.DEFINE_string(
+    "granularity", "block", "What one adjustment covers: block, layer or entire."
+  )
+  flags.DEFINE_string(
+    "adjust_order", "backward", "Order of the blocks: backward (from the output) or forward."
+  )
+  _group(
+    "Pruning",
+    [
+      "strategy", "target_density", "pool_size", "layer_densities", "selection",
+      "adjust_every_rounds", "adjust_until_round", "granularity", "adjust_order",
+    ],
+  )  # fmt: skip
+
+
+def _define_training() -> None:
+  flags.DEFINE_integer("rounds", 300, "Federated rounds.")
+  flags.DEFINE_integer("clients_per_round", 10, "Clients drawn for each round.")
+  flags.DEFINE_integer("local_epochs", 5, "Passes over a client's examples in a round.")
+  flags.DEFINE_integer("batch_size", 64, "Examples per training step.")
+  flags.DEFINE_string("client_optimizer", "sgd", "Client optimiser: sgd or adam.")
+  flags.DEFINE_float("client_learning_rate", 0.05, "Client learning rate.")
+  flags.DEFINE_float("client_momentum", 0.9, "Momentum of sgd, in [0, 1).")
+  flags.DEFINE_float("client_weight_decay", 0.0, "Decoupled weight decay of the clients.")
+  flags.DEFINE_integer("seed", 0, "Seed of all randomness; same seed, same bytes.")
+  flags.DEFINE_integer(
+    "eval_every_rounds", 1, "Rounds between evaluations on the clients' held-out parts."
+  )
+  flags.DEFINE_boolean(
+    "dense_baseline",
+    True,
+    "Also run dense FedAvg for the same rounds, for the report's comparison.",
+  )
+  _group(
+    "Training",
+    [
+      "rounds", "clients_per_round", "local_epochs", "batch_size", "client_optimizer",
+      "client_learning_rate", "client_momentum", "client_weight_decay", "seed",
+      "eval_every_rounds", "dense_baseline",
+    ],
+  )  # fmt: skip
+
+
+def _define_output() -> None:
+  flags.DEFINE_string("output_dir", None, "Run directory: made, or continued if it exists.")
+  flags.DEFINE_list("targets", ["android", "mcu"], "What to export: android, mcu.")
+  _group("Output", ["output_dir", "targets"])
+
+
+_define_data()
+_define_model()
+_define_pruning()
+_define_training()
+_define_output()
+
+
+def names() -> list[str]:
+  """Names every flag of a run, in the order of `--help`."""
+  return [name for group in GROUPS.values() for name in group]

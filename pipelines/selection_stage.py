@@ -1,0 +1,122 @@
+"""From an untrained model to the state before the first round."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff import batches, seeds, tfmot_masking, training
+from fedtiny_tff.federated import messages, selection
+from fedtiny_tff.models import definition
+from fedtiny_tff.strategies import base
+from fedtiny_tff.tfmot_masking import ModelWeights
+from pipelines import config as config_lib
+from pipelines import rounds_stage
+from pipelines.data_stage import RunData
+
+COLUMNS = ("candidate", "density", "loss", "accuracy", "chosen")
+# Small, because a few samples per class must give more than one step an epoch.
+_PRETRAIN_BATCH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class StartingPoint:
+  """What the rounds start from.
+
+  Attributes:
+    state: Masked weights, chosen mask, batch-norm statistics.
+    candidates: One mapping per candidate, the columns of `selection.csv`; loss and
+      accuracy are empty where nothing was scored.
+  """
+
+  state: messages.ServerState
+  candidates: list[dict[str, Any]]
+
+
+def pretrain(
+  config: config_lib.RunConfig,
+  data: RunData,
+  model_definition: definition.ModelDefinition,
+) -> ModelWeights:
+  """Trains the dense model on the server's public samples.
+
+  Returns:
+    NumPy arrays.
+  """
+  weights = tfmot_masking.initial_weights(model_definition, config.seed)
+  if config.pretrain_epochs:
+    seed = seeds.generator(config.seed, "pretrain").integers(0, 2**31 - 1, 2)
+    records = data.public.read(0, data.public.num_records)
+    order = batches.shuffled_order(
+      data.public.num_records, config.pretrain_epochs, tf.constant(seed, tf.int32)
+    )
+    small = dataclasses.replace(config.training, batch_size=_PRETRAIN_BATCH)
+    trainer = training.LocalTrainer(model_definition, small, data.public.decode)
+    mask = tf.ones([model_definition.spec.size], tf.bool)
+    rate = tf.constant(config.client_learning_rate, tf.float32)
+    weights, _ = trainer.train(weights, mask, records, order, rate)
+  return ModelWeights(*(vector.numpy() for vector in weights))
+
+
+def _score(
+  config: config_lib.RunConfig,
+  data: RunData,
+  model_definition: definition.ModelDefinition,
+  weights: ModelWeights,
+  masks: np.ndarray,
+) -> selection.SelectionResult:
+  select = selection.build_selection(
+    model_definition,
+    data.clients,
+    candidates=len(masks),
+    active_count=int(np.count_nonzero(masks[0])),
+    batch_size=config.batch_size,
+    adaptive=config.selection == "adaptive",
+  )
+  clients = rounds_stage.participants(config, data, "selection")
+  return select(selection.make_pool(weights, masks), clients)
+
+
+def choose(
+  config: config_lib.RunConfig,
+  data: RunData,
+  model_definition: definition.ModelDefinition,
+  strategy: base.Strategy,
+  weights: ModelWeights,
+) -> StartingPoint:
+  """Draws the candidates and installs the one of least loss.
+
+  With `--selection=none`, or a strategy that has nothing to select, the first
+  candidate is taken as it is. Call inside a running TFF runtime.
+  """
+  masks = strategy.candidate_masks(
+    weights.prunable, model_definition.spec, config.pruning
+  )
+  rows = [
+    {
+      "candidate": number,
+      "density": int(np.count_nonzero(mask)) / mask.size,
+      "loss": "",
+      "accuracy": "",
+      "chosen": 0,
+    }
+    for number, mask in enumerate(masks)
+  ]
+  chosen = 0
+  if strategy.is_sparse and config.selection != "none":
+    result = _score(config, data, model_definition, weights, masks)
+    examples = np.maximum(np.asarray(result.metrics.examples, np.float64), 1.0)
+    losses = np.asarray(result.metrics.loss_sum, np.float64) / examples
+    hits = np.asarray(result.metrics.correct, np.float64) / examples
+    chosen = int(np.argmin(losses))
+    for row, loss, hit in zip(rows, losses, hits, strict=True):
+      row["loss"], row["accuracy"] = round(float(loss), 6), round(float(hit), 6)
+    weights = weights._replace(
+      batch_norm_mean=np.asarray(result.statistics.mean)[chosen],
+      batch_norm_variance=np.asarray(result.statistics.variance)[chosen],
+    )
+  rows[chosen]["chosen"] = 1
+  mask = masks[chosen]
+  masked = weights._replace(prunable=np.where(mask, weights.prunable, np.float32(0)))
+  return StartingPoint(messages.ServerState(masked, mask, np.int32(0)), rows)

@@ -1,0 +1,60 @@
+"""Train, export and report as the apps call them; each skips what is finished."""
+
+import sys
+from typing import Any
+
+import rich.console
+
+from pipelines import config as config_lib
+from pipelines import data_stage, export_stage, report, training_pipeline
+from pipelines.progress import Progress
+from pipelines.run_directory import RunDirectory
+
+
+def train(
+  config: config_lib.RunConfig, run: RunDirectory, progress: Progress
+) -> dict[str, Any]:
+  """Trains unless that is done; returns the report without artifacts."""
+  if run.report.exists() and run.model.exists():
+    return run.read_report()
+  outcome = training_pipeline.train(config, run, progress)
+  with progress.stage("report", "final figures on the test split"):
+    made = report.make_report(config, run, outcome, progress.seconds)
+  report.write(run, made)
+  return made
+
+
+def export(
+  config: config_lib.RunConfig,
+  run: RunDirectory,
+  targets: list[str],
+  progress: Progress,
+) -> dict[str, Any]:
+  """Exports a trained run to targets; returns and writes the report."""
+  trained = run.read_report()
+  data = data_stage.prepare(config, run.data)
+  rows = export_stage.export_all(targets, run, data, progress)
+  made = report.add_artifacts(trained, rows, progress.seconds)
+  report.write(run, made)
+  return made
+
+
+def missing_targets(made: dict[str, Any], run: RunDirectory, targets: list[str]) -> list[str]:
+  """Names the targets whose files are not all there."""
+  whole = {
+    target
+    for target in targets
+    if any(row["target"] == target for row in made["artifacts"])
+    and all(
+      (run.path / row["path"]).is_file()
+      for row in made["artifacts"]
+      if row["target"] == target
+    )
+  }
+  return [target for target in targets if target not in whole]
+
+
+def summarize(run: RunDirectory, made: dict[str, Any]) -> None:
+  """Prints the closing table on stdout."""
+  width = None if sys.stdout.isatty() else 140
+  report.print_summary(run, made, rich.console.Console(width=width))

@@ -1,0 +1,30 @@
+"""Trains and prunes; leaves the final model and the report without exports."""
+
+import sys
+from typing import Optional
+
+from pipelines import app, run_flags
+
+_SUMMARY = """
+Federated training and pruning; `pipelines.export` makes .tflite files of the result.
+
+  python -m pipelines.train --flagfile=pipelines/presets/digits.flags --output_dir=runs/digits
+"""
+
+
+def main() -> Optional[int]:
+  """Trains unless that is done, and prints the summary."""
+  from pipelines import config as config_lib
+  from pipelines import stages
+  from pipelines.progress import Progress
+  from pipelines.run_directory import RunDirectory
+
+  config = config_lib.from_flags()
+  run = RunDirectory(config.output_dir)
+  run.open(config)
+  stages.summarize(run, stages.train(config, run, Progress()))
+  return None
+
+
+if __name__ == "__main__":
+  sys.exit(app.run_app(main, _SUMMARY, run_flags.GROUPS))

@@ -1,0 +1,173 @@
+"""data -> pre-train -> candidates -> selection -> rounds -> final model."""
+
+import contextlib
+import dataclasses
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff import schedules, tfmot_masking
+from fedtiny_tff.federated import messages, runtime
+from fedtiny_tff.models import definition
+from fedtiny_tff.models import registry as models
+from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies import registry as strategies
+from fedtiny_tff.tfmot_masking import ModelWeights
+from pipelines import config as config_lib
+from pipelines import (
+  data_stage,
+  files,
+  metrics_log,
+  model_files,
+  rounds_stage,
+  selection_stage,
+  state_store,
+)
+from pipelines.progress import Progress
+from pipelines.run_directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOutcome:
+  """What training hands on.
+
+  Attributes:
+    data: The run's data.
+    definition: The model.
+    strategy: The pruning method.
+    candidates: Rows of `selection.csv`.
+    sparse: The pruning run.
+    dense: The dense run, or None when it was not asked for.
+  """
+
+  data: data_stage.RunData
+  definition: definition.ModelDefinition
+  strategy: base.Strategy
+  candidates: list[dict[str, Any]]
+  sparse: rounds_stage.PhaseResult
+  dense: Optional[rounds_stage.PhaseResult]
+
+
+class _Training:
+  """The stages of one run, over what they share."""
+
+  def __init__(
+    self, config: config_lib.RunConfig, run: RunDirectory, progress: Progress
+  ):
+    self._config = config
+    self._run = run
+    self._progress = progress
+    with progress.stage("data", f"data: {config.dataset}"):
+      self.data = data_stage.prepare(config, run.data)
+    plain = models.get_model(config.model, self.data.info.shape, self.data.info.num_classes)
+    spec = schedules.GRANULARITIES[config.granularity](plain.spec)
+    self.definition = dataclasses.replace(plain, spec=spec)
+    self.strategy = strategies.get_strategy(config.strategy)
+
+  def _states(self, name: str) -> state_store.StateStore:
+    return state_store.StateStore(self._run.state / name)
+
+  def pretrained(self) -> ModelWeights:
+    """Returns the pre-trained weights, stored once."""
+    states = self._states("pretrained")
+    stored = states.load_latest()
+    if stored is not None:
+      return rounds_stage.from_arrays(stored[1], 0).weights
+    public = self.data.public.num_records
+    with self._progress.stage("pretrain", f"pre-training on {public} public samples"):
+      weights = selection_stage.pretrain(self._config, self.data, self.definition)
+    full = np.ones(self.definition.spec.size, bool)
+    states.save(0, rounds_stage.to_arrays(weights, full), {})
+    return weights
+
+  def starting_point(self, weights: ModelWeights) -> selection_stage.StartingPoint:
+    """Returns the chosen candidate, stored once."""
+    states = self._states("selection")
+    stored = states.load_latest()
+    if stored is None:
+      with self._progress.stage("selection", f"selection ({self._config.selection})"):
+        start = selection_stage.choose(
+          self._config, self.data, self.definition, self.strategy, weights
+        )
+      arrays = rounds_stage.to_arrays(start.state.weights, start.state.mask)
+      states.save(0, arrays, {"candidates": start.candidates})
+    else:
+      state = rounds_stage.from_arrays(stored[1], 0)
+      start = selection_stage.StartingPoint(state, stored[2]["candidates"])
+    table = metrics_log.to_csv(selection_stage.COLUMNS, start.candidates)
+    files.write_text(self._run.selection, table)
+    return start
+
+  def rounds(
+    self, name: str, strategy: base.Strategy, initial: messages.ServerState
+  ) -> rounds_stage.PhaseResult:
+    """Runs one phase."""
+    if name == "sparse":
+      paths = self._run.metrics, self._run.tensorboard
+    else:
+      paths = self._run.path / f"metrics_{name}.csv", self._run.tensorboard / name
+    phase = rounds_stage.Phase(
+      name,
+      self._config,
+      self.data,
+      self.definition,
+      strategy,
+      self._states(name),
+      metrics_log.MetricsLog(*paths),
+      self._progress,
+    )
+    count = self._config.rounds
+    described = f"{count} rounds, {strategy.name}"
+    with self._progress.stage(f"{name}_rounds", described):
+      return phase.run(initial)
+
+
+def train(
+  config: config_lib.RunConfig, run: RunDirectory, progress: Progress
+) -> TrainingOutcome:
+  """Runs or continues training; the final model is in `model/` afterwards.
+
+  Args:
+    config: The run.
+    run: Its opened directory.
+    progress: Where progress is shown.
+  """
+  stages = _Training(config, run, progress)
+  pretrained = stages.pretrained()
+  with contextlib.ExitStack() as stack:
+    with progress.stage("runtime", "starting TFF's worker"):
+      stack.enter_context(runtime.LocalRuntime())
+    start = stages.starting_point(pretrained)
+    sparse = stages.rounds("sparse", stages.strategy, start.state)
+    dense = None
+    if config.dense_baseline and stages.strategy.is_sparse:
+      full = np.ones(stages.definition.spec.size, bool)
+      initial = messages.ServerState(pretrained, full, np.int32(0))
+      dense = stages.rounds("dense", base.Strategy(), initial)
+  with progress.stage("finalize", "applying the final masks"):
+    final = finalize(stages.definition, sparse.state)
+    masks = stages.definition.spec.masks_by_layer(np.asarray(sparse.state.mask))
+    model_files.save(run.model, final, masks)
+  return TrainingOutcome(
+    stages.data, stages.definition, stages.strategy, start.candidates, sparse, dense
+  )
+
+
+def finalize(
+  model_definition: definition.ModelDefinition, state: messages.ServerState
+) -> tf.keras.Model:
+  """Turns a server state into a plain Keras model, through tfmot's wrappers.
+
+  Raises:
+    RuntimeError: When a pruned weight is not zero afterwards.
+  """
+  masked = tfmot_masking.MaskedModel(model_definition)
+  weights = ModelWeights(*(tf.constant(v) for v in state.weights))
+  masked.assign(weights, tf.constant(state.mask))
+  model = tfmot_masking.strip(masked)
+  for name, mask in model_definition.spec.masks_by_layer(np.asarray(state.mask)).items():
+    leaked = np.count_nonzero(model.get_layer(name).kernel.numpy()[~mask])
+    if leaked:
+      raise RuntimeError(f"layer {name}: {leaked} pruned weights are not zero")
+  return model

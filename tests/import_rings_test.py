@@ -1,0 +1,162 @@
+"""Every module imports only from its own ring or from one further in."""
+
+import ast
+import pathlib
+
+import pytest
+
+from tools import imports
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Longest prefix wins; a name under no prefix is free for everybody.
+RINGS = {
+  "fedtiny_tff": "core",
+  "fedtiny_tff.strategies": "strategies",
+  "fedtiny_tff.federated": "federated",
+  "tflite_export": "export",
+  "pipelines": "pipelines",
+  "benchmarks": "benchmarks",
+  "tools": "tools",
+  "tests": "tests",
+  "tensorflow_federated": "tff",
+  "absl.flags": "flags",
+}
+
+MAY_IMPORT = {
+  "core": {"core"},
+  "strategies": {"core", "strategies"},
+  "federated": {"core", "strategies", "federated", "tff"},
+  "export": {"core", "export"},
+  "pipelines": {
+    *("core", "strategies", "federated", "export", "pipelines"),
+    *("tff", "flags"),
+  },
+  "benchmarks": {
+    *("core", "strategies", "federated", "export", "benchmarks"),
+    *("tff", "flags"),
+  },
+  "tools": {"tools"},
+  "tests": set(RINGS.values()),
+}
+
+
+def ring(name: str):
+  """Returns the ring of a dotted name, or None for one that is free."""
+  parts = name.split(".")
+  prefixes = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
+  return next((RINGS[prefix] for prefix in prefixes if prefix in RINGS), None)
+
+
+def violations(source: str, path: str) -> list[str]:
+  """Lists the imports that a source at a path may not make."""
+  file = pathlib.PurePosixPath(path)
+  own = ring(imports.module_name(file))
+  return [
+    f"{path}:{line}: {own} may not import {name} ({ring(name)})"
+    for line, name in imports.imports(source, file)
+    if ring(name) is not None and ring(name) not in MAY_IMPORT[own]
+  ]
+
+
+def docstring_problems(root: pathlib.Path) -> list[str]:
+  """Lists the packages under root without a docstring, or without `__init__.py`."""
+  problems = []
+  files = imports.source_files(root)
+  for folder in sorted({file.parent for file in files}):
+    init = root / folder / "__init__.py"
+    if init.is_file():
+      if not ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))):
+        problems.append(f"{folder}/__init__.py has no docstring")
+    # pytest imports test files by path; their folders are no packages.
+    elif folder.parts[0] != "tests":
+      problems.append(f"{folder}/ has no __init__.py")
+  return problems
+
+
+def test_no_module_imports_outward():
+  found = []
+  for path in imports.source_files(ROOT):
+    found += violations((ROOT / path).read_text(encoding="utf-8"), path.as_posix())
+  assert not found, "\n".join(found)
+
+
+def test_every_package_has_a_docstring():
+  assert not docstring_problems(ROOT)
+
+
+def test_the_table_covers_every_ring_and_folder():
+  assert set(MAY_IMPORT) == set(RINGS.values()) - {"tff", "flags"}
+  assert {ring(folder) for folder in imports.CODE_FOLDERS} <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize(
+  ("path", "source"),
+  [
+    ("fedtiny_tff/masks.py", "import tensorflow_federated as tff"),
+    ("fedtiny_tff/masks.py", "from fedtiny_tff import strategies"),
+    ("fedtiny_tff/masks.py", "from .federated import rounds"),
+    ("fedtiny_tff/models/cnn.py", "from ..strategies.fedtiny import Hooks"),
+    ("fedtiny_tff/masks.py", "import tflite_export"),
+    ("fedtiny_tff/masks.py", "from absl import flags"),
+    ("fedtiny_tff/strategies/base.py", "import tensorflow_federated.learning"),
+    ("fedtiny_tff/strategies/base.py", "import fedtiny_tff.federated.rounds"),
+    ("fedtiny_tff/federated/rounds.py", "from pipelines import app"),
+    ("fedtiny_tff/federated/rounds.py", "from absl.flags import FLAGS"),
+    ("tflite_export/convert.py", "from tensorflow_federated import learning"),
+    ("tflite_export/convert.py", "from fedtiny_tff.strategies import base"),
+    ("tflite_export/convert.py", "from fedtiny_tff import federated"),
+    ("pipelines/run.py", "from tests import support"),
+    ("pipelines/run.py", "import benchmarks.speed"),
+    ("benchmarks/speed.py", "from pipelines import run"),
+    ("tools/setup.py", "import fedtiny_tff"),
+  ],
+)
+def test_an_outward_import_is_found(path, source):
+  assert len(violations(source, path)) == 1
+  indented = "\n".join(f"    {line}" for line in source.splitlines())
+  nested = f"class A:\n  def f(self):\n    if self:\n  {indented}\n"
+  assert [text.split(":")[1] for text in violations(nested, path)] == ["4"]
+
+
+@pytest.mark.parametrize(
+  "call",
+  [
+    "importlib.import_module('tensorflow_federated.learning')",
+    "import_module('fedtiny_tff.federated')",
+    "__import__('tensorflow_federated')",
+  ],
+)
+def test_an_outward_import_by_constant_name_is_found(call):
+  assert violations(f"def f():\n  return {call}", "fedtiny_tff/masks.py")
+
+
+@pytest.mark.parametrize(
+  ("path", "source"),
+  [
+    ("fedtiny_tff/masks.py", "import tensorflow as tf\nfrom . import errors"),
+    ("fedtiny_tff/masks.py", "from absl import logging"),
+    ("fedtiny_tff/strategies/base.py", "from fedtiny_tff import masks"),
+    ("fedtiny_tff/strategies/__init__.py", "from . import base"),
+    ("fedtiny_tff/federated/rounds.py", "import tensorflow_federated as tff"),
+    ("fedtiny_tff/federated/rounds.py", "from fedtiny_tff.strategies import base"),
+    ("tflite_export/convert.py", "from fedtiny_tff import errors"),
+    ("pipelines/run.py", "from absl import app, flags\nimport tflite_export"),
+    ("tests/pipelines/run_test.py", "from pipelines import run"),
+  ],
+)
+def test_an_inward_import_is_allowed(path, source):
+  assert violations(source, path) == []
+
+
+def test_a_package_without_docstring_is_found(tmp_path):
+  good, silent, bare = (tmp_path / "fedtiny_tff" / name for name in "abc")
+  for folder in (good, silent, bare, tmp_path / "tests"):
+    folder.mkdir(parents=True)
+    (folder / "module.py").write_text('"""Something."""\n')
+  (good / "__init__.py").write_text('"""Good."""\n')
+  (silent / "__init__.py").write_text("import os\n")
+  assert docstring_problems(tmp_path) == [
+    "fedtiny_tff/b/__init__.py has no docstring",
+    "fedtiny_tff/c/ has no __init__.py",
+  ]

@@ -1,0 +1,123 @@
+"""Small trained-looking models that the export tests share."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from tflite_export.artifacts import ExportRequest
+from tflite_export.convert import convert
+
+INPUT_SHAPE = (16, 16, 3)
+NUM_CLASSES = 4
+
+
+def small_classifier(seed: int = 0) -> tf.keras.Model:
+  """Returns a MobileNet-like classifier, 16x16x3 to 4 logits.
+
+  Its two pointwise convolutions, and its two depthwise ones, have equal shapes: a
+  check that mixes them up is found out. Biases and batch norm statistics are random
+  instead of the zeros and ones the converter would simplify away.
+  """
+  layers = tf.keras.layers
+  inputs = layers.Input(INPUT_SHAPE)
+  x = layers.ZeroPadding2D(1, name="stem_pad")(inputs)
+  x = layers.Conv2D(16, 3, strides=2, use_bias=False, name="stem")(x)
+  x = layers.BatchNormalization(name="stem_bn")(x)
+  x = layers.ReLU(6.0, name="stem_relu")(x)
+  for block in ("first", "second"):
+    y = layers.DepthwiseConv2D(3, padding="same", name=f"{block}_depthwise")(x)
+    y = layers.BatchNormalization(name=f"{block}_depthwise_bn")(y)
+    y = layers.ReLU(name=f"{block}_relu")(y)
+    y = layers.Conv2D(16, 1, use_bias=False, name=f"{block}_pointwise")(y)
+    y = layers.BatchNormalization(name=f"{block}_pointwise_bn")(y)
+    x = layers.Add(name=f"{block}_add")([x, y])
+  x = layers.Conv2D(32, 1, activation="relu", name="expand")(x)
+  x = layers.GlobalAveragePooling2D(name="pool")(x)
+  x = layers.Dense(NUM_CLASSES, name="head")(x)
+  model = tf.keras.Model(inputs, x, name="small_classifier")
+  randomise(model, seed)
+  return model
+
+
+def randomise(model: tf.keras.Model, seed: int) -> None:
+  """Gives every variable values as after training."""
+  generator = np.random.default_rng(seed)
+  for variable in model.variables:
+    values = generator.normal(size=variable.shape) / np.sqrt(
+      max(1, np.prod(variable.shape[:-1]))
+    )
+    if variable.name.endswith(("moving_variance:0", "gamma:0")):
+      values = 0.5 + np.abs(values)
+    variable.assign(values.astype(np.float32))
+
+
+def kernel_of(layer: tf.keras.layers.Layer) -> tf.Variable:
+  """Returns the variable a mask belongs to."""
+  if isinstance(layer, tf.keras.layers.DepthwiseConv2D):
+    return layer.depthwise_kernel
+  return layer.kernel
+
+
+def prune(
+  model: tf.keras.Model, density: float, layers: tuple[str, ...] = (), seed: int = 1
+) -> dict[str, np.ndarray]:
+  """Zeroes random weights in place and returns the masks.
+
+  Args:
+    model: Any Keras model.
+    density: Share of each kernel that stays, rounded to a whole number of weights.
+    layers: Names of the layers to prune; without any, all with a kernel but
+      depthwise ones, which nobody prunes in practice.
+    seed: Of the random choice.
+  """
+  generator = np.random.default_rng(seed)
+  names = layers or tuple(
+    layer.name
+    for layer in model.layers
+    if hasattr(layer, "kernel")
+    and not isinstance(layer, tf.keras.layers.DepthwiseConv2D)
+  )
+  masks = {}
+  for name in names:
+    kernel = kernel_of(model.get_layer(name))
+    size = int(np.prod(kernel.shape))
+    mask = np.zeros(size, bool)
+    mask[generator.permutation(size)[: round(density * size)]] = True
+    masks[name] = mask.reshape(kernel.shape)
+    kernel.assign(kernel.numpy() * masks[name])
+  return masks
+
+
+def random_inputs(count: int, seed: int = 2) -> np.ndarray:
+  """Returns float32 [count, 16, 16, 3]."""
+  generator = np.random.default_rng(seed)
+  return generator.normal(size=(count, *INPUT_SHAPE)).astype(np.float32)
+
+
+def request(
+  model: tf.keras.Model, masks: dict[str, np.ndarray], evaluated: int = 32
+) -> ExportRequest:
+  """Returns an export request; labels are the model's own classes, so accuracy is 1."""
+  inputs = random_inputs(evaluated, seed=3)
+  return ExportRequest(
+    model=model,
+    masks=masks,
+    calibration_inputs=random_inputs(16, seed=4),
+    evaluation_inputs=inputs,
+    evaluation_labels=np.argmax(model(inputs, training=False).numpy(), axis=1),
+    class_names=tuple(f"class {index}" for index in range(NUM_CLASSES)),
+  )
+
+
+@functools.cache
+def pruned(density: float) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
+  """Returns `small_classifier` pruned once for all tests; leave both unchanged."""
+  model = small_classifier()
+  return model, prune(model, density)
+
+
+@functools.cache
+def converted(format: str, density: float = 0.2) -> bytes:
+  """Returns `pruned(density)` converted, once for all tests."""
+  return convert(pruned(density)[0], format, random_inputs(8))

@@ -1,0 +1,271 @@
+"""Turns a `.tflite` into the C++ files firmware compiles: bytes in, texts out.
+
+  model_data.h, .cc  the file as an array aligned to 16 bytes, as TFLM reads it
+  model_settings.h   shapes, types, scales and zero points of input and output, and
+                     the class names
+  op_resolver.h      a `MicroMutableOpResolver` with exactly the operators used
+  arena.h            size of the tensor arena
+
+Everything is in namespace `fedtiny_model` and valid in C++11 and later. Names of the
+`Add...` functions: TFLM's `tensorflow/lite/micro/micro_mutable_op_resolver.h`.
+"""
+
+import math
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from fedtiny_tff.errors import InputError
+from tflite_export import flatbuffer_model, tflm_decode
+
+NAMESPACE = "fedtiny_model"
+
+_BYTES_PER_LINE = 12
+_C_TYPES = {
+  schema.TensorType.FLOAT32: "float",
+  schema.TensorType.INT8: "int8_t",
+  schema.TensorType.INT16: "int16_t",
+  schema.TensorType.INT32: "int32_t",
+  schema.TensorType.UINT8: "uint8_t",
+}
+_OPERATOR_NAMES = {
+  code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()
+}
+# Every other function is Add + the operator's name in camel case: CONV_2D, AddConv2D.
+_IRREGULAR_FUNCTIONS = {
+  "BATCH_MATMUL": "AddBatchMatMul",
+  "CUMSUM": "AddCumSum",
+  "PADV2": "AddPadV2",
+  "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
+}
+_TFLM_OPERATOR_NAMES = """
+  ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL
+  BATCH_TO_SPACE_ND BROADCAST_ARGS BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION
+  CONV_2D COS CUMSUM DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV
+  DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV
+  FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GREATER GREATER_EQUAL HARD_SWISH IF
+  L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND LOGICAL_NOT
+  LOGICAL_OR LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG
+  NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_ALL REDUCE_MAX
+  REDUCE_MIN RELU RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2
+  ROUND RSQRT SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT
+  SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH
+  TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE
+  ZEROS_LIKE
+"""
+_TFLM_OPERATORS = frozenset(_TFLM_OPERATOR_NAMES.split())
+_UNESCAPED = frozenset(
+  string.ascii_letters + string.digits + " !#$%&'()*+,-./:;<=>@[]^_`{|}~"
+)
+
+
+def c_sources(
+  model_bytes: bytes, class_names: Sequence[str], arena_bytes: int
+) -> dict[str, str]:
+  """Returns the source files of one model.
+
+  Args:
+    model_bytes: A `.tflite` with one input and one output [1, num_classes].
+    class_names: One name per class, in order; any text without NUL.
+    arena_bytes: Tensor arena to declare, with its margin.
+
+  Returns:
+    File name to text; the same text for the same arguments.
+
+  Raises:
+    InputError: A damaged file, an operator, type or name that firmware cannot have.
+  """
+  model = tflm_decode.read_model(model_bytes)
+  with flatbuffer_model.reading():
+    return {
+      "model_data.h": _model_data_header(len(model_bytes)),
+      "model_data.cc": _model_data(model_bytes),
+      "model_settings.h": _settings(model, class_names),
+      "op_resolver.h": _op_resolver(model),
+      "arena.h": _arena(arena_bytes),
+    }
+
+
+def resolver_functions(model_bytes: bytes) -> tuple[str, ...]:
+  """Returns the `Add...` functions for a file's operators, sorted.
+
+  Raises:
+    InputError: A damaged file, or an operator TFLM has no kernel for.
+  """
+  return _functions(tflm_decode.read_model(model_bytes))
+
+
+def _functions(model: Any) -> tuple[str, ...]:
+  """Returns the `Add...` function of each operator that some subgraph runs."""
+  used = set()
+  for subgraph in model.subgraphs:
+    for operator in subgraph.operators:
+      code = flatbuffer_model.operator_code(model, operator)
+      custom = model.operatorCodes[operator.opcodeIndex].customCode or b""
+      used.add(_function(code, custom.decode("utf-8", errors="replace")))
+  return tuple(sorted(used))
+
+
+def _function(code: int, custom: str) -> str:
+  """Returns the resolver's function for one operator."""
+  if code == schema.BuiltinOperator.CUSTOM and custom == tflm_decode.DECODE_OPERATOR:
+    return "AddDecode"
+  name = _OPERATOR_NAMES.get(code, f"number {code}")
+  if name not in _TFLM_OPERATORS:
+    raise InputError(
+      f"TFLM has no kernel for operator {custom or name}; use layers that convert to "
+      "others, or write the kernel and register it by hand"
+    )
+  camel = "".join(
+    part if part[0].isdigit() else part.capitalize() for part in name.split("_")
+  )
+  return _IRREGULAR_FUNCTIONS.get(name, f"Add{camel}")
+
+
+def _header(name: str, includes: str, body: str) -> str:
+  """Returns a header with its guard and namespace."""
+  guard = f"FEDTINY_MODEL_{name.upper()}_H_"
+  return (
+    f"#ifndef {guard}\n#define {guard}\n\n{includes}\n"
+    f"namespace {NAMESPACE} {{\n\n{body}\n}}  // namespace {NAMESPACE}\n\n"
+    f"#endif  // {guard}\n"
+  )
+
+
+def _model_data_header(model_bytes: int) -> str:
+  """Returns the declaration of the array."""
+  return _header(
+    "model_data",
+    "",
+    f"constexpr unsigned int kModelDataBytes = {model_bytes};\n"
+    "extern const unsigned char kModelData[kModelDataBytes];\n",
+  )
+
+
+def _model_data(model_bytes: bytes) -> str:
+  """Returns the definition of the array."""
+  lines = [
+    "  " + ", ".join(f"0x{byte:02x}" for byte in model_bytes[at : at + _BYTES_PER_LINE])
+    for at in range(0, len(model_bytes), _BYTES_PER_LINE)
+  ]
+  return (
+    f'#include "model_data.h"\n\nnamespace {NAMESPACE} {{\n\n'
+    "alignas(16) const unsigned char kModelData[kModelDataBytes] = {\n"
+    + ",\n".join(lines)
+    + f"\n}};\n\n}}  // namespace {NAMESPACE}\n"
+  )
+
+
+def _settings(model: Any, class_names: Sequence[str]) -> str:
+  """Returns what firmware must know to fill the input and read the output."""
+  graph = model.subgraphs[0]
+  if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    raise InputError(
+      f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+      "firmware sources are written for one each"
+    )
+  source, target = (graph.tensors[ends[0]] for ends in (graph.inputs, graph.outputs))
+  classes = _shape(target)[-1]
+  if classes != len(class_names):
+    raise InputError(
+      f"{len(class_names)} class names for {classes} outputs; give one for each"
+    )
+  names = ",\n".join(f"  {_string_literal(name)}" for name in class_names)
+  body = (
+    "// real value = scale * (stored value - zero point)\n"
+    f"{_tensor_settings('Input', source)}\n{_tensor_settings('Output', target)}\n"
+    f"constexpr int kNumClasses = {classes};\n"
+    f"constexpr const char* kClassNames[kNumClasses] = {{\n{names}}};\n"
+  )
+  return _header("model_settings", "#include <cstdint>\n", body)
+
+
+def _shape(tensor: Any) -> list[int]:
+  """Returns the fixed shape of an input or output."""
+  shape = [
+    int(size)
+    for size in np.atleast_1d(tensor.shape if tensor.shape is not None else [])
+  ]
+  if not shape or min(shape) < 1:
+    raise InputError(f"input and output need a fixed shape, got {shape}; convert again")
+  return shape
+
+
+def _tensor_settings(kind: str, tensor: Any) -> str:
+  """Returns the constants of the input or the output."""
+  if tensor.type not in _C_TYPES:
+    raise InputError(
+      f"{kind.lower()} type {tensor.type} has no C type here; convert with int8 "
+      "inputs and outputs"
+    )
+  shape = _shape(tensor)
+  # Float tensors have no quantisation; the identity lets firmware treat all alike.
+  scale, zero_point = 1.0, 0
+  quantization = tensor.quantization
+  if quantization is not None and quantization.scale is not None:
+    scale, zero_point = float(quantization.scale[0]), int(quantization.zeroPoint[0])
+  return (
+    f"using {kind}Type = {_C_TYPES[tensor.type]};\n"
+    f"constexpr int k{kind}Rank = {len(shape)};\n"
+    f"constexpr int k{kind}Shape[k{kind}Rank] = {{{', '.join(map(str, shape))}}};\n"
+    f"constexpr int k{kind}Elements = {math.prod(shape)};\n"
+    f"constexpr float k{kind}Scale = {_float_literal(scale)};\n"
+    f"constexpr int k{kind}ZeroPoint = {zero_point};\n"
+  )
+
+
+def _float_literal(value: float) -> str:
+  """Returns a literal that the compiler reads back as the same float32."""
+  if not math.isfinite(value) or value <= 0:
+    raise InputError(f"a scale of {value} is not usable; convert the model again")
+  return f"{value:.8e}f"
+
+
+def _string_literal(text: str) -> str:
+  """Returns a C string literal of the text's UTF-8 bytes.
+
+  Octal escapes are used because they end after three digits; a hexadecimal one
+  would swallow a following letter. `?` is escaped against trigraphs.
+  """
+  try:
+    encoded = text.encode("utf-8")
+  except UnicodeEncodeError as error:
+    raise InputError(f"class name {text!r} is not valid text; rename it") from error
+  if b"\0" in encoded:
+    raise InputError(
+      f"class name {text!r} holds a NUL, which ends a C string; rename it"
+    )
+  escaped = "".join(
+    chr(byte) if chr(byte) in _UNESCAPED else f"\\{byte:03o}" for byte in encoded
+  )
+  return f'"{escaped}"'
+
+
+def _op_resolver(model: Any) -> str:
+  """Returns the type of the resolver and the function that fills it."""
+  functions = _functions(model)
+  lines = "\n".join(
+    f"  if (resolver.{function}() != kTfLiteOk) return kTfLiteError;"
+    for function in functions
+  )
+  body = (
+    f"using OpResolver = tflite::MicroMutableOpResolver<{len(functions)}>;\n\n"
+    "// Registers the operators of the model, and no others.\n"
+    f"inline TfLiteStatus RegisterOps(OpResolver& resolver) {{\n{lines}\n"
+    "  return kTfLiteOk;\n}\n"
+  )
+  include = '#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n'
+  return _header("op_resolver", include, body)
+
+
+def _arena(arena_bytes: int) -> str:
+  """Returns the arena's size."""
+  body = (
+    "// For a buffer aligned to 16 bytes. Measured with 64-bit pointers, plus a margin;\n"
+    "// MicroInterpreter::arena_used_bytes() tells what your build needs.\n"
+    f"constexpr std::size_t kArenaBytes = {arena_bytes};\n"
+  )
+  return _header("arena", "#include <cstddef>\n", body)

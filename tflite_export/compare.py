@@ -1,0 +1,93 @@
+"""Compares an exported file's outputs with the Keras model's."""
+
+import dataclasses
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff.errors import InputError
+
+_REFERENCE_BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """How far a file's outputs are from the reference.
+
+  Attributes:
+    accuracy: Share of labels the file's class hits, in [0, 1]; None without
+      labels.
+    argmax_agreement: Share of rows on which both give the same class.
+    max_abs_error: Largest difference of any output; NaN if any output is NaN.
+    relative_error: `max_abs_error` over the largest reference magnitude.
+  """
+
+  accuracy: Optional[float]
+  argmax_agreement: float
+  max_abs_error: float
+  relative_error: float
+
+
+def compare(
+  reference_outputs: np.ndarray, outputs: np.ndarray, labels: Optional[np.ndarray]
+) -> Comparison:
+  """Compares two sets of logits.
+
+  Args:
+    reference_outputs: float [N, classes] of the Keras model.
+    outputs: float [N, classes] of the file, dequantised.
+    labels: int [N], or None.
+
+  Returns:
+    The figures; a NaN output makes both errors NaN, so `error <= limit` fails.
+
+  Raises:
+    InputError: No rows, or shapes that do not belong together.
+  """
+  if outputs.shape != reference_outputs.shape or outputs.ndim != 2 or not len(outputs):
+    raise InputError(
+      f"outputs {list(outputs.shape)} and reference {list(reference_outputs.shape)} "
+      "must both be [N, classes] with N > 0; give evaluation inputs of the same model"
+    )
+  if labels is not None and labels.shape != outputs.shape[:1]:
+    raise InputError(
+      f"evaluation labels have shape {list(labels.shape)}; give [{len(outputs)}], one "
+      "for each evaluation input"
+    )
+  reference = reference_outputs.astype(np.float64)
+  error = float(np.max(np.abs(outputs.astype(np.float64) - reference)))
+  magnitude = float(np.max(np.abs(reference)))
+  classes = np.argmax(outputs, axis=1)
+  return Comparison(
+    accuracy=None if labels is None else float(np.mean(classes == labels)),
+    argmax_agreement=float(np.mean(classes == np.argmax(reference, axis=1))),
+    max_abs_error=error,
+    relative_error=_ratio(error, magnitude),
+  )
+
+
+def _ratio(error: float, magnitude: float) -> float:
+  """Returns error / magnitude, where nothing over nothing is no error."""
+  if magnitude == 0:
+    return 0.0 if error == 0 else float("inf")
+  return error / magnitude
+
+
+def keras_outputs(model: tf.keras.Model, inputs: np.ndarray) -> np.ndarray:
+  """Returns the model's inference outputs [N, classes] for float inputs [N, ...].
+
+  Raises:
+    InputError: No inputs, or inputs of another shape than the model's.
+  """
+  wanted = tuple(model.inputs[0].shape)[1:]
+  if not len(inputs) or inputs.shape[1:] != wanted:
+    raise InputError(
+      f"evaluation inputs have shape {list(inputs.shape)}; give "
+      f"[N, {', '.join(map(str, wanted))}] with N > 0"
+    )
+  batches = [
+    model(inputs[start : start + _REFERENCE_BATCH], training=False).numpy()
+    for start in range(0, len(inputs), _REFERENCE_BATCH)
+  ]
+  return np.concatenate(batches)

@@ -1,0 +1,189 @@
+"""Keras model to `.tflite` bytes, one entry of `FORMATS` per file format.
+
+The bytes depend on the model and the calibration data only: same model, same
+bytes, on each call and in each process. Every file has one signature,
+`serving_default`, from `inputs` [1, ...] to `logits` [1, num_classes]; the batch
+dimension is fixed because XNNPACK and TFLM plan memory for static shapes.
+
+Names and meaning of the settings:
+https://ai.google.dev/edge/litert/models/post_training_quantization
+"""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff.errors import InputError
+
+INPUT_NAME = "inputs"
+OUTPUT_NAME = "logits"
+
+
+@dataclasses.dataclass(frozen=True)
+class ConverterSettings:
+  """What the TFLite converter is told for one format.
+
+  Attributes:
+    optimizations: `DEFAULT` quantises weights; `EXPERIMENTAL_SPARSITY` stores
+      tensors with enough zeros with SparsityParameters and a DENSIFY op.
+    float16: Whether weights are stored as float16.
+    full_integer: Whether activations, inputs and outputs are int8 too; needs
+      calibration data.
+  """
+
+  optimizations: tuple[tf.lite.Optimize, ...] = ()
+  float16: bool = False
+  full_integer: bool = False
+
+
+_QUANTISE = tf.lite.Optimize.DEFAULT
+_SPARSE = tf.lite.Optimize.EXPERIMENTAL_SPARSITY
+
+FORMATS: dict[str, ConverterSettings] = {
+  "fp32_dense": ConverterSettings(),
+  "fp32_sparse": ConverterSettings((_SPARSE,)),
+  "fp16_dense": ConverterSettings((_QUANTISE,), float16=True),
+  "fp16_sparse": ConverterSettings((_QUANTISE, _SPARSE), float16=True),
+  "int8_dense": ConverterSettings((_QUANTISE,), full_integer=True),
+  "int8_sparse": ConverterSettings((_QUANTISE, _SPARSE), full_integer=True),
+  "dynamic_range_dense": ConverterSettings((_QUANTISE,)),
+  "dynamic_range_sparse": ConverterSettings((_QUANTISE, _SPARSE)),
+}
+
+
+def convert(
+  model: tf.keras.Model,
+  format: str,
+  calibration_inputs: Optional[np.ndarray] = None,
+) -> bytes:
+  """Converts a Keras model.
+
+  Args:
+    model: Plain Keras model (no pruning wrappers), one float input [None, ...],
+      one output [None, num_classes].
+    format: Key of `FORMATS`.
+    calibration_inputs: float [N, ...] preprocessed as in training; every row
+      sets the activation ranges of the `int8_*` formats. Others ignore it.
+
+  Returns:
+    The `.tflite` file.
+
+  Raises:
+    InputError: Unknown format, a model TFLite cannot express, or calibration
+      data that is missing or does not fit the model.
+  """
+  if format not in FORMATS:
+    raise InputError(f"format must be one of {', '.join(FORMATS)}; got {format!r}")
+  settings = FORMATS[format]
+  input_shape = _static_input_shape(model)
+  if settings.full_integer:
+    _check_calibration(calibration_inputs, input_shape, format)
+  try:
+    with _quiet_stderr():
+      return bytes(
+        _converter(model, input_shape, settings, calibration_inputs).convert()
+      )
+  # The converter raises whatever its MLIR, SavedModel and calibration layers
+  # raise; all of it means that this model is not convertible.
+  except Exception as error:
+    reason = next((line for line in str(error).splitlines() if line.strip()), "")
+    raise InputError(
+      f"model {model.name!r} cannot be converted to {format}: "
+      f"{type(error).__name__}: {reason.strip()}; use layers TFLite has built-in "
+      "operators for"
+    ) from error
+
+
+def _static_input_shape(model: tf.keras.Model) -> tuple[int, ...]:
+  """Returns the shape of one batch of one example."""
+  if len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
+    raise InputError(
+      f"model {model.name!r} must have one input and one output, got "
+      f"{len(model.inputs or ())} and {len(model.outputs or ())}; build it as a "
+      "functional Keras model"
+    )
+  shape = tuple(model.inputs[0].shape)[1:]
+  if None in shape:
+    raise InputError(
+      f"model {model.name!r} has input shape {list(model.inputs[0].shape)}; give "
+      "every dimension but the first a size"
+    )
+  return (1, *shape)
+
+
+def _check_calibration(
+  calibration_inputs: Optional[np.ndarray], input_shape: tuple[int, ...], format: str
+) -> None:
+  """Raises `InputError` unless the rows can be fed to the model."""
+  wanted = f"float [N, {', '.join(map(str, input_shape[1:]))}] with N > 0"
+  if calibration_inputs is None:
+    raise InputError(
+      f"{format} needs calibration_inputs to set activation ranges; give {wanted}"
+    )
+  if len(calibration_inputs) == 0 or calibration_inputs.shape[1:] != input_shape[1:]:
+    raise InputError(
+      f"calibration_inputs for {format} have shape {list(calibration_inputs.shape)}; "
+      f"give {wanted}"
+    )
+  if not np.isfinite(calibration_inputs).all():
+    raise InputError(
+      f"calibration_inputs for {format} hold NaN or infinite values; give finite ones"
+    )
+
+
+def _converter(
+  model: tf.keras.Model,
+  input_shape: tuple[int, ...],
+  settings: ConverterSettings,
+  calibration_inputs: Optional[np.ndarray],
+) -> tf.lite.TFLiteConverter:
+  """Returns a configured converter of the model's inference function."""
+  specification = tf.TensorSpec(input_shape, tf.float32, name=INPUT_NAME)
+
+  @tf.function(input_signature=[specification])
+  def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {OUTPUT_NAME: model(inputs, training=False)}
+
+  # Without a trackable object the converter writes no signature. Holding only the
+  # variables spares it the traces of every layer that saving a Keras model makes.
+  holder = tf.Module(name="holder")
+  holder.held = model.variables
+  converter = tf.lite.TFLiteConverter.from_concrete_functions(
+    [serve.get_concrete_function()], holder
+  )
+  converter.optimizations = list(settings.optimizations)
+  if settings.float16:
+    converter.target_spec.supported_types = [tf.float16]
+  if settings.full_integer:
+    assert calibration_inputs is not None
+    rows = np.asarray(calibration_inputs, np.float32)
+    converter.representative_dataset = lambda: ([row[np.newaxis]] for row in rows)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+  return converter
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+  """Sends file descriptor 2 to nowhere.
+
+  The converter's C++ code prints about twenty lines a call, some of them past
+  every log level, so silencing Python's loggers is not enough.
+  """
+  sys.stderr.flush()
+  saved = os.dup(2)
+  try:
+    with open(os.devnull, "wb") as sink:
+      os.dup2(sink.fileno(), 2)
+    yield
+  finally:
+    sys.stderr.flush()
+    os.dup2(saved, 2)
+    os.close(saved)

@@ -1,0 +1,90 @@
+"""Runs a `.tflite` file in LiteRT, the runtime Android phones use."""
+
+import importlib.metadata
+
+import numpy as np
+from ai_edge_litert import interpreter as litert
+
+from fedtiny_tff.errors import InputError
+from tflite_export import quantisation
+from tflite_export.artifacts import VerificationError
+
+
+def runtime_name() -> str:
+  """Returns the runtime's name and version, as in `Artifact.runtime`."""
+  return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
+
+
+def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
+  """Computes the outputs of a one-input, one-output file.
+
+  One row at a time, as on the device: the batch dimension is fixed in the file,
+  and a Reshape in it may name that size. One thread, so that sums are added in
+  the same order on every machine of one kind. LiteRT itself can crash on bytes
+  made to harm it: run only files that this package converted.
+
+  Args:
+    model_bytes: The `.tflite` file, with float32 or integer inputs and outputs.
+    inputs: float [N, ...]; quantised here if the file's input is quantised.
+
+  Returns:
+    float32 [N, classes], dequantised.
+
+  Raises:
+    VerificationError: The file does not load, does not fit the inputs or fails.
+    InputError: There is no input row.
+  """
+  if not len(inputs):
+    raise InputError("inputs have no rows; give at least one to run the file on")
+  try:
+    # The interpreter reads constants from this very buffer: it must stay alive,
+    # and it does, in the interpreter object.
+    interpreter = litert.Interpreter(model_content=model_bytes, num_threads=1)
+    interpreter.allocate_tensors()
+  # Loading ends in ValueError or RuntimeError, by the stage that gives up.
+  except (ValueError, RuntimeError) as error:
+    raise VerificationError(f"LiteRT does not load the file: {error}") from error
+  source, target = _single_tensors(interpreter)
+  wanted = [1, *inputs.shape[1:]]
+  if list(source["shape"]) != wanted:
+    raise VerificationError(
+      f"the file takes inputs of shape {list(source['shape'])}, the model's are {wanted}"
+    )
+  fed = _encode(inputs, source)
+  rows = []
+  try:
+    for row in fed:
+      interpreter.set_tensor(source["index"], row[np.newaxis])
+      interpreter.invoke()
+      rows.append(interpreter.get_tensor(target["index"])[0])
+  except (ValueError, RuntimeError) as error:
+    raise VerificationError(f"LiteRT cannot run the file: {error}") from error
+  return _decode(np.stack(rows), target)
+
+
+def _single_tensors(interpreter: litert.Interpreter) -> tuple[dict, dict]:
+  """Returns the details of the one input and of the one output."""
+  sources = interpreter.get_input_details()
+  targets = interpreter.get_output_details()
+  if len(sources) != 1 or len(targets) != 1:
+    raise VerificationError(
+      f"the file has {len(sources)} inputs and {len(targets)} outputs; expected one each"
+    )
+  return sources[0], targets[0]
+
+
+def _encode(inputs: np.ndarray, detail: dict) -> np.ndarray:
+  """Returns the inputs in the file's own number format."""
+  dtype = np.dtype(detail["dtype"])
+  if not np.issubdtype(dtype, np.integer):
+    return inputs.astype(dtype)
+  scale, zero_point = detail["quantization"]
+  return quantisation.quantise(inputs, scale, zero_point, dtype)
+
+
+def _decode(outputs: np.ndarray, detail: dict) -> np.ndarray:
+  """Returns the outputs as real numbers."""
+  if not np.issubdtype(outputs.dtype, np.integer):
+    return outputs.astype(np.float32)
+  scale, zero_point = detail["quantization"]
+  return quantisation.dequantise(outputs, scale, zero_point)
