@@ -32,16 +32,16 @@ setup: ## Installs the locked packages into .venv/ (PYTHON=... picks the interpr
 doctor: | $(PY) ## Tells what is right or wrong with this machine.
 	@$(PY) -m pipelines.doctor $(ARGS)
 
-run: | $(PY) ## Trains and prunes on handwritten digits (OUT=directory, ARGS=flags).
+run: setup ## Sets up, trains and prunes on handwritten digits, exports (OUT=directory, ARGS=flags).
 	@$(PY) -m pipelines.run --flagfile=pipelines/presets/digits.flags --output_dir="$(OUT)" $(ARGS)
 
-test: | $(PY) ## Runs the quick tests.
+test: setup ## Sets up and runs the quick tests.
 	@$(PY) -m pytest -m "not slow" -n $(JOBS) --dist=loadfile $(ARGS)
 
-test-slow: | $(PY) ## Runs the tests that need minutes.
+test-slow: setup ## Runs the tests that need minutes.
 	@$(PY) -m pytest -m slow $(ARGS)
 
-lint: | $(PY) ## Checks style and types.
+lint: setup ## Checks style and types.
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy $(SOURCES)
 

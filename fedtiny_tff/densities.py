@@ -65,8 +65,9 @@ def uniform_counts(
 ) -> tuple[int, ...]:
   """Gives every layer the same density."""
   del generator  # Nothing is drawn.
-  wanted = [int(density * size) for size in spec.sizes]
-  return fit_counts(wanted, spec.sizes, total_count(spec, density))
+  total = total_count(spec, density)
+  wanted = [int(density * size + _FLOOR_SLACK) for size in spec.sizes]
+  return fit_counts(wanted, spec.sizes, total)
 
 
 def noisy_counts(

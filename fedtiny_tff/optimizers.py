@@ -31,7 +31,7 @@ class OptimizerConfig:
       raise ValueError(f"learning rate must be positive, got {self.learning_rate}")
     if not 0.0 <= self.momentum < 1.0:
       raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
-    if self.weight_decay < 0.0:
+    if not self.weight_decay >= 0.0:
       raise ValueError(f"weight decay must be at least 0, got {self.weight_decay}")
 
 

@@ -134,6 +134,8 @@ class MaskedModel:
     """Takes over the weights of an unwrapped model with the same layers."""
     for layer in self.model.layers:
       target = getattr(layer, "layer", layer)
+      if not target.weights:
+        continue  # Inputs and activations may be named anew at each build.
       for variable, value in zip(
         target.weights, plain.get_layer(target.name).weights, strict=True
       ):

@@ -128,6 +128,9 @@ class LocalTrainer:
     self, weights: ModelWeights, mask: tf.Tensor, learning_rate: tf.Tensor
   ) -> None:
     self._masked.assign(weights, mask)
+    # Momenta and step count of an earlier call must not reach this one.
+    for variable in self._optimizer.variables:
+      variable.assign(tf.zeros_like(variable))
     self._optimizer.learning_rate.assign(learning_rate)
 
   def _steps(

@@ -5,14 +5,15 @@ Bad input ends in one line on stderr and exit code 2; Ctrl-C in 130; SIGTERM in
 its traceback.
 """
 
+import logging
 import os
 import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Optional
+from typing import NoReturn, Optional
 
-from absl import flags, logging
+from absl import flags
 
 from fedtiny_tff.errors import InputError
 from pipelines.errors import ExitCode, Terminated
@@ -57,12 +58,17 @@ def help_text(summary: str, groups: dict[str, list[str]]) -> str:
   return "\n\n".join(parts)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+  # Keras calls it once per batch-norm layer built in a graph; nobody can act on it.
+  return "_colocate_with" not in record.getMessage()
+
+
 def _quiet_libraries() -> None:
-  """Silences start-up chatter of TensorFlow; its errors still appear."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  """Silences TensorFlow's start-up chatter; Python-level warnings still appear."""
+  # 3, because TF 2.14 logs the absence of GPU plug-ins as errors.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-  os.environ.setdefault("PYTHONWARNINGS", "ignore")
-  logging.set_verbosity(logging.ERROR)
+  logging.getLogger("tensorflow").addFilter(_is_news)
 
 
 def _parse(argv: Sequence[str]) -> None:
@@ -72,10 +78,6 @@ def _parse(argv: Sequence[str]) -> None:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
   if len(rest) > 1:
     raise InputError(f"unexpected argument {rest[1]!r}: every flag begins with --")
-
-
-def _fail(name: str, message: object) -> None:
-  print(f"{name}: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
 
 def run_app(
@@ -102,23 +104,41 @@ def run_app(
   try:
     _parse(argv)
     return main() or ExitCode.DONE
-  except InputError as error:
-    _fail(name, error)
-    return ExitCode.BAD_INPUT
-  except KeyboardInterrupt:
-    _fail(name, "interrupted; the same command goes on after the last finished round")
-    return ExitCode.INTERRUPTED
-  except Terminated:
-    _fail(name, "terminated; the same command goes on after the last finished round")
-    return ExitCode.TERMINATED
-  except Exception as error:
-    # Imported late: the exporter pulls in TensorFlow, which --help must not.
-    from tflite_export.artifacts import VerificationError
+  except (Exception, KeyboardInterrupt) as error:
+    code, message = _explain(error)
+    if code is None:
+      raise
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
 
-    if isinstance(error, VerificationError):
-      _fail(name, f"verification failed: {error}")
-      return ExitCode.VERIFICATION_FAILED
-    if isinstance(error, OSError):
-      _fail(name, f"{error.strerror or error}: {error.filename or 'no file named'}")
-      return ExitCode.BAD_INPUT
-    raise
+
+def _explain(error: BaseException) -> tuple[Optional[ExitCode], str]:
+  """Returns how an error ends the app; no exit code for a defect."""
+  go_on = "the same command goes on after the last finished round"
+  if isinstance(error, InputError):
+    return ExitCode.BAD_INPUT, str(error)
+  if isinstance(error, Terminated):
+    return ExitCode.TERMINATED, f"terminated; {go_on}"
+  if isinstance(error, KeyboardInterrupt):
+    return ExitCode.INTERRUPTED, f"interrupted; {go_on}"
+  if isinstance(error, OSError) and error.filename:
+    return ExitCode.BAD_INPUT, f"{error.filename}: {error.strerror}"
+  # Imported late: the exporter pulls in TensorFlow, which --help must not.
+  from tflite_export.artifacts import VerificationError
+
+  if isinstance(error, VerificationError):
+    return ExitCode.VERIFICATION_FAILED, f"verification failed: {error}"
+  return None, ""
+
+
+def leave(code: int) -> NoReturn:
+  """Ends the process with an exit code.
+
+  After an interruption the interpreter's own shutdown is skipped: a thread of the
+  broken-off gRPC call may still run, and would abort the process.
+  """
+  if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)

@@ -71,29 +71,53 @@ def _write(
     client_store.write_records(file, examples_, order, info)
 
 
-def prepare(config: config_lib.RunConfig, folder: pathlib.Path) -> RunData:
-  """Partitions the dataset and writes the records, unless that was done before."""
+@dataclasses.dataclass(frozen=True)
+class DataPlan:
+  """A dataset and who gets what of it; nothing is written yet.
+
+  Attributes:
+    dataset: The examples.
+    federation: Which training example belongs to whom.
+  """
+
+  dataset: examples.Dataset
+  federation: partition.Federation
+
+
+def plan_data(config: config_lib.RunConfig) -> DataPlan:
+  """Opens the dataset and assigns its training split.
+
+  Raises:
+    InputError: When files are missing or the split cannot be made.
+  """
   dataset = sources.load(config.dataset, config.data_dir)
-  info = dataset.info
+  federation = partition.federate(
+    dataset.labels,
+    partitioner=config.partitioner,
+    num_clients=config.num_clients,
+    alpha=config.dirichlet_alpha,
+    public_per_class=config.public_samples_per_class,
+    seed=config.seed,
+  )
+  return DataPlan(dataset, federation)
+
+
+def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
+  """Writes the records, unless that was done before, and opens them."""
+  dataset, federation = plan.dataset, plan.federation
   index = folder / "clients.npy"
   if not index.exists():
-    federation = partition.federate(
-      dataset.labels,
-      partitioner=config.partitioner,
-      num_clients=config.num_clients,
-      alpha=config.dirichlet_alpha,
-      public_per_class=config.public_samples_per_class,
-      seed=config.seed,
-    )
     order = client_store.client_order(federation)
-    _write(folder / "clients.records", dataset.train(), order, info)
-    _write(folder / "public.records", dataset.train(), federation.public, info)
-    test = list(range(sum(1 for _ in dataset.test())))
-    _write(folder / "test.records", dataset.test(), np.asarray(test), info)
+    _write(folder / "clients.records", dataset.train(), order, dataset.info)
+    _write(
+      folder / "public.records", dataset.train(), federation.public, dataset.info
+    )
+    test = np.arange(sum(1 for _ in dataset.test()))
+    _write(folder / "test.records", dataset.test(), test, dataset.info)
     # Written last: its presence says that the records are whole.
     with files.replacing(index) as file:
       np.save(file, np.asarray(client_store.references(federation), np.int64))
-  return open_data(info, folder)
+  return open_data(dataset.info, folder)
 
 
 def open_data(info: examples.DatasetInfo, folder: pathlib.Path) -> RunData:

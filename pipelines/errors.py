@@ -14,5 +14,5 @@ class ExitCode(enum.IntEnum):
   TERMINATED = 143
 
 
-class Terminated(BaseException):
-  """SIGTERM arrived; unwinds like Ctrl-C does."""
+class Terminated(KeyboardInterrupt):
+  """SIGTERM arrived; unwinds like Ctrl-C does, which event loops let pass."""

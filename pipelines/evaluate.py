@@ -1,7 +1,6 @@
 """Evaluates a trained run's final model on the test split."""
 
 import json
-import sys
 from typing import Any, Optional
 
 from absl import flags
@@ -27,7 +26,7 @@ def _figures(path: str) -> dict[str, Any]:
 
   config = config_lib.from_flags()
   run = RunDirectory(path)
-  data = data_stage.prepare(config, run.data)
+  data = data_stage.write_data(data_stage.plan_data(config), run.data)
   model, masks = model_files.load(run.model)
   inputs, labels = data_stage.read_all(data.test)
   logits = model.predict(inputs, batch_size=256, verbose=0).astype(np.float64)
@@ -63,4 +62,4 @@ def main() -> Optional[int]:
 
 if __name__ == "__main__":
   groups = {**run_dir_flag.GROUPS, "Output of figures": ["format"], **run_flags.GROUPS}
-  sys.exit(app.run_app(main, _SUMMARY, groups))
+  app.leave(app.run_app(main, _SUMMARY, groups))

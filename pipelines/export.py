@@ -1,6 +1,5 @@
 """Exports a trained run to .tflite files, verifies them and updates the report."""
 
-import sys
 from typing import Optional
 
 from pipelines import app, run_dir_flag, run_flags
@@ -30,4 +29,4 @@ def main() -> Optional[int]:
 
 if __name__ == "__main__":
   groups = {**run_dir_flag.GROUPS, **run_flags.GROUPS}
-  sys.exit(app.run_app(main, _SUMMARY, groups))
+  app.leave(app.run_app(main, _SUMMARY, groups))

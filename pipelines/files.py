@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import IO
+from typing import BinaryIO, cast
 
 from fedtiny_tff.errors import InputError
 
@@ -20,7 +20,7 @@ def _sync_folder(folder: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
+def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
   """Opens a temporary file that takes the place of `path` when all went well.
 
   The content is synced before the rename, the folder after it.
@@ -29,7 +29,7 @@ def replacing(path: pathlib.Path) -> Iterator[IO[bytes]]:
   descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
   try:
     with os.fdopen(descriptor, "wb") as file:
-      yield file
+      yield cast(BinaryIO, file)
       file.flush()
       os.fsync(file.fileno())
     os.chmod(name, 0o644)

@@ -149,8 +149,8 @@ def print_summary(
   """Prints the closing table: accuracy, density, bytes, and where files are."""
   table = rich.table.Table(title=f"{report['run']['strategy']} on {report['dataset']['name']}")
   for heading in ("what", "accuracy", "density", "bytes", "dense bytes", "arena", "file"):
-    align = "left" if heading in ("what", "file") else "right"
-    table.add_column(heading, justify=align, overflow="fold")
+    is_text = heading in ("what", "file")
+    table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
   hits = report["accuracy"]
   parameters = 4 * report["cost"]["parameters"]
   table.add_row("dense model", _percent(hits["dense"]), "100.00 %", f"{parameters:,}", "", "", "")

@@ -1,6 +1,5 @@
 """Trains, exports and reports: the whole pipeline in one command."""
 
-import sys
 from typing import Optional
 
 from pipelines import app, run_flags
@@ -24,7 +23,6 @@ def main() -> Optional[int]:
 
   config = config_lib.from_flags()
   run = RunDirectory(config.output_dir)
-  run.open(config)
   progress = Progress()
   made = stages.train(config, run, progress)
   missing = stages.missing_targets(made, run, config.targets)
@@ -35,4 +33,4 @@ def main() -> Optional[int]:
 
 
 if __name__ == "__main__":
-  sys.exit(app.run_app(main, _SUMMARY, run_flags.GROUPS))
+  app.leave(app.run_app(main, _SUMMARY, run_flags.GROUPS))

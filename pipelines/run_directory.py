@@ -12,7 +12,7 @@ from pipelines import files
 
 
 class RunDirectory:
-  """Paths of a run; opening it checks that it belongs to the configuration."""
+  """Paths of a run; `check` and `claim` hold it to one configuration."""
 
   def __init__(self, path: str | pathlib.Path):
     """Names the paths; nothing is made."""
@@ -27,25 +27,25 @@ class RunDirectory:
     self.tensorboard = self.path / "tensorboard"
     self.report = self.path / "report.json"
 
-  def open(self, config: config_lib.RunConfig) -> None:
-    """Makes the directory, or continues one of the same configuration.
+  def check(self, config: config_lib.RunConfig) -> None:
+    """Makes sure that the directory is new, or of the same configuration.
 
     Raises:
-      InputError: When the folder cannot be written, holds something else, or
-        belongs to a run of another configuration.
+      InputError: When it holds something else, or a run of another
+        configuration.
     """
-    text = config_lib.flagfile_text(config)
-    if self.path.exists() and not self.path.is_dir():
+    if not self.path.exists():
+      return
+    if not self.path.is_dir():
       raise InputError(f"--output_dir={self.path}: is a file; name a folder")
-    files.make_folder(self.path, "output_dir")
     if not self.flags.exists():
       if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
         raise InputError(
           f"--output_dir={self.path}: is not empty and holds no run; name a new folder"
         )
-      files.write_text(self.flags, text)
       return
     existing = self.flags.read_text()
+    text = config_lib.flagfile_text(config)
     if existing != text:
       changed = [
         line
@@ -57,7 +57,17 @@ class RunDirectory:
         f"({', '.join(changed)}); use another folder, or repeat it with "
         f"--flagfile={shlex.quote(str(self.flags))}"
       )
+
+  def claim(self, config: config_lib.RunConfig) -> None:
+    """Makes the directory and says whose it is; call after `check`.
+
+    Raises:
+      InputError: When it cannot be written.
+    """
+    files.make_folder(self.path, "output_dir")
     files.remove_leftovers(self.path)
+    if not self.flags.exists():
+      files.write_text(self.flags, config_lib.flagfile_text(config))
 
   def read_report(self) -> dict[str, Any]:
     """Reads `report.json`.

@@ -14,10 +14,17 @@ from pipelines.run_directory import RunDirectory
 def train(
   config: config_lib.RunConfig, run: RunDirectory, progress: Progress
 ) -> dict[str, Any]:
-  """Trains unless that is done; returns the report without artifacts."""
+  """Trains unless that is done; returns the report.
+
+  Raises:
+    InputError: Before anything is written, when the input cannot be used.
+  """
+  run.check(config)
   if run.report.exists() and run.model.exists():
     return run.read_report()
-  outcome = training_pipeline.train(config, run, progress)
+  experiment = training_pipeline.plan_experiment(config)
+  run.claim(config)
+  outcome = training_pipeline.train(experiment, run, progress)
   with progress.stage("report", "final figures on the test split"):
     made = report.make_report(config, run, outcome, progress.seconds)
   report.write(run, made)
@@ -32,7 +39,7 @@ def export(
 ) -> dict[str, Any]:
   """Exports a trained run to targets; returns and writes the report."""
   trained = run.read_report()
-  data = data_stage.prepare(config, run.data)
+  data = data_stage.write_data(data_stage.plan_data(config), run.data)
   rows = export_stage.export_all(targets, run, data, progress)
   made = report.add_artifacts(trained, rows, progress.seconds)
   report.write(run, made)

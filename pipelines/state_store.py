@@ -7,12 +7,12 @@ of plain arrays (nothing pickled) with one JSON document under `document`.
 import hashlib
 import io
 import json
+import logging
 import pathlib
 import re
 from typing import Any, Optional
 
 import numpy as np
-from absl import logging
 
 from pipelines import files
 
@@ -80,7 +80,7 @@ class StateStore:
       try:
         arrays, document = decode(path.read_bytes())
       except (ValueError, OSError, KeyError) as error:
-        logging.error("%s is damaged (%s); the state before it is used", path, error)
+        logging.warning("%s is damaged (%s); the state before it is used", path, error)
         continue
       return rounds, arrays, document
     return None

@@ -1,6 +1,5 @@
 """Trains and prunes; leaves the final model and the report without exports."""
 
-import sys
 from typing import Optional
 
 from pipelines import app, run_flags
@@ -21,10 +20,9 @@ def main() -> Optional[int]:
 
   config = config_lib.from_flags()
   run = RunDirectory(config.output_dir)
-  run.open(config)
   stages.summarize(run, stages.train(config, run, Progress()))
   return None
 
 
 if __name__ == "__main__":
-  sys.exit(app.run_app(main, _SUMMARY, run_flags.GROUPS))
+  app.leave(app.run_app(main, _SUMMARY, run_flags.GROUPS))

@@ -49,21 +49,52 @@ class TrainingOutcome:
   dense: Optional[rounds_stage.PhaseResult]
 
 
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """Everything a run is made of, before anything is written or computed.
+
+  Attributes:
+    config: The run's flags.
+    data: Dataset and partition.
+    definition: The model, with the blocks of `--granularity`.
+    strategy: The pruning method.
+  """
+
+  config: config_lib.RunConfig
+  data: data_stage.DataPlan
+  definition: definition.ModelDefinition
+  strategy: base.Strategy
+
+
+def plan_experiment(config: config_lib.RunConfig) -> Experiment:
+  """Resolves a configuration.
+
+  Raises:
+    InputError: When data are missing or do not fit the model or the clients.
+  """
+  data = data_stage.plan_data(config)
+  info = data.dataset.info
+  plain = models.get_model(config.model, info.shape, info.num_classes)
+  spec = schedules.GRANULARITIES[config.granularity](plain.spec)
+  return Experiment(
+    config,
+    data,
+    dataclasses.replace(plain, spec=spec),
+    strategies.get_strategy(config.strategy),
+  )
+
+
 class _Training:
   """The stages of one run, over what they share."""
 
-  def __init__(
-    self, config: config_lib.RunConfig, run: RunDirectory, progress: Progress
-  ):
-    self._config = config
+  def __init__(self, experiment: Experiment, run: RunDirectory, progress: Progress):
+    self._config = experiment.config
     self._run = run
     self._progress = progress
-    with progress.stage("data", f"data: {config.dataset}"):
-      self.data = data_stage.prepare(config, run.data)
-    plain = models.get_model(config.model, self.data.info.shape, self.data.info.num_classes)
-    spec = schedules.GRANULARITIES[config.granularity](plain.spec)
-    self.definition = dataclasses.replace(plain, spec=spec)
-    self.strategy = strategies.get_strategy(config.strategy)
+    with progress.stage("data", f"data: {self._config.dataset}"):
+      self.data = data_stage.write_data(experiment.data, run.data)
+    self.definition = experiment.definition
+    self.strategy = experiment.strategy
 
   def _states(self, name: str) -> state_store.StateStore:
     return state_store.StateStore(self._run.state / name)
@@ -124,16 +155,16 @@ class _Training:
 
 
 def train(
-  config: config_lib.RunConfig, run: RunDirectory, progress: Progress
+  experiment: Experiment, run: RunDirectory, progress: Progress
 ) -> TrainingOutcome:
   """Runs or continues training; the final model is in `model/` afterwards.
 
   Args:
-    config: The run.
-    run: Its opened directory.
+    experiment: What to train.
+    run: Its claimed directory.
     progress: Where progress is shown.
   """
-  stages = _Training(config, run, progress)
+  stages = _Training(experiment, run, progress)
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", "starting TFF's worker"):
@@ -141,7 +172,7 @@ def train(
     start = stages.starting_point(pretrained)
     sparse = stages.rounds("sparse", stages.strategy, start.state)
     dense = None
-    if config.dense_baseline and stages.strategy.is_sparse:
+    if experiment.config.dense_baseline and stages.strategy.is_sparse:
       full = np.ones(stages.definition.spec.size, bool)
       initial = messages.ServerState(pretrained, full, np.int32(0))
       dense = stages.rounds("dense", base.Strategy(), initial)

@@ -80,11 +80,11 @@ def export_android(request: ExportRequest) -> ExportBundle:
       what should be sparse.
     InputError: The model cannot be converted, or data do not fit it.
   """
+  reference = keras_outputs(request.model, request.evaluation_inputs)
   contents = {
     entry.format: convert(request.model, entry.format, request.calibration_inputs)
     for entry in ANDROID_FORMATS
   }
-  reference = keras_outputs(request.model, request.evaluation_inputs)
   return ExportBundle(
     files={entry.path: contents[entry.format] for entry in ANDROID_FORMATS},
     artifacts=tuple(

@@ -6,10 +6,12 @@ These types are the contract between `pipelines/` and the targets: one
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
-import tensorflow as tf
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read this.
+  import tensorflow as tf
 
 
 class VerificationError(Exception):
@@ -37,7 +39,7 @@ class ExportRequest:
     class_names: One name per output, in order.
   """
 
-  model: tf.keras.Model
+  model: "tf.keras.Model"
   masks: Mapping[str, np.ndarray]
   calibration_inputs: np.ndarray
   evaluation_inputs: np.ndarray

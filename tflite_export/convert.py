@@ -9,17 +9,14 @@ Names and meaning of the settings:
 https://ai.google.dev/edge/litert/models/post_training_quantization
 """
 
-import contextlib
 import dataclasses
-import os
-import sys
-from collections.abc import Iterator
 from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
+from tflite_export.native_output import captured_stderr
 
 INPUT_NAME = "inputs"
 OUTPUT_NAME = "logits"
@@ -85,7 +82,8 @@ def convert(
   if settings.full_integer:
     _check_calibration(calibration_inputs, input_shape, format)
   try:
-    with _quiet_stderr():
+    # The C++ code prints about twenty lines a call.
+    with captured_stderr():
       return bytes(
         _converter(model, input_shape, settings, calibration_inputs).convert()
       )
@@ -168,22 +166,3 @@ def _converter(
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
   return converter
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-  """Sends file descriptor 2 to nowhere.
-
-  The converter's C++ code prints about twenty lines a call, some of them past
-  every log level, so silencing Python's loggers is not enough.
-  """
-  sys.stderr.flush()
-  saved = os.dup(2)
-  try:
-    with open(os.devnull, "wb") as sink:
-      os.dup2(sink.fileno(), 2)
-    yield
-  finally:
-    sys.stderr.flush()
-    os.dup2(saved, 2)
-    os.close(saved)

@@ -1,12 +1,14 @@
-"""Reads `.tflite` bytes: tensors, operators and constants, stored sparse or not.
+"""Reads `.tflite` bytes, also damaged ones: tensors, operators and constants.
 
 Uses the schema that comes with LiteRT; TensorFlow is not needed to read a file.
 Schema: https://github.com/tensorflow/tensorflow/blob/v2.14.1/tensorflow/lite/schema/schema.fbs
 """
 
 import contextlib
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -51,21 +53,97 @@ def reading() -> Iterator[None]:
 
 
 def read_model(model_bytes: bytes) -> schema.ModelT:
-  """Parses a file with exactly one subgraph.
+  """Parses a file after checking that its parts can be what they claim.
+
+  Args:
+    model_bytes: Any bytes.
+
+  Returns:
+    The schema's `ModelT` with every list present and every index in range.
 
   Raises:
-    InputError: Not a `.tflite` file, damaged, or with several subgraphs.
+    InputError: No TFLite identifier, parts that claim more bytes than the file has,
+      or an index out of range.
   """
   if model_bytes[4:8] != b"TFL3":
     raise InputError("the bytes are not a .tflite file (no TFL3 at byte 4); give one")
   with reading():
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model_bytes, 0))
-    subgraphs = len(model.subgraphs)
-  if subgraphs != 1:
-    raise InputError(
-      f"the .tflite file has {subgraphs} subgraphs; only files with one can be checked"
-    )
+    _check_claims(schema.Model.GetRootAs(model_bytes, 0), len(model_bytes))
+    model = schema.ModelT.InitFromPackedBuf(model_bytes, 0)
+    _check_references(model)
   return model
+
+
+def _check_claims(root: Any, file_bytes: int) -> None:
+  """Bounds what unpacking can cost: no part may be claimed many times over.
+
+  A damaged length field would otherwise ask for gigabytes or hours. Converters may
+  share strings and vectors, so twice the file is allowed.
+  """
+  left = 2 * file_bytes
+
+  def claim(count: int, item_bytes: int = 4) -> range:
+    nonlocal left
+    left -= count * item_bytes
+    if left < 0:
+      raise ValueError(f"its parts claim more than its {file_bytes} bytes")
+    return range(count)
+
+  for number in claim(root.BuffersLength()):
+    claim(root.Buffers(number).DataLength(), 1)
+  for number in claim(root.SignatureDefsLength()):
+    signature = root.SignatureDefs(number)
+    claim(signature.InputsLength() + signature.OutputsLength())
+  claim(root.OperatorCodesLength() + root.MetadataLength())
+  claim(root.ExternalBuffersLength() + root.ExternalBufferGroupsLength())
+  for number in claim(root.SubgraphsLength()):
+    subgraph = root.Subgraphs(number)
+    claim(subgraph.InputsLength() + subgraph.OutputsLength())
+    for index in claim(subgraph.TensorsLength()):
+      tensor = subgraph.Tensors(index)
+      claim(tensor.ShapeLength() + tensor.ShapeSignatureLength())
+      claim(tensor.VariantTensorsLength())
+      claim(len(tensor.Name() or b""), 1)
+      quantization = tensor.Quantization()
+      if quantization is not None:
+        claim(quantization.ScaleLength() + 2 * quantization.ZeroPointLength())
+      sparsity = tensor.Sparsity()
+      if sparsity is not None:
+        claim(sparsity.TraversalOrderLength() + sparsity.BlockMapLength())
+        claim(sparsity.DimMetadataLength())
+    for index in claim(subgraph.OperatorsLength()):
+      operator = subgraph.Operators(index)
+      claim(operator.InputsLength() + operator.OutputsLength())
+      claim(operator.CustomOptionsLength(), 1)
+
+
+def _check_references(model: Any) -> None:
+  """Fills absent lists; raises `ValueError` for an index out of range."""
+  model.buffers = model.buffers or []
+  model.operatorCodes = model.operatorCodes or []
+  if not model.subgraphs:
+    raise ValueError("no subgraph")
+  if model.buffers and is_constant(model, schema.TensorT(buffer=0)):
+    raise ValueError("buffer 0 is not empty")
+  for subgraph in model.subgraphs:
+    subgraph.tensors = subgraph.tensors or []
+    subgraph.operators = subgraph.operators or []
+    for owner in (subgraph, *subgraph.operators):
+      owner.inputs = integers(owner.inputs)
+      owner.outputs = integers(owner.outputs)
+      _check_range("tensor", [*owner.inputs, *owner.outputs], subgraph.tensors, -1)
+    codes = [operator.opcodeIndex for operator in subgraph.operators]
+    _check_range("operator code", codes, model.operatorCodes)
+    _check_range("buffer", [each.buffer for each in subgraph.tensors], model.buffers)
+
+
+def _check_range(
+  what: str, indices: Sequence[int], items: Sequence[Any], least: int = 0
+) -> None:
+  """Raises `ValueError` unless each index is `least` (-1: left out) or an item's."""
+  for index in indices:
+    if not least <= index < len(items):
+      raise ValueError(f"{what} {index} of {len(items)}")
 
 
 def operator_code(model: schema.ModelT, operator: schema.OperatorT) -> int:
@@ -83,6 +161,11 @@ def tensor_name(tensor: schema.TensorT) -> str:
   return (tensor.name or b"").decode("utf-8", errors="replace")
 
 
+def integers(vector: Optional[Sequence[int]]) -> list[int]:
+  """Returns a vector of integers as a list; an empty one is absent from the file."""
+  return [] if vector is None else [int(value) for value in vector]
+
+
 def is_constant(model: schema.ModelT, tensor: schema.TensorT) -> bool:
   """Returns whether the file holds the tensor's values.
 
@@ -95,7 +178,8 @@ def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
   """Returns a constant tensor's stored values in its dense shape.
 
   Raises:
-    InputError: Element type without a NumPy equivalent, or damaged bytes.
+    InputError: Element type without a NumPy equivalent, or data that do not fit the
+      shape.
   """
   with reading():
     if tensor.type not in _DTYPES:
@@ -103,16 +187,19 @@ def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
         f"tensor {tensor_name(tensor)!r} has element type {tensor.type}, which cannot "
         "be checked; convert to fp32, fp16 or int8"
       )
-    values = _data(model, tensor).view(_DTYPES[tensor.type])
-    shape = [int(size) for size in np.atleast_1d(tensor.shape)]
+    data, dtype = _data(model, tensor), _DTYPES[tensor.type]
+    shape = integers(tensor.shape)
     sparsity = tensor.sparsity
     if sparsity is None:
-      return values.reshape(shape)
+      # A negative size would otherwise be taken for "whatever fits".
+      if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"{len(data)} bytes of data for shape {shape}")
+      return data.view(dtype).reshape(shape)
     return densify(
-      values,
+      data.view(dtype),
       shape,
-      _integers(sparsity.traversalOrder),
-      _integers(sparsity.blockMap),
+      integers(sparsity.traversalOrder),
+      integers(sparsity.blockMap),
       [_level(metadata) for metadata in sparsity.dimMetadata],
     )
 
@@ -121,11 +208,6 @@ def _data(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
   """Returns the bytes of a tensor's buffer; an empty one is absent from the file."""
   data = model.buffers[tensor.buffer].data
   return np.ascontiguousarray([] if data is None else data, np.uint8)
-
-
-def _integers(vector: object) -> list[int]:
-  """Returns a flatbuffer vector, absent when empty, as a list."""
-  return [] if vector is None else [int(value) for value in np.asarray(vector)]
 
 
 def _level(metadata: schema.DimensionMetadataT) -> Level:

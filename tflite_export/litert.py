@@ -45,12 +45,7 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
   except (ValueError, RuntimeError) as error:
     raise VerificationError(f"LiteRT does not load the file: {error}") from error
   source, target = _single_tensors(interpreter)
-  wanted = [1, *inputs.shape[1:]]
-  if list(source["shape"]) != wanted:
-    raise VerificationError(
-      f"the file takes inputs of shape {list(source['shape'])}, the model's are {wanted}"
-    )
-  fed = _encode(inputs, source)
+  fed = quantisation.stored_inputs(inputs, source)
   rows = []
   try:
     for row in fed:
@@ -59,7 +54,7 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
       rows.append(interpreter.get_tensor(target["index"])[0])
   except (ValueError, RuntimeError) as error:
     raise VerificationError(f"LiteRT cannot run the file: {error}") from error
-  return _decode(np.stack(rows), target)
+  return quantisation.real_outputs(np.stack(rows), target)
 
 
 def _single_tensors(interpreter: litert.Interpreter) -> tuple[dict, dict]:
@@ -71,20 +66,3 @@ def _single_tensors(interpreter: litert.Interpreter) -> tuple[dict, dict]:
       f"the file has {len(sources)} inputs and {len(targets)} outputs; expected one each"
     )
   return sources[0], targets[0]
-
-
-def _encode(inputs: np.ndarray, detail: dict) -> np.ndarray:
-  """Returns the inputs in the file's own number format."""
-  dtype = np.dtype(detail["dtype"])
-  if not np.issubdtype(dtype, np.integer):
-    return inputs.astype(dtype)
-  scale, zero_point = detail["quantization"]
-  return quantisation.quantise(inputs, scale, zero_point, dtype)
-
-
-def _decode(outputs: np.ndarray, detail: dict) -> np.ndarray:
-  """Returns the outputs as real numbers."""
-  if not np.issubdtype(outputs.dtype, np.integer):
-    return outputs.astype(np.float32)
-  scale, zero_point = detail["quantization"]
-  return quantisation.dequantise(outputs, scale, zero_point)

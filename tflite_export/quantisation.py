@@ -1,10 +1,49 @@
-"""Real numbers to and from the int8 inputs and outputs of a quantised file.
+"""Real numbers to and from the inputs and outputs of a file, int8 or not.
+
+LiteRT and TFLM describe an input or output by the same dictionary, here `detail`.
 
 real = scale * (stored - zero_point):
 https://ai.google.dev/edge/litert/models/quantization_spec
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+
+from tflite_export.artifacts import VerificationError
+
+
+def stored_inputs(inputs: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+  """Returns float inputs [N, ...] in the file's own number format.
+
+  Raises:
+    VerificationError: The file takes another shape than [1, ...].
+  """
+  wanted = [1, *inputs.shape[1:]]
+  if list(detail["shape"]) != wanted:
+    raise VerificationError(
+      f"the file takes inputs of shape {list(detail['shape'])}, the model's are {wanted}"
+    )
+  dtype = np.dtype(detail["dtype"])
+  if not np.issubdtype(dtype, np.integer):
+    return inputs.astype(dtype)
+  return quantise(inputs, *_scale_and_zero_point(detail), dtype)
+
+
+def real_outputs(stored: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+  """Returns a file's outputs as real numbers, float32."""
+  if not np.issubdtype(stored.dtype, np.integer):
+    return stored.astype(np.float32)
+  return dequantise(stored, *_scale_and_zero_point(detail))
+
+
+def _scale_and_zero_point(detail: Mapping[str, Any]) -> tuple[float, int]:
+  """Returns how the integers of an input or output are scaled."""
+  parameters = detail["quantization_parameters"]
+  if len(parameters["scales"]) != 1:
+    raise VerificationError("an integer input or output has no scale of its own")
+  return float(parameters["scales"][0]), int(parameters["zero_points"][0])
 
 
 def quantise(

@@ -4,23 +4,20 @@ The wheel's interpreter is TFLM's portable C++ compiled for the host: it compute
 integers a microcontroller computes with the reference kernels.
 """
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import math
-import os
 import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
 from fedtiny_tff.errors import InputError
-from tflite_export import quantisation, tflm_decode
+from tflite_export import flatbuffer_model, quantisation
 from tflite_export.artifacts import VerificationError
+from tflite_export.native_output import captured_stderr
 
 ARENA_ALIGNMENT_BYTES = 16
 ARENA_MARGIN_FRACTION = 0.05
@@ -99,13 +96,12 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> Run:
   interpreter = _load(model_bytes, runtime.InterpreterConfig.kAllocationRecording)
   source = interpreter.get_input_details(0)
   target = interpreter.get_output_details(0)
-  wanted = [1, *inputs.shape[1:]]
-  if list(source["shape"]) != wanted:
-    raise VerificationError(
-      f"the file takes inputs of shape {list(source['shape'])}, the model's are {wanted}"
-    )
-  stored_outputs = _invoke(interpreter, _stored(inputs, source))
-  return Run(stored_outputs, _real(stored_outputs, target), _arena(interpreter))
+  stored_outputs = _invoke(interpreter, quantisation.stored_inputs(inputs, source))
+  return Run(
+    stored_outputs,
+    quantisation.real_outputs(stored_outputs, target),
+    _arena(interpreter),
+  )
 
 
 def read_tensors(
@@ -138,7 +134,7 @@ def _load(model_bytes: bytes, mode: runtime.InterpreterConfig) -> runtime.Interp
   process on damaged bytes and in an arena that is far too small.
   """
   try:
-    model = tflm_decode.read_model(model_bytes)
+    model = flatbuffer_model.read_model(model_bytes)
   except InputError as error:
     raise VerificationError(f"TFLM cannot load the file: {error}") from error
   graph = model.subgraphs[0]
@@ -148,7 +144,7 @@ def _load(model_bytes: bytes, mode: runtime.InterpreterConfig) -> runtime.Interp
       "expected one each"
     )
   tensor_bytes = sum(
-    8 * math.prod(int(size) for size in ([] if tensor.shape is None else tensor.shape))
+    8 * math.prod(flatbuffer_model.integers(tensor.shape))
     for subgraph in model.subgraphs
     for tensor in subgraph.tensors
   )
@@ -182,7 +178,7 @@ def _invoke(interpreter: runtime.Interpreter, rows: np.ndarray) -> np.ndarray:
 
 def _quietly(verb: str, action: Callable[[], Any]) -> Any:
   """Calls the runtime; what it prints goes into the error if it fails."""
-  with _captured_stderr() as printed:
+  with captured_stderr() as printed:
     try:
       return action()
     except (RuntimeError, ValueError) as error:
@@ -192,7 +188,7 @@ def _quietly(verb: str, action: Callable[[], Any]) -> Any:
 
 def _arena(interpreter: runtime.Interpreter) -> Arena:
   """Returns the recorder's figures, which it can only print."""
-  with _captured_stderr() as printed:
+  with captured_stderr() as printed:
     interpreter.print_allocations()
     figures = dict(_ARENA_LINE.findall(printed()))
   if figures.keys() != {"head", "tail"}:
@@ -200,51 +196,3 @@ def _arena(interpreter: runtime.Interpreter) -> Arena:
       f"{runtime_name()} prints its arena in another form; pin the tested version"
     )
   return Arena(int(figures["head"]), int(figures["tail"]))
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[Callable[[], str]]:
-  """Collects what is printed to file descriptor 2, also by C++ code.
-
-  Yields:
-    A function that returns the text so far.
-  """
-  sys.stderr.flush()
-  saved = os.dup(2)
-  with tempfile.TemporaryFile() as sink:
-
-    def printed() -> str:
-      sink.seek(0)
-      return sink.read().decode("utf-8", errors="replace")
-
-    try:
-      os.dup2(sink.fileno(), 2)
-      yield printed
-    finally:
-      sys.stderr.flush()
-      os.dup2(saved, 2)
-      os.close(saved)
-
-
-def _stored(inputs: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-  """Returns the inputs in the file's own number format."""
-  dtype = np.dtype(detail["dtype"])
-  if not np.issubdtype(dtype, np.integer):
-    return inputs.astype(dtype)
-  scale, zero_point = _quantisation(detail)
-  return quantisation.quantise(inputs, scale, zero_point, dtype)
-
-
-def _real(outputs: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-  """Returns the outputs as real numbers."""
-  if not np.issubdtype(outputs.dtype, np.integer):
-    return outputs.astype(np.float32)
-  return quantisation.dequantise(outputs, *_quantisation(detail))
-
-
-def _quantisation(detail: dict[str, Any]) -> tuple[float, int]:
-  """Returns scale and zero point of an input or output."""
-  parameters = detail["quantization_parameters"]
-  if len(parameters["scales"]) != 1:
-    raise VerificationError("an integer input or output has no scale of its own")
-  return float(parameters["scales"][0]), int(parameters["zero_points"][0])

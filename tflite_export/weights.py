@@ -6,59 +6,32 @@ is shipped, not what was converted.
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Optional
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
-from tflite_export import flatbuffer_model
 from tflite_export.artifacts import VerificationError
-
-_CONV_2D = schema.BuiltinOperator.CONV_2D
-_DEPTHWISE = schema.BuiltinOperator.DEPTHWISE_CONV_2D
-_DENSE = schema.BuiltinOperator.FULLY_CONNECTED
-_WEIGHTED = (_CONV_2D, _DEPTHWISE, _DENSE)
-# Operators between a stored weight and its consumer.
-_UNPACKING = (schema.BuiltinOperator.DENSIFY, schema.BuiltinOperator.DEQUANTIZE)
-
-# `net/block/conv/Conv2D12` → `net/block/conv`: the part of a tensor's name that says
-# which Keras layer computed something, before TensorFlow's operator and a number
-# that makes names unique.
-_LAYER_PATH = re.compile(
-  r"^(.*?)(?:/Tensordot)?/(?:Conv2D|Conv1D|depthwise|Tensordot|MatMul|BiasAdd)"
-  r"(?:_?\d+)?(?:/(?:ReadVariableOp|ExpandDims).*)?$"
+from tflite_export.stored_weights import (
+  CONV_2D,
+  DEPTHWISE_CONV_2D,
+  FULLY_CONNECTED,
+  StoredWeight,
+  stored_weights,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredWeight:
-  """One convolution's or dense layer's weight as the file stores it.
-
-  Attributes:
-    operator: `BuiltinOperator` number of the consumer: it fixes the layout.
-    layer_paths: Keras layers named by the tensors of the consumer. Usually its
-      own alone; folding merges names, so there can be others, or none.
-    zero: bool in the file's layout, True where the stored number means zero.
-    stored_sparse: Whether the tensor has SparsityParameters.
-  """
-
-  operator: int
-  layer_paths: frozenset[str]
-  zero: np.ndarray
-  stored_sparse: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedWeights:
   """What a file holds of the masked layers.
 
+  A layer that is used twice can be stored twice: batch norm is folded into each use.
+
   Attributes:
     density: Non-zero share of all their weights; 1 without masked layers.
     layer_density: Layer name to the non-zero share of its weights.
-    stored_sparse: Layer name to whether its tensor has SparsityParameters.
+    stored_sparse: Layer name to whether all its tensors have SparsityParameters.
   """
 
   density: float
@@ -90,104 +63,35 @@ def check_masked_zeros(
       raise InputError(
         f"mask of layer {layer!r} must be bool, got {mask.dtype}; give kernel != 0"
       )
-  stored = stored_weights(model_bytes)
-  consumer_of = _match(masks, stored)
-  nonzero = {}
+  uses = _uses(masks, stored_weights(model_bytes))
+  nonzero, stored = {}, {}
   for layer, mask in masks.items():
-    weight = stored[consumer_of[layer]]
-    drifted = _drifted(mask, weight)
+    drifted = sum(_drifted(mask, weight) for weight in uses[layer])
     if drifted:
       raise VerificationError(
-        f"layer {layer!r}: {drifted} of {int((~mask).sum())} masked weights are not "
-        "zero in the file"
+        f"layer {layer!r}: {drifted} of {len(uses[layer]) * int((~mask).sum())} masked "
+        "weights are not zero in the file"
       )
-    nonzero[layer] = int((~weight.zero).sum())
-  total = sum(mask.size for mask in masks.values())
+    nonzero[layer] = sum(int((~weight.zero).sum()) for weight in uses[layer])
+    stored[layer] = len(uses[layer]) * mask.size
+  total = sum(stored.values())
   return MaskedWeights(
     density=sum(nonzero.values()) / total if total else 1.0,
-    layer_density={layer: nonzero[layer] / mask.size for layer, mask in masks.items()},
-    stored_sparse={layer: stored[consumer_of[layer]].stored_sparse for layer in masks},
+    layer_density={layer: nonzero[layer] / stored[layer] for layer in masks},
+    stored_sparse={
+      layer: all(weight.stored_sparse for weight in uses[layer]) for layer in masks
+    },
   )
-
-
-def stored_weights(model_bytes: bytes) -> list[StoredWeight]:
-  """Returns the constant weight of each convolution and dense layer, in file order.
-
-  Raises:
-    InputError: The bytes are not a readable `.tflite` file.
-  """
-  model = flatbuffer_model.read_model(model_bytes)
-  with flatbuffer_model.reading():
-    tensors = model.subgraphs[0].tensors
-    operators = model.subgraphs[0].operators or []
-    unpacked_from = {
-      int(operator.outputs[0]): int(operator.inputs[0])
-      for operator in operators
-      if flatbuffer_model.operator_code(model, operator) in _UNPACKING
-    }
-    found = []
-    for operator in operators:
-      code = flatbuffer_model.operator_code(model, operator)
-      if code not in _WEIGHTED:
-        continue
-      source = _stored_tensor(int(operator.inputs[1]), unpacked_from)
-      if not flatbuffer_model.is_constant(model, tensors[source]):
-        continue
-      named = [source, *map(int, operator.inputs[1:]), int(operator.outputs[0])]
-      found.append(
-        StoredWeight(
-          operator=code,
-          # -1 stands for an input that is left out.
-          layer_paths=_layer_paths([tensors[i] for i in named if i >= 0]),
-          zero=_is_zero(model, tensors[source]),
-          stored_sparse=tensors[source].sparsity is not None,
-        )
-      )
-    return found
-
-
-def _stored_tensor(tensor: int, unpacked_from: Mapping[int, int]) -> int:
-  """Follows DENSIFY and DEQUANTIZE back to the tensor whose bytes are stored."""
-  # No longer than there are such operators: in damaged bytes they may form a ring.
-  for _ in unpacked_from:
-    tensor = unpacked_from.get(tensor, tensor)
-  return tensor
-
-
-def _is_zero(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
-  """Returns where the stored values mean zero."""
-  values = flatbuffer_model.constant(model, tensor)
-  quantization = tensor.quantization
-  zero_points = None if quantization is None else quantization.zeroPoint
-  if values.dtype.kind == "f" or zero_points is None or not np.size(zero_points):
-    return values == 0
-  zero_points = np.asarray(zero_points)
-  if zero_points.size > 1:
-    shape = np.ones(values.ndim, int)
-    shape[quantization.quantizedDimension] = zero_points.size
-    zero_points = zero_points.reshape(shape)
-  return values == zero_points
-
-
-def _layer_paths(tensors: list[schema.TensorT]) -> frozenset[str]:
-  """Returns the Keras layers that the names of an operator's tensors mention."""
-  segments = {
-    segment
-    for tensor in tensors
-    for segment in flatbuffer_model.tensor_name(tensor).split(";")
-  }
-  matches = [_LAYER_PATH.match(segment) for segment in segments]
-  return frozenset(match.group(1) for match in matches if match)
 
 
 def _in_file_layout(mask: np.ndarray, weight: StoredWeight) -> Optional[np.ndarray]:
   """Returns a kernel-shaped array in the weight's layout; None if it does not fit."""
-  if mask.ndim == 2 and weight.operator == _DENSE:
+  if mask.ndim == 2 and weight.operator == FULLY_CONNECTED:
     arranged = mask.T
-  elif mask.ndim in (3, 4) and weight.operator == _CONV_2D:
+  elif mask.ndim in (3, 4) and weight.operator == CONV_2D:
     # Conv1D runs as a Conv2D of height 1.
     arranged = np.moveaxis(mask if mask.ndim == 4 else mask[np.newaxis], -1, 0)
-  elif mask.ndim == 4 and weight.operator == _DEPTHWISE:
+  elif mask.ndim == 4 and weight.operator == DEPTHWISE_CONV_2D:
     arranged = mask.reshape(1, *mask.shape[:2], -1)
   else:
     return None
@@ -201,10 +105,42 @@ def _drifted(mask: np.ndarray, weight: StoredWeight) -> int:
   return int((~arranged & ~weight.zero).sum())
 
 
+def _uses(
+  masks: Mapping[str, np.ndarray], stored: list[StoredWeight]
+) -> dict[str, list[StoredWeight]]:
+  """Finds all weights of each masked layer; one that is read twice comes once.
+
+  Each layer is given a weight of its own first. Of the others, those that name masked
+  layers only are further uses: each of the layer whose mask it breaks least.
+  A further use without any name (the last operator, without a bias, of a sparse file)
+  cannot be told from an unmasked layer and is not checked.
+  """
+  own = _match(masks, stored)
+  uses = {layer: {stored[index].tensor: stored[index]} for layer, index in own.items()}
+  for index, weight in enumerate(stored):
+    fitting = [
+      (_drifted(mask, weight), layer)
+      for layer, mask in masks.items()
+      if any(_names(path, layer) for path in weight.layer_paths)
+      and _in_file_layout(mask, weight) is not None
+    ]
+    only_masked = all(
+      any(_names(path, layer) for layer in masks) for path in weight.layer_paths
+    )
+    if index not in own.values() and only_masked and fitting:
+      uses[min(fitting)[1]][weight.tensor] = weight
+  return {layer: list(weights.values()) for layer, weights in uses.items()}
+
+
+def _names(path: str, layer: str) -> bool:
+  """Returns whether a path such as `net/block/conv` is the layer's."""
+  return f"/{path}".endswith(f"/{layer}")
+
+
 def _match(
   masks: Mapping[str, np.ndarray], stored: list[StoredWeight]
 ) -> dict[str, int]:
-  """Finds the index in `stored` of each masked layer's weight.
+  """Finds the index in `stored` of one weight for each masked layer.
 
   A weight is a candidate if its shape fits and its tensors name the layer, or no
   layer at all (the last operator takes the output's name). Folding can add the
@@ -217,7 +153,7 @@ def _match(
     for index, weight in enumerate(stored):
       if _in_file_layout(mask, weight) is None:
         continue
-      named = any(f"/{path}".endswith(f"/{layer}") for path in weight.layer_paths)
+      named = any(_names(path, layer) for path in weight.layer_paths)
       if named or not weight.layer_paths:
         rank = (not named, len(weight.layer_paths), _drifted(mask, weight), mask.sum())
         candidates.append((rank, index, layer))

@@ -101,8 +101,10 @@ def initialize(model: tf.keras.Model, seed: int) -> None:
     seed: Seed of the run.
   """
   for layer in model.layers:
-    for attribute in ("kernel", "depthwise_kernel"):
-      initializer = getattr(layer, f"{attribute}_initializer", None)
+    for attribute in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+      # Keras names them kernel_, depthwise_ and pointwise_initializer.
+      prefix = attribute.removesuffix("_kernel")
+      initializer = getattr(layer, f"{prefix}_initializer", None)
       variable = getattr(layer, attribute, None)
       if initializer is None or variable is None:
         continue

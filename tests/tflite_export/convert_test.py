@@ -1,7 +1,5 @@
 import hashlib
 import os
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -12,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
+from tests.tflite_export.processes import printed
 from tflite_export import flatbuffer_model
 from tflite_export.convert import FORMATS, convert
 
@@ -82,9 +81,8 @@ def test_dynamic_range_stores_large_weights_as_int8():
 
 @pytest.mark.parametrize("format", ["fp32_sparse", "int8_dense"])
 def test_same_model_gives_same_bytes_on_each_call(format):
-  model = models.small_classifier()
-  models.prune(model, 0.2)
-  calibration = models.random_inputs(8)
+  model, _ = models.trained(0.2)
+  calibration = models.random_inputs(64)
   assert convert(model, format, calibration) == models.converted(format)
 
 
@@ -93,20 +91,12 @@ def test_same_model_gives_same_bytes_in_another_process(files):
     "import hashlib\n"
     "from tests.tflite_export import models\n"
     "from tflite_export.convert import convert\n"
-    "model = models.small_classifier()\n"
-    "models.prune(model, 0.2)\n"
+    "model, _ = models.trained(0.2)\n"
     "print(hashlib.sha256(convert(model, 'fp32_sparse')).hexdigest())\n"
   )
   # Another hash seed: the order of Python sets must not reach the file.
-  environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.getcwd()}
-  printed = subprocess.run(
-    [sys.executable, "-c", program],
-    capture_output=True,
-    check=True,
-    text=True,
-    env=environment,
-  ).stdout
-  assert printed.strip() == hashlib.sha256(files["fp32_sparse"]).hexdigest()
+  digest = hashlib.sha256(files["fp32_sparse"]).hexdigest()
+  assert printed(program, PYTHONHASHSEED="1") == digest
 
 
 def test_conversion_is_quiet_and_leaves_no_files(capfd, tmp_path, monkeypatch):

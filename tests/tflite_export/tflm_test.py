@@ -7,23 +7,20 @@ from tflite_micro.python.tflite_micro import runtime
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
-from tests.tflite_export.tflm_decode_test import WIDTH, chain, sparse_values, written
+from tests.tflite_export.files import WIDTH, chain, one_layer, sparse_values, written
 from tflite_export import litert, tflm
 from tflite_export.artifacts import VerificationError
-from tflite_export.convert import convert
 from tflite_export.tflm_decode import encode_pruned
 
 
 @pytest.fixture(scope="module")
 def model():
-  model = models.small_classifier()
-  models.prune(model, 0.1)
-  return model
+  return models.pruned(0.2)[0]
 
 
 @pytest.fixture(scope="module")
-def dense(model):
-  return convert(model, "int8_dense", models.random_inputs(16))
+def dense():
+  return models.converted("int8_dense", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +55,7 @@ class TestRun:
     )
 
   def test_float_files_equal_litert(self, model):
-    file = convert(model, "fp32_dense")
+    file = models.converted("fp32_dense", 0.2)
     inputs = models.random_inputs(4)
     run = tflm.run(file, inputs)
     np.testing.assert_allclose(run.outputs, litert.run(file, inputs), atol=1e-5)
@@ -160,8 +157,8 @@ class TestArena:
 
 
 class TestRefused:
-  def test_operator_without_a_kernel(self, model, capfd):
-    sparse = convert(model, "fp32_sparse")
+  def test_operator_without_a_kernel(self, capfd):
+    sparse = models.converted("fp32_sparse", 0.2)
     with pytest.raises(VerificationError, match="DENSIFY") as raised:
       tflm.run(sparse, models.random_inputs(1))
     assert "\n" not in str(raised.value)
@@ -186,7 +183,7 @@ class TestRefused:
       tflm.run(written(model), np.zeros((1, WIDTH), np.float32))
 
   def test_integer_input_without_a_scale(self):
-    model = chain([sparse_values()], [(1, 0)], [0])
+    model = one_layer()
     model.subgraphs[0].tensors[1].quantization = None
     with pytest.raises(VerificationError):
       tflm.run(written(model), np.zeros((1, WIDTH), np.float32))

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +8,10 @@ from fedtiny_tff.errors import InputError
 from tests.tflite_export import files, models
 from tflite_export.artifacts import VerificationError
 from tflite_export.convert import FORMATS, convert
-from tflite_export.weights import check_masked_zeros, stored_weights
+from tflite_export.flatbuffer_model import constant, read_model
+from tflite_export.flatbuffer_writer import write_model
+from tflite_export.stored_weights import stored_weights
+from tflite_export.weights import check_masked_zeros
 
 layers = tf.keras.layers
 
@@ -124,21 +126,6 @@ def test_mask_that_is_not_bool_is_refused():
     )
 
 
-def ring_of_dequantizes():
-  """DEQUANTIZE that reads its own output: only damaged bytes say so."""
-  return files.one_operator(
-    schema.BuiltinOperator.DEQUANTIZE,
-    [files.tensor([1]), files.tensor([1])],
-    [1],
-    [1],
-    np.zeros(1, np.float32),
-  )
-
-
-def test_ring_of_operators_ends():
-  assert stored_weights(ring_of_dequantizes()) == []
-
-
 def test_without_masks_density_is_one():
   assert check_masked_zeros(models.converted("fp32_dense"), {}).density == 1
 
@@ -194,11 +181,7 @@ def depthwise_multiplier():
   "architecture", [nested_images, sequences, equal_dense, depthwise_multiplier]
 )
 def test_architectures(architecture, format):
-  model = tf.keras.Model(*architecture(), name="net")
-  models.randomise(model, seed=5)
-  masks = prune_everywhere(model)
-  calibration = np.random.default_rng(6).normal(size=(4, *model.input_shape[1:]))
-  content = convert(model, format, calibration.astype(np.float32))
+  content, masks = converted_pruned(architecture, format)
   kept = sum(int(mask.sum()) for mask in masks.values())
   size = sum(mask.size for mask in masks.values())
   density = check_masked_zeros(content, masks).density
@@ -208,6 +191,15 @@ def test_architectures(architecture, format):
     assert found == pytest.approx(mask.mean(), abs=0.02)
     with pytest.raises(VerificationError, match=f"'{layer}'"):
       check_masked_zeros(content, {**masks, layer: ~mask})
+
+
+def converted_pruned(architecture, format):
+  """Returns the file of a model pruned to 30 %, and its masks."""
+  model = tf.keras.Model(*architecture(), name="net")
+  models.randomise(model, seed=5)
+  masks = prune_everywhere(model)
+  calibration = np.random.default_rng(6).normal(size=(4, *model.input_shape[1:]))
+  return convert(model, format, calibration.astype(np.float32)), masks
 
 
 def prune_everywhere(model):
@@ -222,42 +214,83 @@ def prune_everywhere(model):
   return masks
 
 
-def quantised_dense(stored, zero_points):
-  """A file of one int8 FULLY_CONNECTED layer without names."""
-  quantization = schema.QuantizationParametersT()
-  quantization.scale = [1.0] * len(zero_points)
-  quantization.zeroPoint = list(zero_points)
-  int8 = schema.TensorType.INT8
-  weight = files.tensor(stored.shape, int8, buffer=1)
-  weight.quantization = quantization
-  return files.one_operator(
-    schema.BuiltinOperator.FULLY_CONNECTED,
-    [files.tensor([1, 3], int8), weight, files.tensor([1, 2], int8)],
-    [0, 1, -1],
-    [2],
-    stored,
-  )
-
-
 STORED = np.array([[7, 0, 1], [-2, -2, 0]], np.int8)
-
-
-def test_zero_is_the_zero_point_of_the_channel():
-  weight = stored_weights(quantised_dense(STORED, [7, -2]))[0]
-  assert weight.zero.tolist() == [[True, False, False], [True, True, False]]
-
-
-def test_zero_is_the_zero_point_of_the_tensor():
-  weight = stored_weights(quantised_dense(STORED, [-2]))[0]
-  assert weight.zero.tolist() == [[False, False, False], [True, True, False]]
 
 
 def test_stored_zero_that_means_something_else_is_refused():
   mask = np.array([[False, False], [True, True], [True, True]])
-  content = quantised_dense(STORED, [7, -2])
+  content = files.quantised_dense(STORED, [7, -2])
   assert check_masked_zeros(content, {"dense": mask}).density == 3 / 6
   with pytest.raises(VerificationError, match="'dense': 1 of 2 masked"):
-    check_masked_zeros(quantised_dense(STORED, [0, -2]), {"dense": mask})
+    check_masked_zeros(files.quantised_dense(STORED, [0, -2]), {"dense": mask})
+
+
+def shared_convolution():
+  """Both uses read one tensor."""
+  inputs = layers.Input((8, 8, 4))
+  convolution = layers.Conv2D(4, 3, padding="same", name="shared")
+  x = convolution(layers.ReLU()(convolution(inputs)))
+  return inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x))
+
+
+def shared_between_norms():
+  """Batch norm is folded into each use: two tensors."""
+  x = inputs = layers.Input((8, 8, 4))
+  convolution = layers.Conv2D(4, 3, padding="same", use_bias=False, name="shared")
+  for _ in range(2):
+    x = layers.ReLU()(layers.BatchNormalization()(convolution(x)))
+  return inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x))
+
+
+def shared_dense():
+  x = inputs = layers.Input((8,))
+  dense = layers.Dense(8, use_bias=False, name="shared")
+  for _ in range(2):
+    x = layers.ReLU()(layers.BatchNormalization()(dense(x)))
+  x = layers.Dense(8, name="shared_1")(x)
+  return inputs, layers.Dense(3, name="head")(layers.ReLU()(x))
+
+
+def with_heavy_value(content, use):
+  """Sets a zero of one use's weight to the largest number stored in it.
+
+  Returns:
+    The file, whose tensors stay where they are.
+  """
+  weight = stored_weights(content)[use]
+  model = read_model(content)
+  tensor = model.subgraphs[0].tensors[weight.tensor]
+  values = constant(model, tensor).copy()
+  values.flat[np.flatnonzero(weight.zero)[0]] = values.max()
+  model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+  return write_model(model)
+
+
+@pytest.mark.parametrize("format", ["fp32_dense", "fp16_dense", "int8_dense"])
+@pytest.mark.parametrize(
+  ("architecture", "tensors"),
+  [(shared_convolution, 1), (shared_between_norms, 2), (shared_dense, 2)],
+)
+def test_every_use_of_a_shared_layer_is_checked(architecture, tensors, format):
+  content, masks = converted_pruned(architecture, format)
+  assert len({weight.tensor for weight in stored_weights(content)[:2]}) == tensors
+  density = check_masked_zeros(content, masks).layer_density
+  assert density["shared"] == pytest.approx(masks["shared"].mean(), abs=0.02)
+  wanted = tensors * int((~masks["shared"]).sum())
+  for use in range(2):
+    # int8 can scale the folded norms away: two tensors, one buffer, both broken.
+    with pytest.raises(VerificationError, match=f"'shared': [12] of {wanted} masked"):
+      check_masked_zeros(with_heavy_value(content, use), masks)
+
+
+@pytest.mark.parametrize("architecture", [shared_between_norms, shared_dense])
+def test_shared_layer_stored_sparse(architecture):
+  content, masks = converted_pruned(architecture, "fp32_sparse")
+  weights = check_masked_zeros(content, masks)
+  assert weights.stored_sparse["shared"]
+  assert weights.layer_density["shared"] == masks["shared"].mean()
+  with pytest.raises(VerificationError, match="'shared'"):
+    check_masked_zeros(content, {**masks, "shared": ~masks["shared"]})
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3))

@@ -1,0 +1,212 @@
+"""Records on disk come back as they went in, wherever they lie."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedtiny_tff.data import client_store, partition
+from fedtiny_tff.data.examples import Preprocessing
+from tests.fedtiny_tff import support
+
+_TYPES = ["uint8", "float32"]
+
+
+def _examples(count, shape, feature_type, seed=0):
+  generator = np.random.default_rng(seed)
+  features = generator.integers(0, 256, (count, *shape)).astype(feature_type)
+  if feature_type == "float32":
+    features = (features / 7.0 - 11.0).astype(np.float32)
+  labels = generator.integers(0, 3, count)
+  return [(features[i], int(labels[i])) for i in range(count)]
+
+
+def _read(store, first, count):
+  records = store.read(tf.constant(first, tf.int64), tf.constant(count, tf.int64))
+  features, labels = store.decode(records)
+  return features.numpy(), labels.numpy().tolist()
+
+
+def test_a_record_by_hand():
+  info = support.dataset_info((2, 1))
+  encoded = client_store.encode((np.array([[7], [255]], np.uint8), 2), info)
+  # Label 2 as little-endian int64, then the features.
+  assert encoded == bytes([2, 0, 0, 0, 0, 0, 0, 0, 7, 255])
+
+
+@pytest.mark.parametrize(
+  ("shape", "feature_type", "expected"),
+  [((2, 1), "uint8", 10), ((2, 3), "float32", 32), ((32, 32, 3), "uint8", 3080)],
+)
+def test_record_length(shape, feature_type, expected):
+  info = support.dataset_info(shape, feature_type)
+  assert client_store.ClientStore("", info, 0).record_bytes == expected
+
+
+@support.quick
+@given(
+  shape=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+  feature_type=st.sampled_from(_TYPES),
+  count=st.integers(1, 5),
+  seed=st.integers(0, 99),
+)
+def test_encoding_and_decoding_are_inverse(shape, feature_type, count, seed):
+  info = support.dataset_info(tuple(shape), feature_type)
+  examples = _examples(count, shape, feature_type, seed)
+  store = client_store.ClientStore("", info, count)
+  raw = b"".join(client_store.encode(e, info) for e in examples)
+  records = tf.reshape(tf.io.decode_raw(raw, tf.uint8), [-1, store.record_bytes])
+  features, labels = store.decode(records)
+  assert features.dtype == tf.float32
+  np.testing.assert_array_equal(features, np.stack([f for f, _ in examples]))
+  assert labels.numpy().tolist() == [label for _, label in examples]
+
+
+@pytest.mark.parametrize("feature_type", _TYPES)
+def test_records_are_read_by_place(tmp_path, feature_type):
+  info = support.dataset_info((2, 3), feature_type)
+  examples = _examples(6, (2, 3), feature_type)
+  order = [4, 0, 5, 2]
+  store = support.write_store(tmp_path / "s", info, examples, order)
+  assert (tmp_path / "s").stat().st_size == 4 * store.record_bytes
+  for first, count in [(0, 4), (1, 2), (3, 1), (0, 1)]:
+    features, labels = _read(store, first, count)
+    wanted = [examples[i] for i in order[first : first + count]]
+    np.testing.assert_array_equal(features, np.stack([f for f, _ in wanted]))
+    assert labels == [label for _, label in wanted]
+
+
+@pytest.mark.parametrize("first", [0, 2, 4])
+def test_reading_nothing_gives_an_empty_tensor(tmp_path, first):
+  info = support.dataset_info((2, 3))
+  store = support.write_store(
+    tmp_path / "s", info, _examples(4, (2, 3), "uint8"), range(4)
+  )
+  features, labels = _read(store, first, 0)
+  assert features.shape == (0, 2, 3)
+  assert labels == []
+
+
+def test_reading_works_in_a_graph(tmp_path):
+  info = support.dataset_info((3,), "float32")
+  examples = _examples(5, (3,), "float32")
+  store = support.write_store(tmp_path / "s", info, examples, range(5))
+
+  @tf.function(input_signature=[tf.TensorSpec([], tf.int64)] * 2)
+  def read(first, count):
+    records = store.read(first, count)
+    assert records.shape.as_list() == [None, store.record_bytes]
+    features, labels = store.decode(records)
+    assert features.shape.as_list() == [None, 3]
+    return features, labels
+
+  features, labels = read(tf.constant(3, tf.int64), tf.constant(2, tf.int64))
+  np.testing.assert_array_equal(features, [examples[3][0], examples[4][0]])
+  assert labels.numpy().tolist() == [examples[3][1], examples[4][1]]
+  assert read(tf.constant(1, tf.int64), tf.constant(0, tf.int64))[0].shape == [0, 3]
+
+
+def test_reading_beyond_the_end_is_an_error(tmp_path):
+  info = support.dataset_info((2, 3))
+  store = support.write_store(
+    tmp_path / "s", info, _examples(4, (2, 3), "uint8"), range(4)
+  )
+  with pytest.raises(tf.errors.InvalidArgumentError):
+    _read(store, 3, 5)
+
+
+def test_labels_of_any_int64_survive():
+  info = support.dataset_info((1,))
+  store = client_store.ClientStore("", info, 3)
+  labels = [-1, 2**40, 2**62]
+  raw = b"".join(client_store.encode((np.zeros(1), n), info) for n in labels)
+  records = tf.reshape(tf.io.decode_raw(raw, tf.uint8), [3, 9])
+  assert store.decode(records)[1].numpy().tolist() == labels
+
+
+def test_decoding_preprocesses_as_numpy_does():
+  how = Preprocessing(scale=1 / 255, mean=(0.5, 0.4), deviation=(0.25, 0.2))
+  info = support.dataset_info((2, 2, 2), "uint8", how)
+  examples = _examples(3, (2, 2, 2), "uint8")
+  store = client_store.ClientStore("", info, 3)
+  raw = b"".join(client_store.encode(e, info) for e in examples)
+  records = tf.reshape(tf.io.decode_raw(raw, tf.uint8), [3, store.record_bytes])
+  expected = how.apply(np.stack([f for f, _ in examples]))
+  np.testing.assert_allclose(store.decode(records)[0], expected, rtol=1e-6)
+
+
+@support.quick
+@given(st.permutations(range(7)), st.integers(0, 7))
+def test_examples_may_be_written_in_any_order(permutation, kept):
+  info = support.dataset_info((2,))
+  examples = _examples(7, (2,), "uint8")
+  file = io.BytesIO()
+  order = permutation[:kept]
+  client_store.write_records(file, iter(examples), order, info)
+  expected = b"".join(client_store.encode(examples[i], info) for i in order)
+  assert file.getvalue() == expected
+
+
+def test_writing_consumes_a_stream_once_and_one_by_one():
+  """No more than one example needs to be alive at a time."""
+  alive = 0
+
+  class Pixels(np.ndarray):
+    def __del__(self):
+      nonlocal alive
+      alive -= 1
+
+  most = 0
+
+  def stream():
+    nonlocal alive, most
+    for value in range(50):
+      alive += 1
+      most = max(most, alive)
+      yield np.full([3], value, np.uint8).view(Pixels), 0
+
+  info = support.dataset_info((3,))
+  file = io.BytesIO()
+  client_store.write_records(file, stream(), range(49, -1, -1), info)
+  # The one being written, and the one the loop variable still holds.
+  assert most <= 2
+  assert [file.getvalue()[i * 11 + 8] for i in range(50)] == list(range(49, -1, -1))
+
+
+_FEDERATION = partition.Federation(
+  public=np.array([9]),
+  training=(np.array([1, 4, 5]), np.array([0, 2])),
+  development=(np.array([3]), np.array([6, 7, 8])),
+)
+
+
+def test_references_lie_end_to_end():
+  placed = client_store.references(_FEDERATION)
+  # Client 0 takes records 0 to 3 (three and one), client 1 records 4 to 8.
+  assert placed == [(0, 0, 3, 1), (1, 4, 2, 3)]
+  assert all(isinstance(n, np.int64) for reference in placed for n in reference)
+
+
+def test_the_order_of_records_is_that_of_the_references():
+  assert client_store.client_order(_FEDERATION).tolist() == [1, 4, 5, 3, 0, 2, 6, 7, 8]
+
+
+def test_a_client_finds_its_own_examples(tmp_path):
+  info = support.dataset_info((1,))
+  examples = [(np.array([10 * i], np.uint8), 0) for i in range(10)]
+  order = client_store.client_order(_FEDERATION)
+  store = support.write_store(tmp_path / "s", info, examples, order)
+  for place in client_store.references(_FEDERATION):
+    parts = (
+      _FEDERATION.training[int(place.client)],
+      _FEDERATION.development[int(place.client)],
+    )
+    train, _ = _read(store, place.first_record, place.training_examples)
+    held_out, _ = _read(
+      store, place.first_record + place.training_examples, place.development_examples
+    )
+    assert train[:, 0].tolist() == [10.0 * i for i in parts[0]]
+    assert held_out[:, 0].tolist() == [10.0 * i for i in parts[1]]

@@ -1,0 +1,186 @@
+"""Tests of the local runtime: the worker must not outlive whoever started it."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedtiny_tff.federated import runtime
+
+REPOSITORY = pathlib.Path(__file__).parents[3]
+_POLL_SECONDS = 0.1
+# A generous limit for a wait that normally takes milliseconds.
+_POLLS = 50
+
+HOLDER = """
+import time
+from fedtiny_tff.federated import runtime
+with runtime.LocalRuntime() as running:
+  print("worker", *running.worker_pids, flush=True)
+  time.sleep(600)
+"""
+
+
+@tff.tensorflow.computation(np.int32)
+def double(x):
+  return 2 * x
+
+
+@tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+def doubled_sum(values):
+  return tff.federated_sum(tff.federated_map(double, values))
+
+
+@pytest.fixture(autouse=True)
+def _keep_default_context():
+  """These tests install contexts of their own; other tests need theirs back."""
+  before = tff.framework.get_context_stack().current
+  yield
+  tff.framework.set_default_context(before)
+
+
+def is_running(pid: int) -> bool:
+  """Whether a process exists and is not a zombie that nobody has reaped."""
+  try:
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+  except (FileNotFoundError, ProcessLookupError):
+    return False
+  return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def ends(pid: int) -> bool:
+  """Waits, within bounds, for a process to end."""
+  for _ in range(_POLLS):
+    if not is_running(pid):
+      return True
+    time.sleep(_POLL_SECONDS)
+  return False
+
+
+class TestLocalRuntime:
+  def test_runs_computations_in_a_worker_of_its_own(self):
+    with runtime.LocalRuntime() as running:
+      (pid,) = running.worker_pids
+      assert pid != os.getpid()
+      assert pathlib.Path(f"/proc/{pid}/exe").resolve().name == "worker_binary"
+      assert double(21) == 42
+      assert doubled_sum([1, 2, 3]) == 12
+
+  def test_no_worker_before_and_after(self):
+    local = runtime.LocalRuntime()
+    assert local.worker_pids == ()
+    with local:
+      (pid,) = local.worker_pids
+      assert is_running(pid)
+    assert local.worker_pids == ()
+    assert not is_running(pid)
+
+  def test_an_exception_inside_ends_the_worker_and_passes(self):
+    with (
+      pytest.raises(KeyError, match="from inside"),
+      runtime.LocalRuntime() as running,
+    ):
+      (pid,) = running.worker_pids
+      raise KeyError("from inside")
+    assert not is_running(pid)
+
+  def test_a_failing_computation_leaves_a_worker_that_ends(self):
+    @tff.tensorflow.computation(np.int32)
+    def fail(x):
+      with tf.control_dependencies([tf.debugging.assert_less(x, 0)]):
+        return tf.identity(x)
+
+    with runtime.LocalRuntime() as running:
+      (pid,) = running.worker_pids
+      with pytest.raises(Exception, match="assert"):
+        fail(1)
+      assert double(2) == 4
+    assert not is_running(pid)
+
+  def test_two_runtimes_one_after_the_other(self):
+    pids: list[int] = []
+    for number in range(2):
+      with runtime.LocalRuntime(max_concurrent_clients=1) as running:
+        pids += running.worker_pids
+        assert doubled_sum([number, number]) == 4 * number
+    assert len(set(pids)) == 2
+    assert not any(is_running(pid) for pid in pids)
+
+  def test_the_same_runtime_twice(self):
+    local = runtime.LocalRuntime()
+    for _ in range(2):
+      with local:
+        assert double(3) == 6
+
+  def test_worker_ends_when_python_alone_is_killed(self):
+    with subprocess.Popen(
+      [sys.executable, "-c", HOLDER],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      text=True,
+      cwd=REPOSITORY,
+    ) as holder:
+      assert holder.stdout is not None
+      try:
+        lines = iter(holder.stdout.readline, "")
+        word, pid = next(line for line in lines if line.startswith("worker")).split()
+        assert word == "worker"
+        assert is_running(int(pid))
+      finally:
+        os.kill(holder.pid, signal.SIGKILL)
+      holder.wait()
+    assert ends(int(pid))
+
+
+class TestFailingWorker:
+  @pytest.mark.parametrize(
+    ("binary", "code"), [("/bin/false", 1), ("/bin/true", 0), ("/no/such/worker", 1)]
+  )
+  def test_raises_with_the_way_out(self, monkeypatch, binary, code):
+    monkeypatch.setattr(runtime, "worker_binary_path", lambda: pathlib.Path(binary))
+    local = runtime.LocalRuntime()
+    with (
+      pytest.raises(
+        RuntimeError,
+        match=rf"worker did not start \(exit code {code}\).*pipelines\.doctor",
+      ),
+      local,
+    ):
+      pytest.fail("entered without a worker")
+    assert local.worker_pids == ()
+
+  def test_a_worker_that_neither_listens_nor_obeys_is_ended(
+    self, monkeypatch, tmp_path
+  ):
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 600\n", encoding="utf-8")
+    silent.chmod(0o755)
+    started: list[int] = []
+
+    class RecordedPopen(subprocess.Popen):
+      def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        started.append(self.pid)
+
+    monkeypatch.setattr(runtime.subprocess, "Popen", RecordedPopen)
+    monkeypatch.setattr(runtime, "worker_binary_path", lambda: silent)
+    monkeypatch.setattr(runtime, "_START_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(runtime, "_STOP_TIMEOUT_SECONDS", 0.2)
+    with pytest.raises(RuntimeError, match="did not start"), runtime.LocalRuntime():
+      pytest.fail("entered without a worker")
+    (pid,) = started
+    assert not is_running(pid)
+
+
+class TestWorkerBinaryPath:
+  def test_is_an_executable_of_the_wheel(self):
+    path = runtime.worker_binary_path()
+    assert path.is_file()
+    assert os.access(path, os.X_OK)

@@ -1,0 +1,413 @@
+"""Tiny federations, tiny models, and a plain reference the tests compare with.
+
+The reference is written anew: dense arrays, unwrapped Keras models and NumPy; no
+TFF, no tfmot, no packing.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff.data import client_store
+from fedtiny_tff.data.client_store import ClientReference, ClientStore
+from fedtiny_tff.data.examples import DatasetInfo, Preprocessing
+from fedtiny_tff.federated import messages
+from fedtiny_tff.models import definition
+from fedtiny_tff.models.definition import ModelDefinition
+from fedtiny_tff.tfmot_masking import ModelWeights
+
+layers = tf.keras.layers
+
+
+class Part(NamedTuple):
+  """Examples: float32 [n, ...] features and int64 [n] labels."""
+
+  features: np.ndarray
+  labels: np.ndarray
+
+
+class Client(NamedTuple):
+  """What a client trains on, and what it holds out."""
+
+  training: Part
+  development: Part
+
+
+def make_part(features, labels) -> Part:
+  """Turns nested lists into a part."""
+  return Part(np.asarray(features, np.float32), np.asarray(labels, np.int64))
+
+
+def random_part(
+  generator: np.random.Generator,
+  count: int,
+  shape: tuple[int, ...],
+  classes: int,
+  mean: float = 0.0,
+  deviation: float = 1.0,
+) -> Part:
+  """Draws normal features and uniform labels."""
+  features = generator.normal(mean, deviation, (count, *shape))
+  return make_part(features, generator.integers(0, classes, count))
+
+
+def concatenate(parts: Sequence[Part]) -> Part:
+  """Lays parts end to end."""
+  return Part(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def write_store(
+  path: pathlib.Path, clients: Sequence[Client]
+) -> tuple[ClientStore, list[ClientReference]]:
+  """Writes clients to one file and says where they lie."""
+  shape = clients[0].training.features.shape[1:]
+  info = DatasetInfo("tiny", shape, "float32", (), Preprocessing(1.0, (0.0,), (1.0,)))
+  records: list[bytes] = []
+  references = []
+  for number, client in enumerate(clients):
+    sizes = [len(part.labels) for part in client]
+    references.append(
+      ClientReference(*(np.int64(n) for n in (number, len(records), *sizes)))
+    )
+    for part in client:
+      records += [
+        client_store.encode((x, int(y)), info)
+        for x, y in zip(part.features, part.labels, strict=True)
+      ]
+  path.write_bytes(b"".join(records))
+  return ClientStore(str(path), info, len(records)), references
+
+
+@contextlib.contextmanager
+def overwritten(store: ClientStore, first: int, count: int) -> Iterator[None]:
+  """Puts other features and label 0 into some records, for a while."""
+  path = pathlib.Path(store.path)
+  before = path.read_bytes()
+  other = (np.full(store.info.shape, 7.5, np.float32), 0)
+  size = store.record_bytes
+  spoilt = client_store.encode(other, store.info) * count
+  path.write_bytes(
+    before[: first * size] + spoilt + before[(first + count) * size :]
+  )
+  try:
+    yield
+  finally:
+    path.write_bytes(before)
+
+
+def linear_model() -> ModelDefinition:
+  """Two inputs, two logits: 4 prunable weights, 2 biases."""
+
+  def build() -> tf.keras.Model:
+    inputs = tf.keras.Input([2])
+    return tf.keras.Model(inputs, layers.Dense(2, name="logits")(inputs))
+
+  return definition.define_model("linear", build, [["logits"]])
+
+
+def perceptron() -> ModelDefinition:
+  """3 inputs, 4 rectified units, 2 logits: 12 + 8 prunable weights, 6 biases."""
+
+  def build() -> tf.keras.Model:
+    inputs = tf.keras.Input([3])
+    x = layers.Dense(4, activation="relu", name="hidden")(inputs)
+    return tf.keras.Model(inputs, layers.Dense(2, name="logits")(x))
+
+  return definition.define_model("perceptron", build, [["hidden"], ["logits"]])
+
+
+def normalized_linear_model() -> ModelDefinition:
+  """Batch norm on two inputs, then two logits.
+
+  Momentum 0: after a step the running statistics are those of its mini-batch.
+  """
+
+  def build() -> tf.keras.Model:
+    inputs = tf.keras.Input([2])
+    x = layers.BatchNormalization(momentum=0.0, name="input_norm")(inputs)
+    return tf.keras.Model(inputs, layers.Dense(2, name="logits")(x))
+
+  return definition.define_model("normalized_linear", build, [["logits"]])
+
+
+def normalized_perceptron() -> ModelDefinition:
+  """Two batch norms, the first on the two inputs themselves."""
+
+  def build() -> tf.keras.Model:
+    inputs = tf.keras.Input([2])
+    x = layers.BatchNormalization(momentum=0.9, name="input_norm")(inputs)
+    x = layers.Dense(5, use_bias=False, name="hidden")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="hidden_norm")(x)
+    x = layers.ReLU(name="relu1")(x)
+    return tf.keras.Model(inputs, layers.Dense(2, name="logits")(x))
+
+  return definition.define_model(
+    "normalized_perceptron", build, [["hidden"], ["logits"]]
+  )
+
+
+def small_cnn() -> ModelDefinition:
+  """4x4 images, 3 logits, three batch norms, three blocks.
+
+  Prunable: 54 (conv2) + 36 (conv3) + 20 (hidden) + 15 (logits) = 125 weights.
+  Dense: 18 (stem) + 2 * (2 + 3 + 5) (batch norm) + 3 (bias) = 41 parameters.
+  """
+
+  def build() -> tf.keras.Model:
+    inputs = tf.keras.Input([4, 4, 1])
+    x = layers.Conv2D(2, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.BatchNormalization(momentum=0.9, name="norm1")(x)
+    x = layers.ReLU(name="relu2")(x)
+    x = layers.Conv2D(3, 3, padding="same", use_bias=False, name="conv2")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="norm2")(x)
+    x = layers.ReLU(name="relu3")(x)
+    x = layers.Conv2D(4, (1, 3), use_bias=False, name="conv3")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dense(5, use_bias=False, name="hidden")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="norm3")(x)
+    x = layers.ReLU(name="relu4")(x)
+    return tf.keras.Model(inputs, layers.Dense(3, name="logits")(x))
+
+  blocks = [["conv2"], ["conv3"], ["hidden", "logits"]]
+  return definition.define_model("small_cnn", build, blocks)
+
+
+def random_weights(model_definition: ModelDefinition, seed: int = 0) -> ModelWeights:
+  """Draws every variable, also those that Keras starts at 0 or 1."""
+  generator = np.random.default_rng(seed)
+  plain = PlainModel(model_definition)
+  dense = sum(v.shape.num_elements() for v in plain.dense)
+  channels = sum(v.shape.num_elements() for v in plain.means)
+  return ModelWeights(
+    generator.normal(0.0, 0.5, model_definition.spec.size).astype(np.float32),
+    generator.uniform(0.5, 1.0, dense).astype(np.float32),
+    generator.normal(0.0, 0.3, channels).astype(np.float32),
+    generator.uniform(0.5, 1.5, channels).astype(np.float32),
+  )
+
+
+def random_mask(
+  model_definition: ModelDefinition, counts: Sequence[int], seed: int = 0
+) -> np.ndarray:
+  """Draws a mask with the given number of active weights in each layer."""
+  generator = np.random.default_rng(seed)
+  parts = [
+    generator.permutation(np.arange(size) < count)
+    for size, count in zip(model_definition.spec.sizes, counts, strict=True)
+  ]
+  return np.concatenate(parts)
+
+
+def make_state(weights: ModelWeights, mask: np.ndarray) -> messages.ServerState:
+  """Masks the weights and starts at round 0."""
+  prunable = np.where(mask, weights.prunable, np.float32(0.0))
+  return messages.ServerState(
+    weights._replace(prunable=prunable), mask, np.int32(0)
+  )
+
+
+def as_state(result) -> messages.ServerState:
+  """Turns what TFF returns into a state of NumPy arrays."""
+  return messages.ServerState(
+    ModelWeights(*(np.asarray(v) for v in result.weights)),
+    np.asarray(result.mask),
+    np.asarray(result.round_index),
+  )
+
+
+def leaves(value) -> list[np.ndarray]:
+  """Flattens nested tuples of tensors into arrays."""
+  if isinstance(value, tuple | list):
+    return [leaf for element in value for leaf in leaves(element)]
+  if hasattr(value, "_asdict"):
+    return leaves(list(value._asdict().values()))
+  return [np.asarray(value)]
+
+
+def to_bytes(value) -> bytes:
+  """Joins the bytes of all tensors."""
+  return b"".join(leaf.tobytes() for leaf in leaves(value))
+
+
+class PlainModel:
+  """A Keras model as its builder makes it, set from flat vectors."""
+
+  def __init__(self, model_definition: ModelDefinition):
+    """Builds the model eagerly."""
+    self.model = model_definition.build()
+    names = [layer.name for layer in model_definition.spec.layers]
+    self.kernels = [self.model.get_layer(name).kernel for name in names]
+    kernel_ids = {id(kernel) for kernel in self.kernels}
+    self.dense = [
+      v for v in self.model.trainable_variables if id(v) not in kernel_ids
+    ]
+    self.norms = [
+      layer
+      for layer in self.model.layers
+      if isinstance(layer, layers.BatchNormalization)
+    ]
+    self.means = [norm.moving_mean for norm in self.norms]
+    self.variances = [norm.moving_variance for norm in self.norms]
+
+  def set(self, weights: ModelWeights) -> None:
+    """Assigns all variables."""
+    groups = (self.kernels, self.dense, self.means, self.variances)
+    for variables, vector in zip(groups, weights, strict=True):
+      start = 0
+      for variable in variables:
+        size = variable.shape.num_elements()
+        variable.assign(np.reshape(vector[start : start + size], variable.shape))
+        start += size
+
+  def get(self) -> ModelWeights:
+    """Reads all variables."""
+    groups = (self.kernels, self.dense, self.means, self.variances)
+    return ModelWeights(*(_flat(variables) for variables in groups))
+
+  def norm_inputs(self, features: np.ndarray) -> list[np.ndarray]:
+    """Runs one training-mode batch; gives [values, channels] per batch norm."""
+    probe = tf.keras.Model(self.model.inputs, [norm.input for norm in self.norms])
+    outputs = tf.nest.flatten(probe(features, training=True))
+    return [np.reshape(x.numpy(), [-1, x.shape[-1]]) for x in outputs]
+
+  def metrics(self, part: Part) -> tuple[float, int, int]:
+    """Evaluates in inference mode: sum of losses, hits, examples."""
+    logits = self.model(part.features, training=False).numpy().astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    chosen = shifted[np.arange(len(part.labels)), part.labels]
+    hits = int(np.sum(logits.argmax(axis=1) == part.labels))
+    return float(np.sum(log_sum - chosen)), hits, len(part.labels)
+
+
+def _flat(variables: Sequence) -> np.ndarray:
+  arrays = [np.reshape(np.asarray(v), [-1]) for v in variables]
+  return np.concatenate([np.zeros([0], np.float32), *arrays])
+
+
+class ClientResult(NamedTuple):
+  """What the reference client ends with.
+
+  Attributes:
+    weights: Trained weights.
+    gradient: Last mini-batch's dense gradient of all kernels, flat.
+    loss_sum: Sum of the losses before each update.
+  """
+
+  weights: ModelWeights
+  gradient: np.ndarray
+  loss_sum: float
+
+
+def train_reference(
+  plain: PlainModel,
+  state: messages.ServerState,
+  part: Part,
+  batches: Iterable[np.ndarray],
+  rate: float,
+  momentum: float,
+) -> ClientResult:
+  """Trains one client with plain masked SGD, everything dense.
+
+  Args:
+    plain: The model; its variables are overwritten.
+    state: Where to start.
+    part: The client's examples.
+    batches: Indices of each mini-batch.
+    rate: Learning rate.
+    momentum: As in Keras: v = momentum * v - rate * g, w += v.
+  """
+  plain.set(state.weights)
+  variables = [*plain.kernels, *plain.dense]
+  masks = [np.ones(v.shape, np.float32) for v in variables]
+  start = 0
+  for i, kernel in enumerate(plain.kernels):
+    size = kernel.shape.num_elements()
+    layer_mask = state.mask[start : start + size].astype(np.float32)
+    masks[i] = layer_mask.reshape(kernel.shape)
+    start += size
+  velocities = [np.zeros(v.shape, np.float32) for v in variables]
+  loss_sum, gradient = 0.0, np.zeros([0], np.float32)
+  for indices in batches:
+    with tf.GradientTape() as tape:
+      logits = plain.model(part.features[indices], training=True)
+      losses = tf.keras.losses.sparse_categorical_crossentropy(
+        part.labels[indices], logits, from_logits=True
+      )
+      loss = tf.reduce_mean(losses)
+    gradients = [g.numpy() for g in tape.gradient(loss, variables)]
+    loss_sum += float(tf.reduce_sum(losses))
+    gradient = _flat(gradients[: len(plain.kernels)])
+    for i, variable in enumerate(variables):
+      masked = gradients[i] * masks[i]
+      velocities[i] = momentum * velocities[i] - rate * masked
+      variable.assign_add(velocities[i])
+  return ClientResult(plain.get(), gradient, loss_sum)
+
+
+def average_reference(
+  weights: Sequence[ModelWeights], counts: Sequence[int]
+) -> ModelWeights:
+  """Averages by examples in float64; BN variances keep the spread of the means."""
+  shares = np.asarray(counts, np.float64) / np.sum(counts)
+
+  def mean(vectors) -> np.ndarray:
+    stacked = np.stack([np.asarray(v, np.float64) for v in vectors])
+    return np.tensordot(shares, stacked, axes=1)
+
+  norm_mean = mean([w.batch_norm_mean for w in weights])
+  within = mean([w.batch_norm_variance for w in weights])
+  between = mean([(w.batch_norm_mean - norm_mean) ** 2 for w in weights])
+  return ModelWeights(
+    mean([w.prunable for w in weights]),
+    mean([w.dense for w in weights]),
+    norm_mean,
+    within + between,
+  )
+
+
+def largest(scores: np.ndarray, count: int) -> np.ndarray:
+  """Returns the indices of the `count` largest scores, the first among equals."""
+  return np.argsort(-scores, kind="stable")[:count]
+
+
+def adjust_reference(
+  definition_: ModelDefinition,
+  state: messages.ServerState,
+  gradients: Sequence[np.ndarray],
+  counts: Sequence[int],
+  block: int,
+  moved: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Drops and grows in one block, from every client's dense gradient.
+
+  Args:
+    definition_: The model.
+    state: After averaging; the mask of before.
+    gradients: Per client, float [prunable weights].
+    counts: Per client, its examples.
+    block: Which block.
+    moved: Weights to move in each of its layers.
+
+  Returns:
+    New prunable weights and mask.
+  """
+  prunable, mask = np.array(state.weights.prunable), np.array(state.mask)
+  spec = definition_.spec
+  for layer, count in zip(spec.blocks[block], moved, strict=True):
+    where = np.arange(spec.size)[spec.slice(layer)]
+    active, pruned = where[state.mask[where]], where[~state.mask[where]]
+    mean = np.zeros([spec.size])
+    for gradient, examples in zip(gradients, counts, strict=True):
+      sent = pruned[largest(np.abs(gradient[pruned]), count)]
+      mean[sent] += examples / np.sum(counts) * gradient[sent]
+    kept = active[largest(np.abs(prunable[active]), len(active) - count)]
+    grown = pruned[largest(np.abs(mean[pruned]), count)]
+    mask[where] = False
+    mask[kept] = mask[grown] = True
+    prunable[np.setdiff1d(where, kept)] = 0.0
+  return prunable, mask

@@ -1,0 +1,274 @@
+"""Local training against loops written out in plain TensorFlow and NumPy."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedtiny_tff import batches, training
+from fedtiny_tff.models import definition
+from fedtiny_tff.optimizers import OptimizerConfig
+from fedtiny_tff.training import TrainingConfig
+from tests.fedtiny_tff import support
+
+_RATE, _MOMENTUM, _BATCH = 0.1, 0.9, 4
+
+
+class Seen(NamedTuple):
+  """Dense gradients, as a strategy would see them."""
+
+  gradients: tf.Tensor
+
+
+def _keep(gradients):
+  return Seen(tf.concat(list(gradients), 0))
+
+
+def _config(name="sgd", epochs=2):
+  return TrainingConfig(
+    OptimizerConfig(name, _RATE, _MOMENTUM), local_epochs=epochs, batch_size=_BATCH
+  )
+
+
+@pytest.fixture(name="case", scope="module")
+def _case():
+  """Ten images in batches of 4, 4, 2; two epochs; 25 of 63 weights active."""
+  model = support.cnn()
+  features, labels = support.random_images(10, seed=1)
+  records, _ = support.labelled_records(features, labels)
+  order = batches.shuffled_order(tf.constant(10), 2, tf.constant([1, 2], tf.int32))
+  start = support.random_weights(model, seed=3)
+  mask = support.random_mask(model.spec.size, 25, seed=4)
+  trainer = training.LocalTrainer(model, _config(), support.decode_images)
+  return model, features, labels, records, order, start, mask, trainer
+
+
+def _softmax(logits):
+  shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+  return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def _reference_loop(model, features, labels, order, start, mask):
+  """Trains a plain Keras model by hand-written masked SGD with momentum.
+
+  Returns (model, summed loss, hits, kernel gradient of the last batch).
+  """
+  plain = support.plain_model(model, start, mask)
+  masks = model.spec.masks_by_layer(np.asarray(mask))
+  variables = plain.trainable_variables
+  by_id = {id(plain.get_layer(n).kernel): m for n, m in masks.items()}
+  velocities = [np.zeros(v.shape, np.float32) for v in variables]
+  loss_sum, hits, last = 0.0, 0, None
+  for epoch in np.asarray(order):
+    for first in range(0, len(epoch), _BATCH):
+      chosen = epoch[first : first + _BATCH]
+      with tf.GradientTape() as tape:
+        logits = plain(features[chosen], training=True)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[chosen], logits)
+        loss = tf.reduce_mean(losses)
+      gradients = tape.gradient(loss, variables)
+      named = dict(zip([id(v) for v in variables], gradients, strict=True))
+      last = np.concatenate(
+        [named[id(plain.get_layer(n).kernel)].numpy().reshape(-1) for n in masks]
+      )
+      for i, (variable, gradient) in enumerate(zip(variables, gradients, strict=True)):
+        masked = gradient.numpy() * by_id.get(id(variable), 1.0)
+        velocities[i] = _MOMENTUM * velocities[i] - _RATE * masked
+        variable.assign_add(velocities[i])
+      loss_sum += float(tf.reduce_sum(losses))
+      hits += int((logits.numpy().argmax(1) == labels[chosen]).sum())
+  return plain, loss_sum, hits, last
+
+
+def _assert_same_weights(weights, plain, model):
+  names = [layer.name for layer in model.spec.layers]
+  kernels = [plain.get_layer(n).kernel for n in names]
+  ids = {id(k) for k in kernels}
+  dense = [v for v in plain.trainable_variables if id(v) not in ids]
+  norms = [x for x in plain.layers if isinstance(x, tf.keras.layers.BatchNormalization)]
+  expected = (
+    kernels,
+    dense,
+    [n.moving_mean for n in norms],
+    [n.moving_variance for n in norms],
+  )
+  for vector, variables in zip(weights, expected, strict=True):
+    flat = np.concatenate([v.numpy().reshape(-1) for v in variables])
+    np.testing.assert_allclose(vector, flat, rtol=1e-4, atol=1e-5)
+
+
+def test_one_step_by_hand():
+  """Checks logits = x W, gradient x^T (p - y) / n, W -= 0.1 * gradient * mask."""
+  x = support.floats([[1.0, 2.0], [-1.0, 0.5]])
+  labels = np.array([0, 1])
+  kernel = support.floats([[0.5, -0.2], [0.3, 0.0]])
+  keep = np.array([[True, True], [True, False]])
+  probability = _softmax(x @ kernel)
+  wanted = np.eye(2)[labels]
+  gradient = x.T @ (probability - wanted) / 2
+  expected = kernel - 0.1 * gradient * keep
+  records, _ = support.labelled_records(x, labels)
+  config = TrainingConfig(OptimizerConfig("sgd", 0.1, 0.9), 1, 2)
+  trainer = training.LocalTrainer(support.linear(), config, support.decode_vectors)
+  start = support.random_weights(support.linear())._replace(
+    prunable=tf.constant(kernel.reshape(-1))
+  )
+  weights, metrics, seen = trainer.train_with_statistics(
+    start, tf.constant(keep.reshape(-1)), records, batches.stored_order(tf.constant(2)),
+    tf.constant(0.1), _keep,
+  )  # fmt: skip
+  np.testing.assert_allclose(weights.prunable, expected.reshape(-1), rtol=1e-5)
+  assert weights.prunable[3] == 0.0
+  # The statistics see the dense gradient, also where the weight is pruned.
+  np.testing.assert_allclose(seen.gradients, gradient.reshape(-1), rtol=1e-5)
+  loss = -np.log(probability[[0, 1], labels]).sum()
+  np.testing.assert_allclose(metrics.loss_sum, loss, rtol=1e-5)
+  assert metrics.examples == 2.0
+
+
+def test_training_equals_a_hand_written_loop(case):
+  model, features, labels, records, order, start, mask, trainer = case
+  plain, loss_sum, hits, _ = _reference_loop(
+    model, features, labels, order, start, mask
+  )
+  weights, metrics = trainer.train(start, mask, records, order, tf.constant(_RATE))
+  _assert_same_weights(weights, plain, model)
+  np.testing.assert_allclose(metrics.loss_sum, loss_sum, rtol=1e-4)
+  assert metrics.correct == hits
+  # Ten examples, seen twice.
+  assert metrics.examples == 20.0
+  # Pruned weights are exactly zero, active ones have moved.
+  assert not np.count_nonzero(weights.prunable.numpy()[~mask.numpy()])
+  moved = weights.prunable.numpy() != start.prunable.numpy()
+  assert moved[mask.numpy()].all()
+
+
+def test_the_statistics_are_of_the_last_batch_before_its_update(case):
+  model, features, labels, records, order, start, mask, trainer = case
+  *_, last = _reference_loop(model, features, labels, order, start, mask)
+  arguments = (start, mask, records, order, tf.constant(_RATE))
+  weights, metrics, seen = trainer.train_with_statistics(*arguments, _keep)
+  np.testing.assert_allclose(seen.gradients, last, rtol=1e-3, atol=1e-5)
+  assert np.count_nonzero(seen.gradients.numpy()[~mask.numpy()])
+  plainly_trained, plain_metrics = trainer.train(*arguments)
+  for ours, theirs in zip(weights, plainly_trained, strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(metrics, plain_metrics, rtol=1e-5)
+
+
+def test_statistics_of_a_single_step_are_of_the_start(case):
+  model, features, labels, records, _, start, mask, trainer = case
+  order = tf.constant([[5, 0]])
+  plain, *_, last = _reference_loop(model, features, labels, order, start, mask)
+  weights, _, seen = trainer.train_with_statistics(
+    start, mask, records, order, tf.constant(_RATE), _keep
+  )
+  np.testing.assert_allclose(seen.gradients, last, rtol=1e-3, atol=1e-5)
+  _assert_same_weights(weights, plain, model)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_the_optimizers_state_is_new_in_every_call(case, name):
+  model, _, _, records, order, start, mask, _ = case
+  trainer = training.LocalTrainer(model, _config(name), support.decode_images)
+  arguments = (start, mask, records, order, tf.constant(0.05))
+  first, _ = trainer.train(*arguments)
+  second, _ = trainer.train(*arguments)
+  third, _, _ = trainer.train_with_statistics(*arguments, _keep)
+  for a, b, c in zip(first, second, third, strict=True):
+    np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(c, a, rtol=1e-5, atol=1e-6)
+
+
+def test_no_optimizer_state_grows_at_pruned_positions(case):
+  *_, records, order, start, mask, trainer = case
+  trainer.train(start, mask, records, order, tf.constant(_RATE))
+  # Masked weights alone would not show it, so this looks inside.
+  momenta = trainer._optimizer.momentums[: len(trainer._masked.kernels)]
+  flat = np.concatenate([m.numpy().reshape(-1) for m in momenta])
+  assert not flat[~mask.numpy()].any()
+  assert flat[mask.numpy()].all()
+
+
+def test_the_learning_rate_of_the_call_counts(case):
+  *_, records, order, start, mask, trainer = case
+  still, _ = trainer.train(start, mask, records, order, tf.constant(0.0))
+  np.testing.assert_array_equal(still.prunable, np.where(mask, start.prunable, 0.0))
+  np.testing.assert_array_equal(still.dense, start.dense)
+  # Batch norm has seen the data all the same.
+  assert (still.batch_norm_mean.numpy() != start.batch_norm_mean.numpy()).any()
+
+
+def test_no_record_trains_nothing(case):
+  *_, records, _, start, mask, trainer = case
+  order = tf.zeros([2, 0], tf.int32)
+  weights, metrics = trainer.train(start, mask, records[:0], order, tf.constant(_RATE))
+  np.testing.assert_array_equal(weights.dense, start.dense)
+  assert [float(m) for m in metrics] == [0.0, 0.0, 0.0]
+
+
+def test_a_models_own_losses_are_trained_on():
+  def build():
+    inputs = tf.keras.Input((2,))
+    outputs = tf.keras.layers.Dense(
+      2, use_bias=False, name="logits",
+      kernel_regularizer=tf.keras.regularizers.L2(0.5),
+    )(inputs)  # fmt: skip
+    return tf.keras.Model(inputs, outputs)
+
+  model = definition.define_model("regularised", build)
+  trainer = training.LocalTrainer(
+    model, TrainingConfig(OptimizerConfig("sgd", 0.1, 0.0), 1, 2), support.decode_vectors
+  )
+  # Inputs of zero: the cross-entropy has no gradient; 0.5 w^2 has w.
+  records, _ = support.labelled_records(np.zeros([2, 2], np.float32), np.array([0, 1]))
+  start = support.random_weights(model)._replace(prunable=tf.constant([1.0, 2, 3, 4]))
+  weights, metrics = trainer.train(
+    start, tf.constant([True, True, False, True]), records,
+    batches.stored_order(tf.constant(2)), tf.constant(0.1),
+  )  # fmt: skip
+  np.testing.assert_allclose(weights.prunable, [0.9, 1.8, 0.0, 3.6], rtol=1e-6)
+  # The reported loss is the cross-entropy alone: 2 ln 2.
+  np.testing.assert_allclose(metrics.loss_sum, 2 * np.log(2), rtol=1e-6)
+
+
+def test_metrics_by_hand():
+  # Equal logits: ln 2 each; of tied classes the first is taken, so one hit.
+  metrics = training.batch_metrics(tf.constant([0, 1], tf.int64), tf.zeros([2, 2]))
+  np.testing.assert_allclose(metrics.loss_sum, 2 * np.log(2), rtol=1e-6)
+  assert (float(metrics.correct), float(metrics.examples)) == (1.0, 2.0)
+
+
+def test_metrics_add_up():
+  one = training.Metrics(tf.constant(1.5), tf.constant(2.0), tf.constant(3.0))
+  total = training.add_metrics(training.add_metrics(training.zero_metrics(), one), one)
+  assert [float(m) for m in total] == [3.0, 4.0, 6.0]
+
+
+def test_evaluation_uses_running_statistics_whatever_the_batch_size(case):
+  model, features, labels, records, _, start, mask, _ = case
+  plain = support.plain_model(model, start, mask)
+  logits = plain(features, training=False).numpy()
+  losses = -np.log(_softmax(logits)[np.arange(10), labels])
+  hits = (logits.argmax(1) == labels).sum()
+  for size in (1, 3, 10, 64):
+    evaluator = training.Evaluator(model, support.decode_images, size)
+    metrics = evaluator.evaluate(start, mask, records)
+    np.testing.assert_allclose(metrics.loss_sum, losses.sum(), rtol=1e-4)
+    assert metrics.correct == hits
+    assert metrics.examples == 10.0
+
+
+def test_evaluation_of_nothing_is_zero(case):
+  model, _, _, records, _, start, mask, _ = case
+  evaluator = training.Evaluator(model, support.decode_images, 4)
+  metrics = evaluator.evaluate(start, mask, records[:0])
+  assert [float(m) for m in metrics] == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("field", ["local_epochs", "batch_size"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_counts_below_one_are_refused(field, value):
+  with pytest.raises(ValueError, match=f"{field} must be at least 1, got {value}"):
+    TrainingConfig(OptimizerConfig(), **{field: value})
