@@ -51,14 +51,13 @@ class ModelProfile:
 
 
 def _layer_macs(layer: tf.keras.layers.Layer) -> int:
-  kernel = getattr(layer, "depthwise_kernel", None)
-  if kernel is None:
-    kernel = getattr(layer, "kernel", None)
-  if kernel is None:
-    return 0
-  output = layer.output_shape[1:]
-  positions = math.prod(output[:-1]) if len(kernel.shape) > 2 else 1
-  return positions * math.prod(kernel.shape.as_list())
+  """Counts kernel weights times the output positions they are applied at."""
+  attributes = ("kernel", "depthwise_kernel", "pointwise_kernel")
+  kernels = [getattr(layer, name, None) for name in attributes]
+  weights = sum(math.prod(k.shape.as_list()) for k in kernels if k is not None)
+  output = layer.output_shape[1:] if weights else ()
+  channels_first = getattr(layer, "data_format", None) == "channels_first"
+  return weights * math.prod(output[1:] if channels_first else output[:-1])
 
 
 def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:

@@ -1,6 +1,7 @@
 """Client optimisers: one dict from name to a builder of Keras optimisers."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -27,7 +28,7 @@ class OptimizerConfig:
       raise ValueError(
         f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.name!r}"
       )
-    if not self.learning_rate > 0.0:
+    if not 0.0 < self.learning_rate < math.inf:
       raise ValueError(f"learning rate must be positive, got {self.learning_rate}")
     if not 0.0 <= self.momentum < 1.0:
       raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")

@@ -16,5 +16,6 @@ def generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
     purpose: Keeps draws for different ends independent of one another.
     *numbers: For instance round and client.
   """
-  entropy = [seed, zlib.crc32(purpose.encode()), *numbers]
+  # Their number belongs to it, because NumPy pads entropy with zeros.
+  entropy = [seed, zlib.crc32(purpose.encode()), len(numbers), *numbers]
   return np.random.default_rng(np.random.SeedSequence(entropy))

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from fedtiny_tff.data import partition
 from fedtiny_tff.data.examples import DatasetInfo, Example
+from fedtiny_tff.errors import InputError
 
 _LABEL_BYTES = 8
 
@@ -130,9 +131,22 @@ def client_order(federation: partition.Federation) -> np.ndarray:
 
 
 def encode(example: Example, info: DatasetInfo) -> bytes:
-  """Encodes one example as a record."""
+  """Encodes one example as a record.
+
+  Raises:
+    InputError: When it is not of the dataset's shape, type or labels.
+  """
   features, label = example
-  stored = np.ascontiguousarray(features, dtype=np.dtype(info.feature_type))
+  if features.shape != info.shape or features.dtype != np.dtype(info.feature_type):
+    raise InputError(
+      f"dataset {info.name}: an example is {features.dtype}{list(features.shape)}, "
+      f"expected {info.feature_type}{list(info.shape)}"
+    )
+  if not 0 <= label < info.num_classes:
+    raise InputError(
+      f"dataset {info.name}: label {label} is not in [0, {info.num_classes})"
+    )
+  stored = np.ascontiguousarray(features)
   return int(label).to_bytes(_LABEL_BYTES, "little", signed=True) + stored.tobytes()
 
 
@@ -151,12 +165,20 @@ def write_records(
     examples: All examples of a split, in their fixed order.
     order: Index of the example that goes into each record.
     info: Shape and type of the features.
+
+  Raises:
+    InputError: When there are fewer examples than `order` names.
   """
   record_of = {int(index): record for record, index in enumerate(order)}
   for index, example in enumerate(examples):
-    record = record_of.get(index)
+    record = record_of.pop(index, None)
     if record is None:
       continue
     encoded = encode(example, info)
     file.seek(record * len(encoded))
     file.write(encoded)
+  if record_of:
+    raise InputError(
+      f"dataset {info.name}: {len(record_of)} of {len(order)} examples are missing; "
+      "its files are shorter than its labels"
+    )

@@ -70,6 +70,7 @@ def define_model(
 
   Raises:
     InputError: When the model has no layer that can be pruned.
+    ValueError: When the blocks do not name exactly the prunable layers.
   """
   with tf.Graph().as_default():
     model = build()
@@ -84,6 +85,12 @@ def define_model(
       for layer in names
     )
   if block_layers:
+    named = sorted(n for block in block_layers for n in block)
+    if named != sorted(names):
+      raise ValueError(
+        f"blocks of model {name!r} must name its prunable layers {sorted(names)} once "
+        f"each, got {named}"
+      )
     blocks = tuple(tuple(names.index(n) for n in block) for block in block_layers)
   else:
     blocks = contiguous_blocks(len(layers), _DEFAULT_BLOCKS)

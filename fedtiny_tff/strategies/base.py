@@ -6,13 +6,13 @@ clients send for it, and how the server moves the mask.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import cost, schedules
+from fedtiny_tff import cost, densities, schedules
 from fedtiny_tff import spec as spec_lib
 
 
@@ -56,10 +56,16 @@ class PruningConfig:
         "adjust_until_round and pool_size must be at least 0, got "
         f"{self.adjust_until_round} and {self.pool_size}"
       )
-    if self.adjust_order not in ("backward", "forward"):
-      raise ValueError(
-        f"adjust_order must be backward or forward, got {self.adjust_order!r}"
-      )
+    allowed: dict[str, Collection[str]] = {
+      "layer_counts": densities.LAYER_COUNTS,
+      "granularity": schedules.GRANULARITIES,
+      "adjust_order": ("backward", "forward"),
+    }
+    for name, choices in allowed.items():
+      if getattr(self, name) not in choices:
+        raise ValueError(
+          f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
+        )
 
 
 class Adjustment(Protocol):

@@ -31,7 +31,8 @@ def test_cosine_counts_by_hand(round_index, expected):
 
 
 def test_a_share_that_is_whole_is_not_rounded_up():
-  # 0.3 * 10 is 3.0000000000000004 or 3 depending on how it is formed: 3 weights.
+  # cos(2 pi / 3) = -1/2: 0.075 * 40 is 3, and 3.000000000000001 in floats.
+  assert schedules.adjustment_count(2, 3, 40, 100) == 3
   assert schedules.adjustment_count(0, 100, 10, 100) == 3
   assert schedules.adjustment_count(50, 100, 20, 100) == 3
 

@@ -24,6 +24,8 @@ def test_every_part_of_the_key_matters():
     (7, "partition", 4, 4),
     (7, "partition", 3, 5),
     (7, "partition", 4, 3),
+    (7, "partition", 3),
+    (7, "partition", 3, 0),
   ]
   draws = [tuple(_draw(*key)) for key in keys]
   assert len(set(draws)) == len(keys)
@@ -31,7 +33,7 @@ def test_every_part_of_the_key_matters():
 
 def test_the_stream_is_numpys_of_seed_purpose_and_numbers():
   # What saved runs depend on: it must not change between versions.
-  sequence = np.random.SeedSequence([7, zlib.crc32(b"partition"), 3])
+  sequence = np.random.SeedSequence([7, zlib.crc32(b"partition"), 1, 3])
   expected = np.random.default_rng(sequence).integers(0, 2**62, 4).tolist()
   assert _draw(7, "partition", 3) == expected
 

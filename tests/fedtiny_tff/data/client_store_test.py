@@ -1,5 +1,6 @@
 """Records on disk come back as they went in, wherever they lie."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from fedtiny_tff.data import client_store, partition
 from fedtiny_tff.data.examples import Preprocessing
+from fedtiny_tff.errors import InputError
 from tests.fedtiny_tff import support
 
 _TYPES = ["uint8", "float32"]
@@ -118,13 +120,36 @@ def test_reading_beyond_the_end_is_an_error(tmp_path):
     _read(store, 3, 5)
 
 
-def test_labels_of_any_int64_survive():
-  info = support.dataset_info((1,))
+def test_labels_above_one_byte_survive():
+  info = dataclasses.replace(
+    support.dataset_info((1,)), class_names=tuple(str(n) for n in range(70_000))
+  )
   store = client_store.ClientStore("", info, 3)
-  labels = [-1, 2**40, 2**62]
-  raw = b"".join(client_store.encode((np.zeros(1), n), info) for n in labels)
+  labels = [0, 256, 69_999]
+  example = np.zeros(1, np.uint8)
+  raw = b"".join(client_store.encode((example, n), info) for n in labels)
   records = tf.reshape(tf.io.decode_raw(raw, tf.uint8), [3, 9])
   assert store.decode(records)[1].numpy().tolist() == labels
+
+
+@pytest.mark.parametrize(
+  ("features", "label", "message"),
+  [
+    (np.zeros((3,), np.uint8), 0, r"is uint8\[3\], expected uint8\[2\]"),
+    (np.zeros((2,), np.float32), 0, r"is float32\[2\], expected uint8\[2\]"),
+    (np.zeros((2,), np.uint8), 3, r"label 3 is not in \[0, 3\)"),
+    (np.zeros((2,), np.uint8), -1, r"label -1 is not in \[0, 3\)"),
+  ],
+)
+def test_an_example_that_does_not_fit_is_refused(features, label, message):
+  with pytest.raises(InputError, match=message):
+    client_store.encode((features, label), support.dataset_info((2,)))
+
+
+def test_a_stream_that_ends_early_is_refused(tmp_path):
+  info = support.dataset_info((1,))
+  with pytest.raises(InputError, match="1 of 3 examples are missing"):
+    support.write_store(tmp_path / "s", info, _examples(2, (1,), "uint8"), range(3))
 
 
 def test_decoding_preprocesses_as_numpy_does():

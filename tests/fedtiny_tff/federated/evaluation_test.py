@@ -22,7 +22,7 @@ def clients():
     )
     for training, held_out, mean, deviation in [
       (3, 5, 0, 1), (2, 8, 2, 3), (4, 1, -1, 1)
-    ]  # fmt: skip
+    ]
   ]
 
 

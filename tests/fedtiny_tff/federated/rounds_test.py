@@ -333,6 +333,18 @@ class TestRoundByHand:
       state.weights.prunable, [0.07, 0.0, 0.0, 0.0], rtol=0, atol=1e-8
     )
 
+  def test_dropped_weight_stays_out_even_if_no_gradient_speaks(self, linear, zeros):
+    # Client 0 alone, row 0 active: 0.1 and -0.1 tie, so the later one is dropped. No
+    # pruned position has a gradient; the first of them grows, not the dropped one.
+    mask = np.array([True, True, False, False])
+    state, _ = linear.run(
+      zeros._replace(mask=mask), 1, references=linear.references[:1]
+    )
+    np.testing.assert_array_equal(state.mask, [True, False, True, False])
+    np.testing.assert_allclose(
+      state.weights.prunable, [0.1, 0.0, 0.0, 0.0], rtol=0, atol=1e-8
+    )
+
   def test_learning_rate_is_the_instruction_s(self, linear, zeros):
     state, _ = linear.run(zeros, 0, rate=0.4)
     np.testing.assert_allclose(

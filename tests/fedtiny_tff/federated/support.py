@@ -65,7 +65,8 @@ def write_store(
 ) -> tuple[ClientStore, list[ClientReference]]:
   """Writes clients to one file and says where they lie."""
   shape = clients[0].training.features.shape[1:]
-  info = DatasetInfo("tiny", shape, "float32", (), Preprocessing(1.0, (0.0,), (1.0,)))
+  unchanged = Preprocessing(1.0, (0.0,), (1.0,))
+  info = DatasetInfo("tiny", shape, "float32", ("a", "b", "c"), unchanged)
   records: list[bytes] = []
   references = []
   for number, client in enumerate(clients):

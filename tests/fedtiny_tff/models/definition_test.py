@@ -71,12 +71,12 @@ def test_a_model_with_nothing_to_prune_is_refused():
 
 
 def test_blocks_that_leave_a_layer_out_are_refused():
-  with pytest.raises(ValueError, match="each of the 2 layers exactly once"):
+  with pytest.raises(ValueError, match="must name its prunable layers"):
     definition.define_model("tiny", support.build_cnn, (("conv2",),))
 
 
 def test_blocks_that_name_an_unknown_layer_are_refused():
-  with pytest.raises(ValueError, match="not in tuple"):
+  with pytest.raises(ValueError, match=r"once each, got \[.*'conv9'"):
     definition.define_model("tiny", support.build_cnn, (("conv2",), ("conv9",)))
 
 

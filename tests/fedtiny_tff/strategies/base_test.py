@@ -63,6 +63,7 @@ def test_negative_numbers_are_refused(until, pool):
     PruningConfig(0.1, 10, adjust_until_round=until, pool_size=pool)
 
 
-def test_an_unknown_order_is_refused():
-  with pytest.raises(ValueError, match="backward or forward, got 'sideways'"):
-    PruningConfig(0.1, 10, adjust_order="sideways")
+@pytest.mark.parametrize("name", ["adjust_order", "granularity", "layer_counts"])
+def test_an_unknown_choice_is_refused(name):
+  with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'sideways'"):
+    PruningConfig(0.1, 10, **{name: "sideways"})
