@@ -106,7 +106,8 @@ class MomentsProbe:
     start = tf.constant(0)
     while start < count:
       stop = tf.minimum(start + batch_size, count)
-      if count - stop == 1:
+      # Not `==`: in a TFF computation's graph that compares identities.
+      if tf.equal(count - stop, 1):
         stop = count
       batch = self._batch(features[start:stop], center)
       total = BatchMoments(*(a + b for a, b in zip(total, batch, strict=True)))

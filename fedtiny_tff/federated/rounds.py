@@ -197,7 +197,7 @@ def client_seed(seed: int, round_index: tf.Tensor, client: tf.Tensor) -> tf.Tens
   """Returns the int32 [2] seed of one client in one round."""
   fold_in = tf.random.experimental.stateless_fold_in
   run = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
-  return fold_in(fold_in(run, round_index), client)
+  return fold_in(fold_in(run, round_index), tf.cast(client, tf.int32))
 
 
 def _compose(

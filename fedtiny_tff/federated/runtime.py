@@ -50,6 +50,7 @@ class LocalRuntime(contextlib.AbstractContextManager):
     """
     self._max_concurrent_clients = max_concurrent_clients
     self._process: Optional[subprocess.Popen] = None
+    self._context = contextlib.ExitStack()
 
   @property
   def worker_pids(self) -> tuple[int, ...]:
@@ -57,7 +58,7 @@ class LocalRuntime(contextlib.AbstractContextManager):
     return (self._process.pid,) if self._process else ()
 
   def __enter__(self) -> "LocalRuntime":
-    """Starts the worker and makes it TFF's default context.
+    """Starts the worker and installs it as TFF's context.
 
     Raises:
       RuntimeError: When the worker does not come up.
@@ -84,14 +85,13 @@ class LocalRuntime(contextlib.AbstractContextManager):
     executors = tff.framework.ResourceManagingExecutorFactory(
       lambda cardinalities: _remote_executor(stub, cardinalities)
     )
-    tff.framework.set_default_context(
-      tff.framework.SyncExecutionContext(
-        executor_fn=executors,
-        compiler_fn=tff.backends.native.desugar_and_transform_to_native,
-        transform_args=tff.tensorflow.transform_args,
-        transform_result=tff.tensorflow.transform_result,
-      )
+    context = tff.framework.SyncExecutionContext(
+      executor_fn=executors,
+      compiler_fn=tff.backends.native.desugar_and_transform_to_native,
+      transform_args=tff.tensorflow.transform_args,
+      transform_result=tff.tensorflow.transform_result,
     )
+    self._context.enter_context(tff.framework.get_context_stack().install(context))
     return self
 
   def _connect(self, port: int) -> tff.framework.RemoteExecutorGrpcStub:
@@ -124,7 +124,8 @@ class LocalRuntime(contextlib.AbstractContextManager):
       process.wait()
 
   def __exit__(self, *exception: object) -> None:
-    """Ends the worker."""
+    """Ends the worker and gives TFF its former context back."""
+    self._context.close()
     self._stop()
 
 

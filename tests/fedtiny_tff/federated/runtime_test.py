@@ -38,12 +38,12 @@ def doubled_sum(values):
   return tff.federated_sum(tff.federated_map(double, values))
 
 
-@pytest.fixture(autouse=True)
-def _keep_default_context():
-  """These tests install contexts of their own; other tests need theirs back."""
-  before = tff.framework.get_context_stack().current
-  yield
-  tff.framework.set_default_context(before)
+def test_the_former_context_is_back_afterwards():
+  stack = tff.framework.get_context_stack()
+  before = stack.current
+  with runtime.LocalRuntime():
+    assert stack.current is not before
+  assert stack.current is before
 
 
 def is_running(pid: int) -> bool:

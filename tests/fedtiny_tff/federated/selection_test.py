@@ -20,8 +20,8 @@ TYPE = (
   "variance=float32[{0},{4}]>>@SERVER)"
 )
 # Held-out examples per client, in the convolutional and in the shifted setting.
-HELD_OUT = (6, 10, 8, 3)
-SHIFTED_HELD_OUT = (10, 6, 12)
+HELD_OUT = (5, 9, 8, 3)
+SHIFTED_HELD_OUT = (9, 6, 12)
 # Three ways to keep 40 of small_cnn's 125 weights.
 POOL_COUNTS = ((16, 10, 8, 6), (10, 16, 6, 8), (24, 4, 4, 8))
 

@@ -66,4 +66,4 @@ def test_negative_numbers_are_refused(until, pool):
 @pytest.mark.parametrize("name", ["adjust_order", "granularity", "layer_counts"])
 def test_an_unknown_choice_is_refused(name):
   with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'sideways'"):
-    PruningConfig(0.1, 10, **{name: "sideways"})
+    PruningConfig(0.1, 10, **{name: "sideways"})  # type: ignore[arg-type]

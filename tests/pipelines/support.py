@@ -1,0 +1,292 @@
+"""Tiny configurations, apps in and out of process, and a run that nobody trained."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Optional
+
+import numpy as np
+import psutil
+from absl import flags
+from absl.testing import flagsaver
+
+from pipelines import app, config, run_flags
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Two events in two blocks, then a round without; rounds 2 and 3 are evaluated.
+TINY: dict[str, Any] = {
+  "dataset": "digits",
+  "model": "digits_cnn",
+  "public_samples_per_class": 3,
+  "pretrain_epochs": 1,
+  "target_density": 0.1,
+  "pool_size": 3,
+  "num_clients": 4,
+  "clients_per_round": 3,
+  "dirichlet_alpha": 1.0,
+  "rounds": 4,
+  "local_epochs": 1,
+  "batch_size": 64,
+  "adjust_every_rounds": 1,
+  "adjust_until_round": 3,
+  "eval_every_rounds": 3,
+  "seed": 5,
+}
+# digits_cnn: 3·3·16·32 + 3·3·32·32 + 3·3·32·64 + 64·64 + 64·10 prunable weights.
+PRUNABLE = 36_992
+# floor(0.1 · 36,992).
+ACTIVE = 3_699
+
+_MARK = "FEDTINY_TEST_MARK"
+_TIMEOUT_SECONDS = 400
+
+
+def write_flagfile(path: pathlib.Path, values: dict[str, Any]) -> pathlib.Path:
+  """Writes flags as a person would."""
+  lines = [f"--{name}={value}" for name, value in values.items()]
+  path.write_text("# A tiny run.\n" + "\n".join(lines) + "\n")
+  return path
+
+
+def flag_values(**changes: Any) -> dict[str, Any]:
+  """Returns the tiny configuration's flags, all of them."""
+  values = {name: flags.FLAGS[name].default for name in run_flags.names()}
+  values["targets"] = ["android", "mcu"]
+  return values | TINY | {"output_dir": "unused"} | changes
+
+
+def make_config(**changes: Any) -> config.RunConfig:
+  """Returns the tiny configuration."""
+  return config.make_config(flag_values(**changes))
+
+
+def snapshot(folder: pathlib.Path) -> dict[str, Optional[bytes]]:
+  """Returns every path below a folder with its content; None for folders."""
+  return {
+    str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+    for path in sorted(folder.rglob("*"))
+  }
+
+
+@contextlib.contextmanager
+def fresh_flags() -> Iterator[None]:
+  """Undoes what parsing a command line leaves in this process."""
+  parsed = flags.FLAGS.is_parsed()
+  handler = signal.getsignal(signal.SIGTERM)
+  try:
+    with flagsaver.flagsaver():
+      yield
+  finally:
+    signal.signal(signal.SIGTERM, handler)
+    if not parsed:
+      flags.FLAGS.unparse_flags()
+
+
+def call(
+  name: str, main: Callable[[], Optional[int]], *arguments: str
+) -> int:
+  """Runs an app in this process, with flags as in a fresh one."""
+  with fresh_flags():
+    return app.run_app(main, "", {}, [f"pipelines/{name}.py", *arguments])
+
+
+class App:
+  """An app in its own process, with its output in files."""
+
+  def __init__(self, folder: pathlib.Path, module: str, *arguments: str):
+    """Starts `python -m pipelines.<module>`.
+
+    Args:
+      folder: Existing folder for the output; made empty for every app.
+      module: Name of the app.
+      arguments: Its command line.
+    """
+    self._mark = uuid.uuid4().hex
+    self._out, self._err = (folder / f"{self._mark}.{end}" for end in ("out", "err"))
+    with self._out.open("wb") as out, self._err.open("wb") as err:
+      self.process = subprocess.Popen(
+        [sys.executable, "-m", f"pipelines.{module}", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        env={**os.environ, _MARK: self._mark, "COLUMNS": "80"},
+        # A shell that runs the tests in the background ignores Ctrl-C for us too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+      )
+
+  def wait(self) -> int:
+    """Waits for the end and returns the exit code."""
+    try:
+      return self.process.wait(_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+      self.process.kill()
+      raise
+
+  def signal_when(self, path: pathlib.Path, number: signal.Signals) -> int:
+    """Sends a signal as soon as a file is there; returns the exit code."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while not path.exists():
+      assert self.process.poll() is None, f"ended too early:\n{self.stderr}"
+      assert time.monotonic() < deadline, f"{path} never came:\n{self.stderr}"
+      time.sleep(0.01)
+    self.process.send_signal(number)
+    return self.wait()
+
+  @property
+  def stdout(self) -> str:
+    """What it printed."""
+    return self._out.read_text()
+
+  @property
+  def stderr(self) -> str:
+    """What it complained and how it went."""
+    return self._err.read_text()
+
+  def survivors(self) -> list[str]:
+    """Returns processes it started that are alive, after up to 5 s of patience."""
+    deadline = time.monotonic() + 5.0
+    while (alive := self._marked()) and time.monotonic() < deadline:
+      time.sleep(0.05)
+    return alive
+
+  def _marked(self) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+      with contextlib.suppress(psutil.Error):
+        if process.environ().get(_MARK) == self._mark:
+          found.append(f"{process.pid}: {' '.join(process.cmdline())}")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class UntrainedRun:
+  """A run directory as training leaves it, but with random weights.
+
+  Attributes:
+    path: The directory.
+    config: Its configuration.
+    report: Its report, without artifacts.
+  """
+
+  path: pathlib.Path
+  config: config.RunConfig
+  report: dict[str, Any]
+
+
+def layer_masks(active: int = ACTIVE) -> np.ndarray:
+  """Returns a mask of digits_cnn with exactly `active` True, bool [weights]."""
+  mask = np.zeros(PRUNABLE, bool)
+  mask[np.random.default_rng(3).permutation(PRUNABLE)[:active]] = True
+  return mask
+
+
+def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
+  """Makes a run directory that can be exported and evaluated, in a second."""
+  from fedtiny_tff import tfmot_masking
+  from fedtiny_tff.federated import messages
+  from pipelines import data_stage, model_files, report, training_pipeline
+  from pipelines.run_directory import RunDirectory
+
+  made = make_config(output_dir=str(path), **changes)
+  experiment = training_pipeline.plan_experiment(made)
+  run = RunDirectory(path)
+  run.check(made)
+  run.claim(made)
+  data_stage.write_data(experiment.data, run.data)
+  mask = layer_masks()
+  weights = tfmot_masking.initial_weights(experiment.definition, made.seed)
+  masked = weights._replace(prunable=np.where(mask, weights.prunable, np.float32(0)))
+  state = messages.ServerState(masked, mask, np.int32(made.rounds))
+  model = training_pipeline.finalize(experiment.definition, state)
+  model_files.save(run.model, model, experiment.definition.spec.masks_by_layer(mask))
+  text = handmade_report()
+  text["run"] = made.configuration()
+  report.write(run, text)
+  return UntrainedRun(path, made, text)
+
+
+def artifact(path: str, **changes: Any) -> dict[str, Any]:
+  """Returns a row of `artifacts` in a report."""
+  return {
+    "path": path,
+    "target": path.split("/")[1],
+    "format": "fp32_sparse",
+    "bytes": 27_532,
+    "dense_bytes": 152_856,
+    "density": 0.1,
+    "accuracy": 0.875,
+    "argmax_agreement": 1.0,
+    "max_abs_error": 1e-6,
+    "runtime": "a runtime 1.0",
+    "arena_bytes": None,
+    **changes,
+  }
+
+
+def _round_cost() -> dict[str, Any]:
+  return {
+    "parameters": 37_498,
+    "macs": 751_232,
+    "forward_flops": 187_602.0,
+    "training_flops_per_round": 176_721_084.0,
+    "adjust_round_flops": 642_854.0,
+    "memory_bytes": 54_756,
+    "activation_bytes": 1_787_136,
+    "upload_bytes": 17_988,
+    "adjust_upload_bytes": 21_156,
+    "download_bytes": 22_612,
+  }
+
+
+def handmade_report(artifacts: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+  """Returns a valid report: one layer, one candidate, one event."""
+  rows = [dict(row) for row in artifacts]
+  return {
+    "run": {
+      "dataset": "digits",
+      "model": "digits_cnn",
+      "strategy": "fedtiny",
+      "target_density": 0.1,
+      "rounds": 4,
+      "seed": 5,
+    },
+    "dataset": {
+      "name": "digits",
+      "input_shape": [8, 8, 1],
+      "classes": ["0", "1"],
+      "clients": 4,
+      "training_examples": 90,
+      "development_examples": 10,
+      "public_examples": 6,
+      "test_examples": 20,
+      "smallest_client": 11,
+      "largest_client": 40,
+    },
+    "density": 0.1,
+    "density_all_parameters": 0.12,
+    "layers": [{"name": "conv2", "shape": [3, 3, 16, 32], "density": 0.1, "block": 0}],
+    "accuracy": {"dense": 0.975, "sparse": 0.9625}
+    | {row["path"]: row["accuracy"] for row in rows},
+    "selection": [
+      {"candidate": 0, "density": 0.1, "loss": 2.3, "accuracy": 0.1, "chosen": 1}
+    ],
+    "events": [
+      {
+        "round": 1,
+        "block": 0,
+        "layers": [{"name": "conv2", "dropped": 1234, "grown": 1234}],
+      }
+    ],
+    "artifacts": rows,
+    "cost": {**_round_cost(), "dense": _round_cost()},
+    "seconds": {"data": 0.5},
+  }
