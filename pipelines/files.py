@@ -10,6 +10,9 @@ from typing import BinaryIO, cast
 
 from fedtiny_tff.errors import InputError
 
+# Ends the name of everything unfinished, so that nothing else is ever removed.
+_UNFINISHED = ".partial"
+
 
 def _sync_folder(folder: pathlib.Path) -> None:
   descriptor = os.open(folder, os.O_RDONLY)
@@ -26,7 +29,7 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
   The content is synced before the rename, the folder after it.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
-  descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+  descriptor, name = tempfile.mkstemp(_UNFINISHED, f".{path.name}.", path.parent)
   try:
     with os.fdopen(descriptor, "wb") as file:
       yield cast(BinaryIO, file)
@@ -55,7 +58,7 @@ def write_text(path: pathlib.Path, content: str) -> None:
 def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yields a temporary folder that takes the place of `path` when all went well."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  fresh = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+  fresh = pathlib.Path(tempfile.mkdtemp(_UNFINISHED, f".{path.name}.", path.parent))
   try:
     yield fresh
     for file in fresh.rglob("*"):
@@ -64,7 +67,7 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
           os.fsync(opened.fileno())
     fresh.chmod(0o755)
     if path.exists():
-      old = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+      old = pathlib.Path(tempfile.mkdtemp(_UNFINISHED, f".{path.name}.", path.parent))
       os.replace(path, old)
       os.replace(fresh, path)
       shutil.rmtree(old)
@@ -76,9 +79,14 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   _sync_folder(path.parent)
 
 
+def is_leftover(path: pathlib.Path) -> bool:
+  """Whether a path is a temporary file or folder of this module."""
+  return path.name.startswith(".") and path.name.endswith(_UNFINISHED)
+
+
 def remove_leftovers(folder: pathlib.Path) -> None:
   """Removes temporary files that a killed process left behind in a folder tree."""
-  for path in sorted(folder.rglob(".*"), reverse=True):
+  for path in filter(is_leftover, sorted(folder.rglob(".*"), reverse=True)):
     if path.is_dir() and not path.is_symlink():
       shutil.rmtree(path, ignore_errors=True)
     else:
@@ -97,7 +105,7 @@ def make_folder(path: pathlib.Path, flag: str) -> None:
   """
   try:
     path.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=".probe.", dir=path):
+    with tempfile.NamedTemporaryFile(prefix=".probe.", suffix=_UNFINISHED, dir=path):
       pass
   except OSError as error:
     raise InputError(

@@ -39,7 +39,7 @@ class RunDirectory:
     if not self.path.is_dir():
       raise InputError(f"--output_dir={self.path}: is a file; name a folder")
     if not self.flags.exists():
-      if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+      if not all(files.is_leftover(entry) for entry in self.path.iterdir()):
         raise InputError(
           f"--output_dir={self.path}: is not empty and holds no run; name a new folder"
         )

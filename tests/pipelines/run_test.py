@@ -131,6 +131,7 @@ def test_no_worker_survives(finished):
 def test_progress_goes_to_stderr_and_the_table_to_stdout(finished):
   assert "sparse round 4/4" in finished.app.stderr
   assert "\x1b" not in finished.app.stdout + finished.app.stderr
+  assert not re.search("exception|traceback|warning", finished.app.stderr, re.I)
   assert "round 4/4" not in finished.app.stdout
   figures = finished.report["accuracy"]
   for what in ("dense", "sparse"):
@@ -577,6 +578,10 @@ def test_an_interruption_is_one_line(broken, which, said):
 @pytest.mark.parametrize("which", ["interrupted", "killed", "terminated", "last"])
 def test_no_worker_outlives_its_run(broken, which):
   assert getattr(broken, which).survivors() == []
+
+
+def test_the_killed_run_had_a_worker(broken):
+  assert [line for line in broken.killed.company if "worker_binary" in line]
 
 
 def test_finished_rounds_are_kept(broken):

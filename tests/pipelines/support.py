@@ -46,6 +46,11 @@ PRUNABLE = 36_992
 ACTIVE = 3_699
 
 _MARK = "FEDTINY_TEST_MARK"
+# A shell that runs the tests in the background ignores Ctrl-C for all of us.
+_LAUNCHER = (
+  "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+  "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 _TIMEOUT_SECONDS = 400
 
 
@@ -109,18 +114,17 @@ class App:
       module: Name of the app.
       arguments: Its command line.
     """
+    self.company: list[str] = []
     self._mark = uuid.uuid4().hex
     self._out, self._err = (folder / f"{self._mark}.{end}" for end in ("out", "err"))
     with self._out.open("wb") as out, self._err.open("wb") as err:
       self.process = subprocess.Popen(
-        [sys.executable, "-m", f"pipelines.{module}", *arguments],
+        [sys.executable, "-S", "-c", _LAUNCHER, "-m", f"pipelines.{module}", *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=err,
         env={**os.environ, _MARK: self._mark, "COLUMNS": "80"},
-        # A shell that runs the tests in the background ignores Ctrl-C for us too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
       )
 
   def wait(self) -> int:
@@ -132,12 +136,16 @@ class App:
       raise
 
   def signal_when(self, path: pathlib.Path, number: signal.Signals) -> int:
-    """Sends a signal as soon as a file is there; returns the exit code."""
+    """Sends a signal as soon as a file is there; returns the exit code.
+
+    `company` then names the app's processes just before, itself included.
+    """
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while not path.exists():
       assert self.process.poll() is None, f"ended too early:\n{self.stderr}"
       assert time.monotonic() < deadline, f"{path} never came:\n{self.stderr}"
       time.sleep(0.01)
+    self.company = self._marked()
     self.process.send_signal(number)
     return self.wait()
 

@@ -545,11 +545,13 @@ class TestEvents:
       )
 
   def test_grown_weights_are_trained_afterwards(self, history):
-    for step, following in itertools.pairwise(history):
-      grown = step.after.mask & ~step.before.mask
-      moved = following.unadjusted.weights.prunable[grown] != 0.0
-      # Not all: a weight behind a dead ReLU stays where it grew.
-      assert np.any(moved)
+    grown_values = [
+      following.unadjusted.weights.prunable[step.after.mask & ~step.before.mask]
+      for step, following in itertools.pairwise(history)
+    ]
+    # Not every one: a weight behind a dead ReLU stays where it grew.
+    moved = np.concatenate(grown_values) != 0.0
+    assert np.count_nonzero(moved) > moved.size / 2
 
   def test_everything_else_is_as_in_an_ordinary_round(self, history):
     for step in history:
