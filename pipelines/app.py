@@ -74,7 +74,9 @@ def _quiet_libraries() -> None:
 def _parse(argv: Sequence[str]) -> None:
   try:
     rest = flags.FLAGS(list(argv))
-  except (flags.Error, OSError, UnicodeDecodeError) as error:
+  except UnicodeDecodeError as error:
+    raise InputError(f"--flagfile: the file is not UTF-8 text ({error.reason})") from error
+  except (flags.Error, OSError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
   if len(rest) > 1:
     raise InputError(f"unexpected argument {rest[1]!r}: every flag begins with --")

@@ -146,6 +146,8 @@ def make_config(values: dict[str, Any]) -> RunConfig:
       raise InputError(
         f"--targets must name {', '.join(targets.TARGETS)}, got {target!r}"
       )
+    if values["targets"].count(target) > 1:
+      raise InputError(f"--targets names {target!r} more than once")
   _check_numbers(values)
   config = RunConfig(dict(values))
   try:

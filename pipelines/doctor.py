@@ -18,12 +18,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
 try:
-  from absl import app, flags
+  from absl import flags
 except ImportError:
   # The tool that explains broken installations should not need a whole one.
   print("problem  absl-py is not installed: run `make setup`", file=sys.stderr)
   raise SystemExit(2) from None
 
+from pipelines import app
+from pipelines.errors import ExitCode
+
+_SUMMARY = """
+Tells in one line each what is right or wrong with this machine.
+
+  python -m pipelines.doctor --format=json
+"""
 _FORMAT = flags.DEFINE_enum(
   "format", "text", ["text", "json"], "How to print the findings."
 )
@@ -279,14 +287,11 @@ def has_problem(findings: Sequence[Finding]) -> bool:
   return any(item.status is Status.PROBLEM for item in findings)
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> Optional[int]:
   """Prints the findings and returns the exit code."""
-  if len(argv) > 1:
-    print(f"doctor: unexpected argument {argv[1]!r}; see --help", file=sys.stderr)
-    return 2
   findings = check_all(pathlib.Path(__file__).resolve().parents[1])
   print(render(findings, _FORMAT.value))
-  return 2 if has_problem(findings) else 0
+  return ExitCode.BAD_INPUT if has_problem(findings) else None
 
 
 def _text(path: pathlib.Path) -> str:
@@ -302,13 +307,5 @@ def _usable_cores() -> int:
   return os.cpu_count() or 1
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    print(f"doctor: {error}; see --help", file=sys.stderr)
-    raise SystemExit(2) from None
-
-
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse_flags)
+  app.leave(app.run_app(main, _SUMMARY, {"Output": ["format"]}))

@@ -26,8 +26,8 @@ def _figures(path: str) -> dict[str, Any]:
 
   config = config_lib.from_flags()
   run = RunDirectory(path)
-  data = data_stage.write_data(data_stage.plan_data(config), run.data)
   model, masks = model_files.load(run.model)
+  data = data_stage.write_data(data_stage.plan_data(config), run.data)
   inputs, labels = data_stage.read_all(data.test)
   logits = model.predict(inputs, batch_size=256, verbose=0).astype(np.float64)
   shifted = logits - logits.max(axis=1, keepdims=True)

@@ -118,11 +118,13 @@ def make_report(
 
 
 def add_artifacts(
-  report: dict[str, Any], rows: list[dict[str, Any]], seconds: dict[str, float]
+  report: dict[str, Any],
+  targets: list[str],
+  rows: list[dict[str, Any]],
+  seconds: dict[str, float],
 ) -> dict[str, Any]:
   """Returns a report with the artifacts of some targets put in or replaced."""
-  fresh = {row["target"] for row in rows}
-  kept = [row for row in report["artifacts"] if row["target"] not in fresh]
+  kept = [row for row in report["artifacts"] if row["target"] not in targets]
   artifacts = sorted([*kept, *rows], key=lambda row: row["path"])
   hits = {name: report["accuracy"][name] for name in ("dense", "sparse")}
   exports = {name: round(s, 3) for name, s in seconds.items() if "export" in name}
@@ -170,10 +172,24 @@ def print_summary(
       row["path"],
     )
   console.print(table)
-  moved = sum(layer["dropped"] for e in report["events"] for layer in e["layers"])
+  for block, moved in _moved_by_block(report).items():
+    console.print(f"Block {block}: {moved}", highlight=False, soft_wrap=True)
   console.print(
-    f"{len(report['events'])} mask adjustments moved {moved:,} weights. "
-    f"Files: {run.path}/  Report: {run.report}",
-    highlight=False,
-    soft_wrap=True,
+    f"Files: {run.path}/  Report: {run.report}", highlight=False, soft_wrap=True
   )
+
+
+def _moved_by_block(report: dict[str, Any]) -> dict[int, str]:
+  """Says for each block how often it was adjusted and how many weights moved."""
+  lines = {}
+  for block in sorted({event["block"] for event in report["events"]}):
+    events = [event for event in report["events"] if event["block"] == block]
+    layers = [layer for event in events for layer in event["layers"]]
+    names = list(dict.fromkeys(layer["name"] for layer in layers))
+    dropped = sum(layer["dropped"] for layer in layers)
+    grown = sum(layer["grown"] for layer in layers)
+    lines[block] = (
+      f"adjusted {len(events)} times, {dropped:,} weights dropped, {grown:,} grown "
+      f"({', '.join(names)})"
+    )
+  return lines

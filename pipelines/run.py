@@ -16,14 +16,16 @@ run it prints the summary.
 
 def main() -> Optional[int]:
   """Runs what is not finished yet and prints the summary."""
+  from pipelines.progress import Progress
+
+  progress = Progress()
+  progress.say("loading TensorFlow and TensorFlow Federated")
   from pipelines import config as config_lib
   from pipelines import stages
-  from pipelines.progress import Progress
   from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
   run = RunDirectory(config.output_dir)
-  progress = Progress()
   made = stages.train(config, run, progress)
   missing = stages.missing_targets(made, run, config.targets)
   if missing:

@@ -9,16 +9,20 @@ _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Run directory to work on; takes the place of --output_dir."
 )
 
+# Flags that may be given anew; everything else is what the run was made with.
+_MAY_DIFFER = (*run_flags.NOT_CONFIGURATION, "targets", "data_dir")
+
 GROUPS = {"Run": ["run_dir"]}
 
 
 def read() -> str:
   """Returns the run directory and takes over the run's own flags from `run.flags`.
 
-  Flags given on the command line win.
+  `--targets` and `--data_dir` of the command line win.
 
   Raises:
-    InputError: When no run directory is named, or it holds no run.
+    InputError: When no run directory is named, or it holds no run, or one of
+      another configuration than the flags given.
   """
   import pathlib
 
@@ -31,9 +35,14 @@ def read() -> str:
   given = {n: flags.FLAGS[n].value for n in run_flags.names() if flags.FLAGS[n].present}
   try:
     flags.FLAGS(["run_dir", f"--flagfile={saved}"])
-  except flags.Error as error:
+  except (flags.Error, UnicodeDecodeError) as error:
     raise InputError(f"{saved}: {error}") from error
   for name, value in given.items():
+    if name not in _MAY_DIFFER and value != flags.FLAGS[name].value:
+      raise InputError(
+        f"--run_dir={path}: holds a run with --{name}={flags.FLAGS[name].value}, "
+        f"got --{name}={value}; leave the flag out or name another folder"
+      )
     flags.FLAGS[name].value = value
   flags.FLAGS.output_dir = path
   return path

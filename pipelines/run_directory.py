@@ -44,7 +44,7 @@ class RunDirectory:
           f"--output_dir={self.path}: is not empty and holds no run; name a new folder"
         )
       return
-    existing = self.flags.read_text()
+    existing = self.flags.read_text(errors="replace")
     text = config_lib.flagfile_text(config)
     if existing != text:
       changed = [

@@ -9,6 +9,7 @@ from pipelines import config as config_lib
 from pipelines import data_stage, export_stage, report, training_pipeline
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
+from tflite_export.artifacts import VerificationError
 
 
 def train(
@@ -37,12 +38,18 @@ def export(
   targets: list[str],
   progress: Progress,
 ) -> dict[str, Any]:
-  """Exports a trained run to targets; returns and writes the report."""
+  """Exports a trained run to targets; returns and writes the report.
+
+  Raises:
+    VerificationError: After all other targets were exported and reported.
+  """
   trained = run.read_report()
   data = data_stage.write_data(data_stage.plan_data(config), run.data)
-  rows = export_stage.export_all(targets, run, data, progress)
-  made = report.add_artifacts(trained, rows, progress.seconds)
+  rows, failures = export_stage.export_all(targets, run, data, progress)
+  made = report.add_artifacts(trained, targets, rows, progress.seconds)
   report.write(run, made)
+  if failures:
+    raise VerificationError("; ".join(failures))
   return made
 
 

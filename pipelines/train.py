@@ -13,14 +13,17 @@ Federated training and pruning; `pipelines.export` makes .tflite files of the re
 
 def main() -> Optional[int]:
   """Trains unless that is done, and prints the summary."""
+  from pipelines.progress import Progress
+
+  progress = Progress()
+  progress.say("loading TensorFlow and TensorFlow Federated")
   from pipelines import config as config_lib
   from pipelines import stages
-  from pipelines.progress import Progress
   from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
   run = RunDirectory(config.output_dir)
-  stages.summarize(run, stages.train(config, run, Progress()))
+  stages.summarize(run, stages.train(config, run, progress))
   return None
 
 

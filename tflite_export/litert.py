@@ -6,7 +6,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from fedtiny_tff.errors import InputError
-from tflite_export import quantisation
+from tflite_export import native_output, quantisation
 from tflite_export.artifacts import VerificationError
 
 
@@ -39,8 +39,9 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
   try:
     # The interpreter reads constants from this very buffer: it must stay alive,
     # and it does, in the interpreter object.
-    interpreter = litert.Interpreter(model_content=model_bytes, num_threads=1)
-    interpreter.allocate_tensors()
+    with native_output.captured_stderr():
+      interpreter = litert.Interpreter(model_content=model_bytes, num_threads=1)
+      interpreter.allocate_tensors()
   # Loading ends in ValueError or RuntimeError, by the stage that gives up.
   except (ValueError, RuntimeError) as error:
     raise VerificationError(f"LiteRT does not load the file: {error}") from error

@@ -103,6 +103,12 @@ def call(
     return app.run_app(main, "", {}, [f"pipelines/{name}.py", *arguments])
 
 
+def _environment() -> dict[str, str]:
+  # Libraries loaded in this process have set these; a user's shell has not.
+  ours = ("TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY")
+  return {name: value for name, value in os.environ.items() if name not in ours}
+
+
 class App:
   """An app in its own process, with its output in files."""
 
@@ -124,7 +130,7 @@ class App:
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=err,
-        env={**os.environ, _MARK: self._mark, "COLUMNS": "80"},
+        env={**_environment(), _MARK: self._mark},
       )
 
   def wait(self) -> int:

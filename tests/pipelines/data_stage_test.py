@@ -1,0 +1,165 @@
+"""Every example is in one place; written once; the test split is apart."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from fedtiny_tff.data import client_store, examples, partition, sources
+from fedtiny_tff.errors import InputError
+from pipelines import data_stage
+from tests.pipelines import support
+
+
+@pytest.fixture(name="made", scope="module")
+def fixture_made(tmp_path_factory):
+  plan = data_stage.plan_data(support.make_config())
+  return data_stage.write_data(plan, tmp_path_factory.mktemp("run") / "data")
+
+
+def _records(store, first=0, count=None):
+  count = store.num_records if count is None else count
+  return [bytes(record) for record in store.read(first, count).numpy()]
+
+
+def _parts(data):
+  """Returns the records of all places: public, test, and two per client."""
+  parts = {"public": _records(data.public), "test": _records(data.test)}
+  for client in range(len(data.references)):
+    _, first, training, held_out = data.reference(client)
+    parts[f"training {client}"] = _records(data.clients, first, training)
+    parts[f"held out {client}"] = _records(
+      data.clients, first + training, held_out
+    )
+  return parts
+
+
+def test_every_digit_is_in_exactly_one_place(made):
+  dataset = sources.load("digits", None)
+  everything = [
+    client_store.encode(example, dataset.info)
+    for stream in (dataset.train, dataset.test)
+    for example in stream()
+  ]
+  # No two digits are alike, so content tells the place.
+  assert len(set(everything)) == len(everything) == 1797
+  places = collections.Counter(
+    record for records in _parts(made).values() for record in records
+  )
+  assert places == collections.Counter(everything)
+
+
+def test_the_test_split_is_with_nobody_else(made):
+  dataset = sources.load("digits", None)
+  expected = [client_store.encode(example, dataset.info) for example in dataset.test()]
+  assert _records(made.test) == expected
+  held = set(_records(made.clients)) | set(_records(made.public))
+  assert not held & set(expected)
+
+
+def test_clients_cover_their_store(made):
+  assert made.references.dtype == np.int64
+  assert made.references[:, 0].tolist() == [0, 1, 2, 3]
+  ends = made.references[:, 1:].sum(axis=1)
+  assert made.references[0, 1] == 0
+  assert ends[:-1].tolist() == made.references[1:, 1].tolist()
+  assert ends[-1] == made.clients.num_records
+
+
+def test_public_samples_are_balanced(made):
+  labels = data_stage.read_all(made.public)[1]
+  assert collections.Counter(labels.tolist()) == dict.fromkeys(range(10), 3)
+
+
+def test_a_store_is_read_as_model_inputs(made):
+  inputs, labels = data_stage.read_all(made.test)
+  assert (inputs.shape, inputs.dtype) == ((359, 8, 8, 1), np.float32)
+  assert labels.shape == (359,)
+  # Pixels are 0 to 16, scaled to [0, 1], minus 0.3, over 0.38.
+  assert inputs.min() == pytest.approx(-0.3 / 0.38)
+  assert inputs.max() == pytest.approx(0.7 / 0.38)
+
+
+def test_the_summary_counts(made):
+  summary = made.summary()
+  assert summary["name"] == "digits"
+  assert summary["input_shape"] == [8, 8, 1]
+  assert summary["classes"] == [str(digit) for digit in range(10)]
+  assert summary["clients"] == 4
+  assert summary["public_examples"] == 30
+  assert summary["test_examples"] == 359
+  assert summary["training_examples"] == made.references[:, 2].sum()
+  assert summary["development_examples"] == made.references[:, 3].sum()
+  sizes = [int(row[2] + row[3]) for row in made.references]
+  assert summary["smallest_client"] == min(sizes)
+  assert summary["largest_client"] == max(sizes)
+
+
+def test_planning_repeats():
+  first, second = (
+    data_stage.plan_data(support.make_config()).federation for _ in range(2)
+  )
+  np.testing.assert_array_equal(first.public, second.public)
+  for name in ("training", "development"):
+    pairs = zip(getattr(first, name), getattr(second, name), strict=True)
+    for one, other in pairs:
+      np.testing.assert_array_equal(one, other)
+
+
+def test_the_seed_decides_who_gets_what():
+  first = data_stage.plan_data(support.make_config(seed=1)).federation
+  second = data_stage.plan_data(support.make_config(seed=2)).federation
+  assert first.public.tolist() != second.public.tolist()
+
+
+def test_missing_files_are_bad_input(tmp_path):
+  with pytest.raises(InputError, match=r"train\.tfrecord not found"):
+    data_stage.plan_data(support.make_config(dataset="cifar10", data_dir=str(tmp_path)))
+
+
+def _toy_plan():
+  """Ten examples of two pixels; example i holds (i, i)."""
+  info = examples.DatasetInfo(
+    "toy", (2,), "uint8", ("a", "b"), examples.Preprocessing(1.0, (0.0,), (1.0,))
+  )
+  labels = np.arange(10) % 2
+
+  def stream(offset):
+    return lambda: (
+      (np.full(2, offset + i, np.uint8), int(labels[i])) for i in range(10)
+    )
+
+  dataset = examples.Dataset(info, labels, stream(0), stream(100))
+  federation = partition.Federation(
+    public=np.array([4]),
+    training=(np.array([0, 9]), np.array([1, 2, 3])),
+    development=(np.array([8]), np.array([5, 6])),
+  )
+  return data_stage.DataPlan(dataset, federation)
+
+
+def test_records_lie_as_the_references_say(tmp_path):
+  data = data_stage.write_data(_toy_plan(), tmp_path / "data")
+  assert data.references.tolist() == [[0, 0, 2, 1], [1, 3, 3, 2]]
+  assert data_stage.read_all(data.clients)[0][:, 0].tolist() == [0, 9, 8, 1, 2, 3, 5, 6]
+  assert data_stage.read_all(data.public)[0][:, 0].tolist() == [4]
+  assert data_stage.read_all(data.test)[0][:, 0].tolist() == list(range(100, 110))
+
+
+def test_finished_data_are_not_written_again(tmp_path):
+  folder = tmp_path / "data"
+  data_stage.write_data(_toy_plan(), folder)
+  before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+  data_stage.write_data(_toy_plan(), folder)
+  assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_unfinished_data_are_written_again(tmp_path):
+  folder = tmp_path / "data"
+  data_stage.write_data(_toy_plan(), folder)
+  whole = support.snapshot(folder)
+  (folder / "clients.npy").unlink()
+  (folder / "test.records").unlink()
+  (folder / "clients.records").write_bytes(b"half")
+  data_stage.write_data(_toy_plan(), folder)
+  assert support.snapshot(folder) == whole

@@ -1,0 +1,169 @@
+"""Verified files or none: also when a verification fails."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import rich.console
+
+from pipelines import data_stage, export, export_stage
+from pipelines.progress import Progress
+from pipelines.run_directory import RunDirectory
+from tests.pipelines import support
+from tflite_export import targets
+from tflite_export.artifacts import Artifact, ExportBundle, VerificationError
+
+
+@pytest.fixture(name="untrained", scope="module")
+def fixture_untrained(tmp_path_factory):
+  return support.make_untrained_run(tmp_path_factory.mktemp("runs") / "made")
+
+
+@pytest.fixture(name="run")
+def fixture_run(untrained):
+  """The run, as if nothing had been exported yet."""
+  run = RunDirectory(untrained.path)
+  export_stage.shutil.rmtree(run.export, ignore_errors=True)
+  run.report.write_text(json.dumps(untrained.report))
+  return run
+
+
+@pytest.fixture(name="data")
+def fixture_data(untrained, run):
+  return data_stage.write_data(data_stage.plan_data(untrained.config), run.data)
+
+
+def _bundle(name, **more):
+  path = f"{name}/model.tflite"
+  row = Artifact(path, name, "fp32_sparse", 5, 9, 0.1, 0.5, 1.0, 0.0, "toy 1", None)
+  return ExportBundle({path: b"bytes", f"{name}/c/README.md": b"text", **more}, (row,))
+
+
+def _fail(request):
+  raise VerificationError("3 of 359 outputs differ")
+
+
+def _progress():
+  return Progress(rich.console.Console(file=io.StringIO()))
+
+
+@pytest.fixture(name="toys")
+def fixture_toys(monkeypatch):
+  """Two scripted targets; a test may replace either."""
+  made = {name: lambda request, name=name: _bundle(name) for name in ("android", "mcu")}
+  monkeypatch.setattr(targets, "TARGETS", made)
+  return made
+
+
+def _exported(run):
+  files = support.snapshot(run.path)
+  return {k: v for k, v in files.items() if k.startswith("export/") and v is not None}
+
+
+def test_the_request_holds_what_exporters_need(run, data):
+  request = export_stage.export_request(run, data)
+  assert sorted(request.masks) == ["conv2", "conv3", "conv4", "dense1", "logits"]
+  assert sum(int(m.sum()) for m in request.masks.values()) == support.ACTIVE
+  assert request.evaluation_inputs.shape == (359, 8, 8, 1)
+  assert request.evaluation_labels.shape == (359,)
+  assert request.class_names == tuple(str(digit) for digit in range(10))
+
+
+def test_calibration_never_sees_the_test_split(run, data):
+  request = export_stage.export_request(run, data)
+  assert request.calibration_inputs.shape == (30, 8, 8, 1)
+  calibration = {image.tobytes() for image in request.calibration_inputs}
+  assert calibration == {x.tobytes() for x in data_stage.read_all(data.public)[0]}
+  assert not calibration & {x.tobytes() for x in request.evaluation_inputs}
+
+
+def test_files_and_rows_of_all_targets(run, data, toys):
+  rows, failures = export_stage.export_all(["android", "mcu"], run, data, _progress())
+  assert failures == []
+  assert [row["path"] for row in rows] == [
+    "export/android/model.tflite",
+    "export/mcu/model.tflite",
+  ]
+  assert rows[0]["target"] == "android"
+  assert _exported(run) == {
+    f"export/{name}/{file}": content
+    for name in ("android", "mcu")
+    for file, content in (("model.tflite", b"bytes"), ("c/README.md", b"text"))
+  }
+
+
+def test_files_of_an_earlier_export_are_gone(run, data, toys):
+  toys["mcu"] = lambda request: _bundle("mcu", **{"mcu/old.h": b""})
+  export_stage.export_all(["mcu"], run, data, _progress())
+  assert "export/mcu/old.h" in _exported(run)
+  toys["mcu"] = lambda request: _bundle("mcu")
+  export_stage.export_all(["mcu"], run, data, _progress())
+  assert "export/mcu/old.h" not in _exported(run)
+
+
+def test_a_failing_target_leaves_nothing_and_the_others_go_on(run, data, toys):
+  export_stage.export_all(["android"], run, data, _progress())
+  toys["android"] = _fail
+  rows, failures = export_stage.export_all(["android", "mcu"], run, data, _progress())
+  assert failures == ["android: 3 of 359 outputs differ"]
+  assert [row["target"] for row in rows] == ["mcu"]
+  assert {path.split("/")[1] for path in _exported(run)} == {"mcu"}
+  assert not (run.export / "android").exists()
+
+
+@pytest.mark.parametrize("path", ["mcu/x", "x", "android/", "../x"])
+def test_files_outside_the_targets_folder_are_a_defect(run, data, toys, path):
+  toys["android"] = lambda request: _bundle("android", **{path: b""})
+  with pytest.raises(ValueError, match="outside its folder"):
+    export_stage.export_all(["android"], run, data, _progress())
+  assert _exported(run) == {}
+
+
+def test_a_defect_in_an_exporter_leaves_what_was_there(run, data, toys):
+  export_stage.export_all(["android"], run, data, _progress())
+  before = _exported(run)
+  toys["android"] = lambda request: 1 / 0
+  with pytest.raises(ZeroDivisionError):
+    export_stage.export_all(["android"], run, data, _progress())
+  assert _exported(run) == before
+
+
+def test_a_failed_verification_ends_the_command_with_3(run, monkeypatch, capsys):
+  """With the real exporter for the other target, and files from before."""
+  arguments = [f"--run_dir={run.path}", "--targets=android,mcu"]
+  monkeypatch.setitem(targets.TARGETS, "mcu", lambda request: _bundle("mcu"))
+  assert support.call("export", export.main, *arguments) == 0
+  assert "export/mcu/model.tflite" in run.read_report()["accuracy"]
+  monkeypatch.setitem(targets.TARGETS, "mcu", _fail)
+  capsys.readouterr()
+  assert support.call("export", export.main, *arguments) == 3
+  printed = capsys.readouterr()
+  assert printed.err.splitlines()[-1] == (
+    "export: verification failed: mcu: 3 of 359 outputs differ"
+  )
+  assert "Traceback" not in printed.err
+  assert printed.out == ""
+  assert sorted(_exported(run)) == [
+    "export/android/fp32_dense.tflite",
+    "export/android/fp32_sparse.tflite",
+  ]
+  # The report tells what is there, and no more.
+  made = run.read_report()
+  assert [row["path"] for row in made["artifacts"]] == sorted(_exported(run))
+  assert set(made["accuracy"]) == {"dense", "sparse", *_exported(run)}
+  assert not [p for p in run.path.rglob("*") if p.name.startswith(".")]
+
+
+def test_a_masked_weight_that_is_not_zero_is_not_exported(run, data, monkeypatch):
+  """The failing direction of the real exporters."""
+  request = export_stage.export_request(run, data)
+  layer = request.model.get_layer("conv3")
+  kernel = layer.kernel.numpy()
+  kernel[tuple(np.argwhere(~request.masks["conv3"])[0])] = 0.5
+  layer.kernel.assign(kernel)
+  monkeypatch.setattr(export_stage, "export_request", lambda *arguments: request)
+  rows, failures = export_stage.export_all(["android", "mcu"], run, data, _progress())
+  assert rows == []
+  assert [line.split(":")[0] for line in failures] == ["android", "mcu"]
+  assert _exported(run) == {}

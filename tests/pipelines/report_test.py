@@ -1,0 +1,183 @@
+"""Artifacts in the report, the closing table, and the schema."""
+
+import copy
+import io
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+import rich.console
+
+from pipelines import report
+from pipelines.run_directory import RunDirectory
+from tests.pipelines import support
+
+ANDROID = "export/android/fp32_sparse.tflite"
+MCU = "export/mcu/model.tflite"
+
+
+@pytest.fixture(name="schema", scope="module")
+def fixture_schema():
+  text = (support.ROOT / "pipelines" / "report.schema.json").read_text()
+  return jsonschema.Draft202012Validator(json.loads(text))
+
+
+def test_the_schema_is_a_schema(schema):
+  jsonschema.Draft202012Validator.check_schema(schema.schema)
+
+
+@pytest.mark.parametrize(
+  "artifacts",
+  [
+    [],
+    [support.artifact(ANDROID)],
+    [support.artifact(ANDROID, accuracy=None)],
+    [support.artifact(MCU, format="int8_decode", arena_bytes=26_816)],
+  ],
+)
+def test_good_reports_fit(schema, artifacts):
+  schema.validate(support.handmade_report(artifacts))
+
+
+def test_what_was_not_computed_may_be_empty(schema):
+  made = support.handmade_report()
+  made["accuracy"]["dense"] = None
+  made["selection"][0] |= {"loss": "", "accuracy": ""}
+  made["events"] = []
+  schema.validate(made)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "fp32_sparse", "fp16_sparse", "int8", "int8_sparse", "dynamic_range",
+    "int8_decode", "fp32_dense", "fp16_dense", "int8_dense", "dynamic_range_dense",
+    "int8_decode_dense",
+  ],
+)  # fmt: skip
+def test_documented_formats_fit(schema, name):
+  schema.validate(support.handmade_report([support.artifact(MCU, format=name)]))
+
+
+def _required(schema, node, path=()):
+  """Lists every required member that the handmade report has."""
+  found = [(*path, name) for name in node.get("required", ())]
+  for name, child in node.get("properties", {}).items():
+    found += _required(schema, child, (*path, name))
+  if "items" in node and "required" in node["items"]:
+    found += _required(schema, node["items"], (*path, 0))
+  if "$ref" in node:
+    definition = schema["$defs"][node["$ref"].split("/")[-1]]
+    found += _required(schema, definition, path)
+  for child in node.get("allOf", ()):
+    found += _required(schema, child, path)
+  return found
+
+
+def test_every_required_member_is_missed(schema):
+  whole = support.handmade_report([support.artifact(ANDROID)])
+  required = _required(schema.schema, schema.schema)
+  assert len(required) > 60
+  for *path, last in required:
+    made = copy.deepcopy(whole)
+    node = made
+    for key in path:
+      node = node[key]
+    del node[last]
+    assert not schema.is_valid(made), f"{path} without {last}"
+
+
+def test_artifacts_are_put_in_by_path():
+  made = report.add_artifacts(
+    support.handmade_report(),
+    ["mcu", "android"],
+    [support.artifact(MCU, accuracy=0.5), support.artifact(ANDROID, accuracy=0.75)],
+    {"export_mcu": 1.23456, "sparse_rounds": 99.0},
+  )
+  assert [row["path"] for row in made["artifacts"]] == [ANDROID, MCU]
+  assert made["accuracy"] == {
+    "dense": 0.975,
+    "sparse": 0.9625,
+    ANDROID: 0.75,
+    MCU: 0.5,
+  }
+  # Times of training belong to the run that trained.
+  assert made["seconds"] == {"data": 0.5, "export_mcu": 1.235}
+
+
+def test_artifacts_of_other_targets_stay():
+  before = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
+  other = "export/mcu/other.tflite"
+  made = report.add_artifacts(before, ["mcu"], [support.artifact(other)], {})
+  assert [row["path"] for row in made["artifacts"]] == [ANDROID, other]
+  assert set(made["accuracy"]) == {"dense", "sparse", ANDROID, other}
+
+
+def test_artifacts_of_a_failed_target_go():
+  before = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
+  made = report.add_artifacts(before, ["mcu"], [], {})
+  assert [row["path"] for row in made["artifacts"]] == [ANDROID]
+  assert MCU not in made["accuracy"]
+
+
+def test_adding_does_not_change_the_old_report():
+  before = support.handmade_report()
+  kept = copy.deepcopy(before)
+  report.add_artifacts(before, ["mcu"], [support.artifact(MCU)], {"export_mcu": 1.0})
+  assert before == kept
+
+
+def test_a_report_is_written_as_readable_json(tmp_path):
+  run = RunDirectory(tmp_path)
+  made = support.handmade_report()
+  report.write(run, made)
+  text = run.report.read_text()
+  assert json.loads(text) == run.read_report() == made
+  assert text.endswith("}\n")
+  assert text.count("\n") > 50
+
+
+def _summary(tmp_path, made):
+  console = rich.console.Console(file=io.StringIO(), width=140)
+  report.print_summary(RunDirectory(tmp_path / "a run"), made, console)
+  return console.file.getvalue()
+
+
+def test_the_summary_shows_figures_and_places(tmp_path):
+  rows = [support.artifact(ANDROID), support.artifact(MCU, arena_bytes=26_816)]
+  text = _summary(tmp_path, support.handmade_report(rows))
+  assert "fedtiny on digits" in text
+  for figure in (
+    "97.50 %", "96.25 %", "87.50 %", "10.00 %", "27,532", "152,856", "26,816",
+    # 4 bytes for each of 37,498 parameters.
+    "149,992", ANDROID, MCU, "model/model.keras",
+  ):  # fmt: skip
+    assert figure in text
+  assert "1 mask adjustments moved 1,234 weights" in text
+  assert f"{tmp_path}/a run/report.json" in text
+
+
+def test_the_summary_shows_what_was_not_computed_as_a_dash(tmp_path):
+  made = support.handmade_report([support.artifact(ANDROID, accuracy=None)])
+  made["accuracy"]["dense"] = None
+  text = _summary(tmp_path, made)
+  assert "None" not in text
+  dense = next(line for line in text.splitlines() if "dense model" in line)
+  assert [cell.strip() for cell in dense.split("│")][2] == "-"
+
+
+def test_accuracy_is_the_share_of_test_labels_hit(monkeypatch):
+  labels = np.array([0, 1, 1, 2])
+  monkeypatch.setattr(
+    report.data_stage, "read_all", lambda store: (np.zeros([4, 1]), labels)
+  )
+
+  class Model:
+    def predict(self, inputs, **options):
+      return np.eye(3)[[0, 1, 2, 2]]
+
+  class Data:
+    test = None
+
+  assert report.accuracy(Model(), Data()) == 0.75

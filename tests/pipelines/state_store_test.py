@@ -1,0 +1,134 @@
+"""States are read back exactly; damaged ones are passed over."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from pipelines import state_store
+from tests.pipelines import support
+
+ARRAYS = {
+  "prunable": np.array([1.5, -0.0, np.nextafter(np.float32(1), 2)], np.float32),
+  "mask": np.array([True, False, True]),
+  "empty": np.zeros([0], np.float32),
+}
+DOCUMENT = {"rows": [{"round": 0, "eval_loss": "", "loss": 0.1}], "events": []}
+
+
+@pytest.fixture(name="store")
+def fixture_store(tmp_path):
+  return state_store.StateStore(tmp_path / "state" / "sparse")
+
+
+def _save(store, *rounds):
+  for number in rounds:
+    store.save(number, {"value": np.array([number])}, {"round": number})
+
+
+def _path(tmp_path, rounds):
+  return tmp_path / "state" / "sparse" / f"round_{rounds:06d}.state"
+
+
+def test_a_state_is_read_back_bit_for_bit():
+  arrays, document = state_store.decode(state_store.encode(ARRAYS, DOCUMENT))
+  assert document == DOCUMENT
+  assert arrays.keys() == ARRAYS.keys()
+  for name, value in ARRAYS.items():
+    assert arrays[name].dtype == value.dtype
+    assert arrays[name].tobytes() == value.tobytes()
+
+
+def test_encoding_repeats():
+  once = state_store.encode(ARRAYS, DOCUMENT)
+  assert state_store.encode(ARRAYS, DOCUMENT) == once
+
+
+def test_every_truncation_is_noticed():
+  content = state_store.encode({"a": np.arange(3)}, {})
+  for length in range(len(content)):
+    with pytest.raises(ValueError, match="checksum"):
+      state_store.decode(content[:length])
+
+
+def test_every_flipped_byte_is_noticed():
+  content = state_store.encode({"a": np.arange(3)}, {})
+  for position in range(len(content)):
+    altered = bytearray(content)
+    altered[position] ^= 0x01
+    with pytest.raises(ValueError, match="checksum"):
+      state_store.decode(bytes(altered))
+
+
+def test_nothing_is_pickled():
+  with pytest.raises(ValueError, match="allow_pickle"):
+    state_store.decode(state_store.encode({"a": np.array([{}], object)}, {}))
+
+
+def test_an_empty_store_has_no_state_and_no_folder(store, tmp_path):
+  assert store.load_latest() is None
+  assert support.snapshot(tmp_path) == {}
+
+
+def test_the_newest_state_is_read(store):
+  _save(store, 1, 2, 10)
+  rounds, arrays, document = store.load_latest()
+  assert (rounds, arrays["value"].tolist(), document) == (10, [10], {"round": 10})
+
+
+def test_the_two_newest_are_kept(store, tmp_path):
+  _save(store, 1, 2, 3, 4)
+  names = sorted(path.name for path in _path(tmp_path, 0).parent.iterdir())
+  assert names == ["round_000003.state", "round_000004.state"]
+
+
+def _truncate(content):
+  return content[: len(content) // 2]
+
+
+def _flip(content):
+  middle = len(content) // 2
+  return content[:middle] + bytes([content[middle] ^ 0x80]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, lambda content: b""])
+def test_the_one_before_a_damaged_state_is_used(store, tmp_path, caplog, damage):
+  _save(store, 1, 2)
+  path = _path(tmp_path, 2)
+  path.write_bytes(damage(path.read_bytes()))
+  with caplog.at_level(logging.WARNING):
+    assert store.load_latest()[0] == 1
+  [record] = caplog.records
+  assert str(path) in record.getMessage()
+  assert "damaged" in record.getMessage()
+
+
+def test_without_a_whole_state_there_is_none(store, tmp_path, caplog):
+  _save(store, 1, 2)
+  for number in (1, 2):
+    _path(tmp_path, number).write_bytes(b"")
+  assert store.load_latest() is None
+  assert len(caplog.records) == 2
+
+
+def test_a_whole_state_is_read_without_warning(store, caplog):
+  _save(store, 1)
+  store.load_latest()
+  assert caplog.records == []
+
+
+def test_other_files_in_the_folder_are_left_alone(store, tmp_path):
+  _save(store, 1)
+  folder = _path(tmp_path, 0).parent
+  for name in (".round_000009.state.abcd1234.partial", "round_9.state", "notes"):
+    (folder / name).write_text("")
+  _save(store, 2, 3)
+  assert store.load_latest()[0] == 3
+  assert len(list(folder.iterdir())) == 2 + 3
+
+
+def test_a_damaged_state_is_replaced_by_the_repeated_round(store, tmp_path):
+  _save(store, 1, 2)
+  _path(tmp_path, 2).write_bytes(b"")
+  _save(store, 2)
+  assert store.load_latest()[0] == 2

@@ -1,0 +1,90 @@
+"""What a configuration becomes, and what a server state becomes."""
+
+import numpy as np
+import pytest
+
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated import messages
+from fedtiny_tff.strategies import base
+from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
+from pipelines import training_pipeline
+from tests.fedtiny_tff import support as core_support
+from tests.pipelines import support
+
+
+@pytest.mark.parametrize(
+  ("granularity", "blocks"),
+  [
+    ("block", ((0,), (1, 2), (3, 4))),
+    ("layer", ((0,), (1,), (2,), (3,), (4,))),
+    ("entire", ((0, 1, 2, 3, 4),)),
+  ],
+)
+def test_granularity_makes_the_blocks(granularity, blocks):
+  made = training_pipeline.plan_experiment(support.make_config(granularity=granularity))
+  assert made.definition.spec.blocks == blocks
+  assert made.definition.spec.size == support.PRUNABLE
+
+
+def test_the_strategy_is_the_named_one():
+  dense = training_pipeline.plan_experiment(support.make_config(strategy="fedavg"))
+  assert type(dense.strategy) is base.Strategy
+  sparse = training_pipeline.plan_experiment(support.make_config())
+  assert sparse.strategy.name == "fedtiny"
+
+
+def test_clients_that_cannot_be_filled_are_bad_input():
+  with pytest.raises(InputError, match="lower --num_clients"):
+    training_pipeline.plan_experiment(support.make_config(num_clients=200))
+
+
+def _state(definition, mask):
+  weights = core_support.random_weights(definition, 1)
+  weights = ModelWeights(*(np.asarray(vector) for vector in weights))
+  # Not masked beforehand: the masks alone must take care of it.
+  return messages.ServerState(weights, mask, np.int32(3))
+
+
+def test_the_final_model_is_the_masked_state():
+  definition = core_support.cnn()
+  mask = np.asarray(core_support.random_mask(definition.spec.size, 20))
+  state = _state(definition, mask)
+  model = training_pipeline.finalize(definition, state)
+  expected = core_support.plain_model(definition, state.weights, mask)
+  images = core_support.random_images(8)[0]
+  np.testing.assert_allclose(
+    model(images, training=False), expected(images, training=False), rtol=1e-6
+  )
+  for name, part in definition.spec.masks_by_layer(mask).items():
+    kernel = model.get_layer(name).kernel.numpy()
+    assert not kernel[~part].any()
+    assert kernel[part].all()
+  assert [layer.name for layer in model.layers] == [
+    layer.name for layer in definition.build().layers
+  ]
+
+
+def test_a_pruned_weight_that_stays_is_a_defect(monkeypatch):
+  definition = core_support.cnn()
+  mask = np.asarray(core_support.random_mask(definition.spec.size, 20))
+  state = _state(definition, mask)
+  leaky = core_support.plain_model(definition, state.weights, np.ones_like(mask))
+  monkeypatch.setattr(training_pipeline.tfmot_masking, "strip", lambda masked: leaky)
+  with pytest.raises(RuntimeError, match=r"layer conv2: \d+ pruned weights are not"):
+    training_pipeline.finalize(definition, state)
+
+
+def test_a_dense_state_keeps_every_weight():
+  definition = core_support.cnn()
+  state = _state(definition, np.ones(definition.spec.size, bool))
+  model = training_pipeline.finalize(definition, state)
+  kernels = [model.get_layer(x.name).kernel.numpy() for x in definition.spec.layers]
+  flat = np.concatenate([kernel.ravel() for kernel in kernels])
+  np.testing.assert_array_equal(flat, state.weights.prunable)
+
+
+def test_initial_weights_repeat():
+  definition = core_support.cnn()
+  first, second = (initial_weights(definition, 4) for _ in range(2))
+  for one, other in zip(first, second, strict=True):
+    np.testing.assert_array_equal(one, other)
