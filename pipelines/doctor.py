@@ -32,9 +32,6 @@ Tells in one line each what is right or wrong with this machine.
 
   python -m pipelines.doctor --format=json
 """
-_FORMAT = flags.DEFINE_enum(
-  "format", "text", ["text", "json"], "How to print the findings."
-)
 
 _GIB = 2**30
 # A run of the digits preset and its worker process fit into this.
@@ -290,7 +287,7 @@ def has_problem(findings: Sequence[Finding]) -> bool:
 def main() -> Optional[int]:
   """Prints the findings and returns the exit code."""
   findings = check_all(pathlib.Path(__file__).resolve().parents[1])
-  print(render(findings, _FORMAT.value))
+  print(render(findings, FORMAT.value))
   return ExitCode.BAD_INPUT if has_problem(findings) else None
 
 

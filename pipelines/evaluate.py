@@ -3,13 +3,9 @@
 import json
 from typing import Any, Optional
 
-from absl import flags
-
 from pipelines import app, run_dir_flag, run_flags
+from pipelines.format_flag import FORMAT
 
-_FORMAT = flags.DEFINE_enum(
-  "format", "text", ["text", "json"], "How to print the figures."
-)
 _SUMMARY = """
 Evaluates the final sparse model of a run on the test split.
 
@@ -49,7 +45,7 @@ def _figures(path: str) -> dict[str, Any]:
 def main() -> Optional[int]:
   """Prints the figures."""
   figures = _figures(run_dir_flag.read())
-  if _FORMAT.value == "json":
+  if FORMAT.value == "json":
     print(json.dumps(figures, indent=2))
     return None
   by_class = figures.pop("accuracy_by_class")

@@ -31,6 +31,18 @@ class Progress:
     self.console.print(f"[{elapsed:6.1f} s] {message}", markup=False)
 
   @contextlib.contextmanager
+  def waiting(self, description: str) -> Iterator[None]:
+    """Shows a line that goes away again; elsewhere than on a terminal, nothing.
+
+    For what comes before the input is checked: an error stays the only line.
+    """
+    if not self.console.is_terminal:
+      yield
+      return
+    with self.console.status(description):
+      yield
+
+  @contextlib.contextmanager
   def stage(self, name: str, description: str) -> Iterator[None]:
     """Announces a stage and records the seconds it takes under `name`."""
     self.say(description)

@@ -19,10 +19,10 @@ def main() -> Optional[int]:
   from pipelines.progress import Progress
 
   progress = Progress()
-  progress.say("loading TensorFlow and TensorFlow Federated")
-  from pipelines import config as config_lib
-  from pipelines import stages
-  from pipelines.run_directory import RunDirectory
+  with progress.waiting("loading TensorFlow and TensorFlow Federated"):
+    from pipelines import config as config_lib
+    from pipelines import stages
+    from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
   run = RunDirectory(config.output_dir)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import packing
+from fedtiny_tff import packing, positions
 from fedtiny_tff.tfmot_masking import ModelWeights
 from fedtiny_tff.training import Metrics
 
@@ -35,14 +35,14 @@ class SparseModel(NamedTuple):
 
   Attributes:
     active_values: float32 [active weights], in order of position.
-    mask_bits: uint8 [ceil(prunable weights / 8)], see `packing`.
+    positions: uint8 [bytes], where the active weights are, see `positions`.
     dense: float32 [other trainable parameters].
     batch_norm_mean: float32 [BN channels].
     batch_norm_variance: float32 [BN channels].
   """
 
   active_values: tf.Tensor
-  mask_bits: tf.Tensor
+  positions: tf.Tensor
   dense: tf.Tensor
   batch_norm_mean: tf.Tensor
   batch_norm_variance: tf.Tensor
@@ -100,9 +100,10 @@ class ClientUpdate(NamedTuple):
 
 def pack_model(weights: ModelWeights, mask: tf.Tensor, active: int) -> SparseModel:
   """Turns dense vectors into their sparse form with `active` values."""
+  code = positions.smallest_code(mask.shape[0], active)
   return SparseModel(
     packing.gather_active(weights.prunable, mask, active),
-    packing.pack_mask(mask),
+    code.encode(mask),
     weights.dense,
     weights.batch_norm_mean,
     weights.batch_norm_variance,
@@ -111,9 +112,13 @@ def pack_model(weights: ModelWeights, mask: tf.Tensor, active: int) -> SparseMod
 
 def unpack_model(model: SparseModel, size: int) -> tuple[ModelWeights, tf.Tensor]:
   """Turns a sparse model back into dense vectors and a mask of `size`."""
-  mask = packing.unpack_mask(model.mask_bits, size)
+  code = positions.smallest_code(size, model.active_values.shape[0])
+  places = code.decode(model.positions)[:, tf.newaxis]
+  shape = tf.constant([size], tf.int64)
+  active = tf.ones([code.count], tf.int32)
+  mask = tf.cast(tf.scatter_nd(places, active, shape), tf.bool)
   weights = ModelWeights(
-    packing.scatter_active(model.active_values, mask),
+    tf.scatter_nd(places, model.active_values, shape),
     model.dense,
     model.batch_norm_mean,
     model.batch_norm_variance,
@@ -141,7 +146,9 @@ def sparse_model_type(sizes: ModelWeights, active: int) -> tff.Type:
   return tff.types.to_type(
     SparseModel(
       _vector(np.float32, active),
-      _vector(np.uint8, packing.packed_size_bytes(sizes.prunable)),
+      _vector(
+        np.uint8, positions.smallest_code(sizes.prunable, active).encoded_bytes
+      ),
       _vector(np.float32, sizes.dense),
       _vector(np.float32, sizes.batch_norm_mean),
       _vector(np.float32, sizes.batch_norm_variance),

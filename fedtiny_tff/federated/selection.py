@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import batch_statistics, packing, tfmot_masking, training
+from fedtiny_tff import batch_statistics, positions, tfmot_masking, training
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import evaluation, messages, rounds
 from fedtiny_tff.models import definition
@@ -27,14 +27,14 @@ class CandidatePool(NamedTuple):
 
   Attributes:
     active_values: float32 [candidates, active weights].
-    mask_bits: uint8 [candidates, ceil(prunable weights / 8)].
+    positions: uint8 [candidates, bytes], see `fedtiny_tff.positions`.
     dense: float32 [other trainable parameters].
     batch_norm_mean: float32 [BN channels], pre-trained.
     batch_norm_variance: float32 [BN channels], pre-trained.
   """
 
   active_values: tf.Tensor
-  mask_bits: tf.Tensor
+  positions: tf.Tensor
   dense: tf.Tensor
   batch_norm_mean: tf.Tensor
   batch_norm_variance: tf.Tensor
@@ -71,9 +71,10 @@ def make_pool(weights: ModelWeights, masks: np.ndarray) -> CandidatePool:
     weights: Pre-trained, as NumPy arrays.
     masks: bool [candidates, prunable weights], all with equally many True.
   """
+  code = positions.smallest_code(masks.shape[1], int(np.count_nonzero(masks[0])))
   return CandidatePool(
     np.stack([weights.prunable[mask] for mask in masks]),
-    np.packbits(masks, axis=1),
+    np.stack([code.encode(tf.constant(mask)).numpy() for mask in masks]),
     weights.dense,
     weights.batch_norm_mean,
     weights.batch_norm_variance,
@@ -85,7 +86,7 @@ def _candidate(
 ) -> tuple[ModelWeights, tf.Tensor]:
   sparse = messages.SparseModel(
     pool.active_values[number],
-    pool.mask_bits[number],
+    pool.positions[number],
     pool.dense,
     pool.batch_norm_mean,
     pool.batch_norm_variance,
@@ -94,7 +95,7 @@ def _candidate(
 
 
 def _pool_type(sizes: ModelWeights, candidates: int, active: int) -> tff.Type:
-  packed = packing.packed_size_bytes(sizes.prunable)
+  packed = positions.smallest_code(sizes.prunable, active).encoded_bytes
   return tff.types.to_type(
     CandidatePool(
       tff.TensorType(np.float32, [candidates, active]),

@@ -132,7 +132,7 @@ def test_leave_ends_the_interpreter_normally(code):
 
 @pytest.mark.parametrize("code", [130, 143])
 def test_leave_skips_the_shutdown_after_an_interruption(code, monkeypatch):
-  ended = []
+  ended: list[int] = []
   monkeypatch.setattr(os, "_exit", ended.append)
   with pytest.raises(SystemExit):
     app.leave(code)

@@ -66,6 +66,7 @@ def test_the_request_holds_what_exporters_need(run, data):
   assert sorted(request.masks) == ["conv2", "conv3", "conv4", "dense1", "logits"]
   assert sum(int(m.sum()) for m in request.masks.values()) == support.ACTIVE
   assert request.evaluation_inputs.shape == (359, 8, 8, 1)
+  assert request.evaluation_labels is not None
   assert request.evaluation_labels.shape == (359,)
   assert request.class_names == tuple(str(digit) for digit in range(10))
 

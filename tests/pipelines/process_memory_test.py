@@ -40,6 +40,7 @@ def test_a_real_child_is_counted():
   with subprocess.Popen(
     [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
   ) as child:
+    assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
     own = psutil.Process().memory_info().rss / 1e6
     total = process_memory.rss_mb()

@@ -30,8 +30,12 @@ def _console(**options):
   )
 
 
+def _text(shown):
+  return shown.console.file.getvalue()
+
+
 def _lines(shown):
-  return shown.console.file.getvalue().splitlines()
+  return _text(shown).splitlines()
 
 
 def test_a_line_tells_the_time_since_the_start(clock):
@@ -62,6 +66,15 @@ def test_a_stage_is_announced_and_timed(clock):
       clock.now += spent
   assert shown.seconds == {"data": 5.0}
   assert [line[-12:] for line in _lines(shown)] == ["writing data"] * 2
+
+
+def test_waiting_is_shown_on_a_terminal_only():
+  plain, live = (progress.Progress(_console(force_terminal=t)) for t in (False, True))
+  for shown in (plain, live):
+    with shown.waiting("loading"):
+      pass
+  assert _lines(plain) == []
+  assert "loading" in _text(live)
 
 
 def test_a_stage_that_fails_is_timed(clock):
@@ -110,8 +123,8 @@ def test_no_escape_codes_without_a_terminal(clock):
   with shown.stage("a", "stage"), shown.steps("round", 2, 0) as steps:
     steps.advance("x")
     steps.advance("y")
-  assert "\x1b" not in shown.console.file.getvalue()
-  assert "\r" not in shown.console.file.getvalue()
+  assert "\x1b" not in _text(shown)
+  assert "\r" not in _text(shown)
 
 
 def test_a_terminal_shows_a_bar():
@@ -119,7 +132,7 @@ def test_a_terminal_shows_a_bar():
   with shown.steps("round", 2, 0) as steps:
     steps.advance("loss 1.5")
     steps.advance("loss 0.5")
-  text = shown.console.file.getvalue()
+  text = _text(shown)
   assert "\x1b[" in text
   assert "2/2" in text
   assert "loss 0.5" in text

@@ -3,6 +3,8 @@
 import copy
 import io
 import json
+import types
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -139,9 +141,10 @@ def test_a_report_is_written_as_readable_json(tmp_path):
 
 
 def _summary(tmp_path, made):
-  console = rich.console.Console(file=io.StringIO(), width=140)
+  shown = io.StringIO()
+  console = rich.console.Console(file=shown, width=140)
   report.print_summary(RunDirectory(tmp_path / "a run"), made, console)
-  return console.file.getvalue()
+  return shown.getvalue()
 
 
 def test_the_summary_shows_figures_and_places(tmp_path):
@@ -154,8 +157,32 @@ def test_the_summary_shows_figures_and_places(tmp_path):
     "149,992", ANDROID, MCU, "model/model.keras",
   ):  # fmt: skip
     assert figure in text
-  assert "1 mask adjustments moved 1,234 weights" in text
   assert f"{tmp_path}/a run/report.json" in text
+
+
+def test_the_summary_sums_what_moved_by_block(tmp_path):
+  made = support.handmade_report()
+  made["events"] = [
+    {
+      "round": number,
+      "block": block,
+      "layers": [{"name": n, "dropped": d, "grown": d} for n, d in layers.items()],
+    }
+    for number, block, layers in (
+      (1, 2, {"dense1": 1000, "logits": 20}),
+      (2, 0, {"conv2": 7}),
+      (3, 2, {"dense1": 500, "logits": 10}),
+    )
+  ]
+  lines = [line for line in _summary(tmp_path, made).splitlines() if "Block" in line]
+  assert lines == [
+    "Block 0: adjusted 1 times, 7 weights dropped, 7 grown (conv2)",
+    "Block 2: adjusted 2 times, 1,530 weights dropped, 1,530 grown (dense1, logits)",
+  ]
+
+
+def test_without_events_nothing_moved(tmp_path):
+  assert "Block" not in _summary(tmp_path, support.handmade_report() | {"events": []})
 
 
 def test_the_summary_shows_what_was_not_computed_as_a_dash(tmp_path):
@@ -177,7 +204,5 @@ def test_accuracy_is_the_share_of_test_labels_hit(monkeypatch):
     def predict(self, inputs, **options):
       return np.eye(3)[[0, 1, 2, 2]]
 
-  class Data:
-    test = None
-
-  assert report.accuracy(Model(), Data()) == 0.75
+  data: Any = types.SimpleNamespace(test=None)
+  assert report.accuracy(Model(), data) == 0.75

@@ -3,6 +3,7 @@
 import csv
 import io
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,13 +87,13 @@ def fixture_world(tmp_path, monkeypatch):
     rounds_stage.evaluation, "build_evaluation", lambda *a, **k: evaluate
   )
   references = np.array([[k, 0, 5, 2] for k in range(4)], np.int64)
-  data = types.SimpleNamespace(
+  data: Any = types.SimpleNamespace(
     references=references,
     clients=None,
     reference=lambda k: rounds_stage.ClientReference(*references[k]),
   )
-  strategy = types.SimpleNamespace(plan_events=lambda *arguments: events)
-  definition = types.SimpleNamespace(spec=SPEC)
+  strategy: Any = types.SimpleNamespace(plan_events=lambda *arguments: events)
+  definition: Any = types.SimpleNamespace(spec=SPEC)
   console = rich.console.Console(file=io.StringIO(), soft_wrap=True)
 
   def phase(**changes):
@@ -154,7 +155,9 @@ def test_a_changed_density_is_a_defect_and_not_stored(world):
   world.builder.wrong_layer = 2
   with pytest.raises(RuntimeError, match="round 2 changed a layer's density"):
     world.phase().run(_state())
-  assert state_store.StateStore(world.path / "state").load_latest()[0] == 2
+  stored = state_store.StateStore(world.path / "state").load_latest()
+  assert stored is not None
+  assert stored[0] == 2
 
 
 def test_every_round_is_stored_before_the_next(world, monkeypatch):

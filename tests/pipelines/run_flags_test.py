@@ -11,11 +11,11 @@ from tests.pipelines import support
 
 # From the issue: these names may not change.
 SCRIPTED = (
-  "dataset data_dir model strategy target_density num_clients clients_per_round "
-  "dirichlet_alpha rounds local_epochs batch_size client_optimizer "
-  "client_learning_rate adjust_every_rounds adjust_until_round pool_size granularity "
-  "seed output_dir targets"
-).split()
+  "dataset", "data_dir", "model", "strategy", "target_density", "num_clients",
+  "clients_per_round", "dirichlet_alpha", "rounds", "local_epochs", "batch_size",
+  "client_optimizer", "client_learning_rate", "adjust_every_rounds",
+  "adjust_until_round", "pool_size", "granularity", "seed", "output_dir", "targets",
+)  # fmt: skip
 PRESETS = sorted((support.ROOT / "pipelines" / "presets").glob("*.flags"))
 
 

@@ -211,7 +211,7 @@ def test_the_dense_run_has_its_own_table(finished):
 
 def test_tensorboard_shows_the_metrics(finished):
   [path] = (finished.path / "tensorboard").glob("events.*")
-  steps = {}
+  steps: dict[str, list[int]] = {}
   for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
     event = tf.compat.v1.Event.FromString(record)
     for value in event.summary.value:

@@ -8,6 +8,7 @@ from fedtiny_tff.federated import selection
 from fedtiny_tff.strategies import registry
 from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
 from pipelines import data_stage, selection_stage, training_pipeline
+from tests.fedtiny_tff.support import floats
 from tests.pipelines import support
 
 
@@ -47,7 +48,7 @@ def fixture_scored(monkeypatch):
     numbers = np.arange(3, dtype=np.float32)[:, np.newaxis]
     return selection.SelectionResult(
       training.Metrics(
-        np.float32([6.0, 2.0, 3.0]), np.float32([1, 2, 4]), np.float32([4, 4, 4])
+        floats([6, 2, 3]), floats([1, 2, 4]), floats([4, 4, 4])
       ),
       selection.BatchNormStatistics(
         numbers + np.zeros([3, channels], np.float32),

@@ -59,9 +59,10 @@ def test_the_final_model_is_the_masked_state():
     kernel = model.get_layer(name).kernel.numpy()
     assert not kernel[~part].any()
     assert kernel[part].all()
-  assert [layer.name for layer in model.layers] == [
+  # The input's name counts the models built.
+  assert [layer.name for layer in model.layers][1:] == [
     layer.name for layer in definition.build().layers
-  ]
+  ][1:]
 
 
 def test_a_pruned_weight_that_stays_is_a_defect(monkeypatch):

@@ -33,14 +33,14 @@ class TestTypes:
   def test_sparse_model(self):
     found = messages.sparse_model_type(SIZES, 4).compact_representation()
     assert found == (
-      "<active_values=float32[4],mask_bits=uint8[2],dense=float32[3],"
+      "<active_values=float32[4],positions=uint8[2],dense=float32[3],"
       "batch_norm_mean=float32[2],batch_norm_variance=float32[2]>"
     )
 
   def test_sparse_model_without_batch_norm(self):
     found = messages.sparse_model_type(ModelWeights(16, 0, 0, 0), 1)
     assert found.compact_representation() == (
-      "<active_values=float32[1],mask_bits=uint8[2],dense=float32[0],"
+      "<active_values=float32[1],positions=uint8[2],dense=float32[0],"
       "batch_norm_mean=float32[0],batch_norm_variance=float32[0]>"
     )
 
@@ -50,7 +50,7 @@ class TestPackModel:
     packed = messages.pack_model(WEIGHTS, tf.constant(mask_of(0, 2, 9)), 3)
     np.testing.assert_array_equal(packed.active_values, [1.0, 3.0, 10.0])
     # 10100000 01000000, most significant bit first.
-    np.testing.assert_array_equal(packed.mask_bits, [0xA0, 0x40])
+    np.testing.assert_array_equal(packed.positions, [0xA0, 0x40])
     np.testing.assert_array_equal(packed.dense, WEIGHTS.dense)
     np.testing.assert_array_equal(packed.batch_norm_mean, WEIGHTS.batch_norm_mean)
     np.testing.assert_array_equal(

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("local_runtime")
 
 BATCH_SIZE = 4
 TYPE = (
-  "(<pool=<active_values=float32[{0},{1}],mask_bits=uint8[{0},{2}],"
+  "(<pool=<active_values=float32[{0},{1}],positions=uint8[{0},{2}],"
   "dense=float32[{3}],batch_norm_mean=float32[{4}],batch_norm_variance=float32[{4}]>"
   "@SERVER,clients={{<client=int64,first_record=int64,training_examples=int64,"
   "development_examples=int64>}}@CLIENTS> -> <metrics=<loss_sum=float32[{0}],"
@@ -144,7 +144,7 @@ class TestMakePool:
     masks = np.isin(np.arange(9), [0, 8]), np.isin(np.arange(9), [3, 4])
     pool = selection.make_pool(weights, np.stack(masks))
     np.testing.assert_array_equal(pool.active_values, [[1, 9], [4, 5]])
-    np.testing.assert_array_equal(pool.mask_bits, [[0x80, 0x80], [0x18, 0x00]])
+    np.testing.assert_array_equal(pool.positions, [[0x80, 0x80], [0x18, 0x00]])
     assert pool[2:] == weights[1:]
 
 
