@@ -11,6 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from fedtiny_tff import batches, optimizers, tfmot_masking
+from fedtiny_tff.data import augmentation
 from fedtiny_tff.models import definition
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -23,16 +24,24 @@ class TrainingConfig:
     optimizer: Optimiser and constants; its state is new in every round.
     local_epochs: Passes over the client's examples, at least 1.
     batch_size: Examples per step, at least 1.
+    augmentations: Keys of `augmentation.AUGMENTATIONS`, applied in order.
   """
 
   optimizer: optimizers.OptimizerConfig
   local_epochs: int = 5
   batch_size: int = 64
+  augmentations: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     for name in ("local_epochs", "batch_size"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+    for name in self.augmentations:
+      if name not in augmentation.AUGMENTATIONS:
+        raise ValueError(
+          f"augmentations must be of {', '.join(augmentation.AUGMENTATIONS)}, "
+          f"got {name!r}"
+        )
 
 
 class Metrics(NamedTuple):
@@ -102,14 +111,21 @@ class LocalTrainer:
     self._masked = tfmot_masking.MaskedModel(model_definition)
     self._optimizer = optimizers.build_optimizer(config.optimizer)
     self._optimizer.build(self._masked.trainable_variables)
-    self._batch_size = config.batch_size
+    self._config = config
     self._decode = decode
 
+  def _batch(
+    self, examples: batches.Examples, step: tf.Tensor
+  ) -> tuple[tf.Tensor, tf.Tensor]:
+    records = batches.batch_records(examples, step, self._config.batch_size)
+    features, labels = self._decode(records)
+    seed = tf.random.experimental.stateless_fold_in(examples.seed, step)
+    return augmentation.augment(features, self._config.augmentations, seed), labels
+
   def _gradients(
-    self, records: tf.Tensor, order: tf.Tensor, step: tf.Tensor
+    self, examples: batches.Examples, step: tf.Tensor
   ) -> tuple[list[tf.Tensor], Metrics]:
-    batch = batches.batch_records(records, order, step, self._batch_size)
-    features, labels = self._decode(batch)
+    features, labels = self._batch(examples, step)
     model = self._masked.model
     with tf.GradientTape() as tape:
       logits = model(features, training=True)
@@ -121,8 +137,10 @@ class LocalTrainer:
 
   def _apply(self, gradients: Sequence[tf.Tensor]) -> None:
     variables = self._masked.trainable_variables
-    masked = self._masked.mask_gradients(gradients)
-    self._optimizer.apply_gradients(zip(masked, variables, strict=True))
+    prepared = optimizers.prepare_gradients(
+      self._config.optimizer, self._masked.mask_gradients(gradients), variables
+    )
+    self._optimizer.apply_gradients(zip(prepared, variables, strict=True))
 
   def _start(
     self, weights: ModelWeights, mask: tf.Tensor, learning_rate: tf.Tensor
@@ -133,12 +151,10 @@ class LocalTrainer:
       variable.assign(tf.zeros_like(variable))
     self._optimizer.learning_rate.assign(learning_rate)
 
-  def _steps(
-    self, records: tf.Tensor, order: tf.Tensor, count: tf.Tensor
-  ) -> Metrics:
+  def _steps(self, examples: batches.Examples, count: tf.Tensor) -> Metrics:
     total = zero_metrics()
     for step in tf.range(count):
-      gradients, metrics = self._gradients(records, order, step)
+      gradients, metrics = self._gradients(examples, step)
       self._apply(gradients)
       total = add_metrics(total, metrics)
     return total
@@ -148,8 +164,7 @@ class LocalTrainer:
     self,
     weights: ModelWeights,
     mask: tf.Tensor,
-    records: tf.Tensor,
-    order: tf.Tensor,
+    examples: batches.Examples,
     learning_rate: tf.Tensor,
   ) -> tuple[ModelWeights, Metrics]:
     """Trains over all epochs.
@@ -157,8 +172,7 @@ class LocalTrainer:
     Args:
       weights: Start.
       mask: bool [prunable weights].
-      records: Raw records, [n, ...].
-      order: int32 [epochs, n], see `batches`.
+      examples: Records, and the order and seed of their use.
       learning_rate: float32 scalar.
 
     Returns:
@@ -166,8 +180,8 @@ class LocalTrainer:
       measured before its update.
     """
     self._start(weights, mask, learning_rate)
-    count = batches.number_of_steps(order, self._batch_size)
-    metrics = self._steps(records, order, count)
+    count = batches.number_of_steps(examples.order, self._config.batch_size)
+    metrics = self._steps(examples, count)
     return self._masked.read(), metrics
 
   @tf.function
@@ -175,8 +189,7 @@ class LocalTrainer:
     self,
     weights: ModelWeights,
     mask: tf.Tensor,
-    records: tf.Tensor,
-    order: tf.Tensor,
+    examples: batches.Examples,
     learning_rate: tf.Tensor,
     statistics: GradientStatistics,
   ) -> tuple[ModelWeights, Metrics, NamedTuple]:
@@ -188,8 +201,7 @@ class LocalTrainer:
     Args:
       weights: Start.
       mask: bool [prunable weights].
-      records: Raw records, [n, ...], n at least 1.
-      order: int32 [epochs, n], see `batches`.
+      examples: At least one record, and the order and seed of their use.
       learning_rate: float32 scalar.
       statistics: From dense kernel gradients to what is sent.
 
@@ -197,9 +209,9 @@ class LocalTrainer:
       Masked weights, summed metrics, the statistics.
     """
     self._start(weights, mask, learning_rate)
-    last = batches.number_of_steps(order, self._batch_size) - 1
-    before = self._steps(records, order, last)
-    gradients, metrics = self._gradients(records, order, last)
+    last = batches.number_of_steps(examples.order, self._config.batch_size) - 1
+    before = self._steps(examples, last)
+    gradients, metrics = self._gradients(examples, last)
     kernels = gradients[: len(self._masked.kernels)]
     sent = statistics([tf.reshape(g, [-1]) for g in kernels])
     self._apply(gradients)
@@ -235,10 +247,10 @@ class Evaluator:
       records: Raw records, [n, ...].
     """
     self._masked.assign(weights, mask)
-    order = batches.stored_order(tf.shape(records)[0])
+    examples = batches.in_stored_order(records)
     total = zero_metrics()
-    for step in tf.range(batches.number_of_steps(order, self._batch_size)):
-      batch = batches.batch_records(records, order, step, self._batch_size)
+    for step in tf.range(batches.number_of_steps(examples.order, self._batch_size)):
+      batch = batches.batch_records(examples, step, self._batch_size)
       features, labels = self._decode(batch)
       logits = self._masked.model(features, training=False)
       total = add_metrics(total, batch_metrics(labels, logits))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
 try:
-  from absl import flags
+  import absl  # noqa: F401
 except ImportError:
   # The tool that explains broken installations should not need a whole one.
   print("problem  absl-py is not installed: run `make setup`", file=sys.stderr)
@@ -26,6 +26,7 @@ except ImportError:
 
 from pipelines import app
 from pipelines.errors import ExitCode
+from pipelines.format_flag import FORMAT
 
 _SUMMARY = """
 Tells in one line each what is right or wrong with this machine.

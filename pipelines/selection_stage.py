@@ -48,14 +48,14 @@ def pretrain(
   if config.pretrain_epochs:
     seed = seeds.generator(config.seed, "pretrain").integers(0, 2**31 - 1, 2)
     records = data.public.read(0, data.public.num_records)
-    order = batches.shuffled_order(
-      data.public.num_records, config.pretrain_epochs, tf.constant(seed, tf.int32)
+    examples = batches.shuffled(
+      records, config.pretrain_epochs, tf.constant(seed, tf.int32)
     )
     small = dataclasses.replace(config.training, batch_size=_PRETRAIN_BATCH)
     trainer = training.LocalTrainer(model_definition, small, data.public.decode)
     mask = tf.ones([model_definition.spec.size], tf.bool)
     rate = tf.constant(config.client_learning_rate, tf.float32)
-    weights, _ = trainer.train(weights, mask, records, order, rate)
+    weights, _ = trainer.train(weights, mask, examples, rate)
   return ModelWeights(*(vector.numpy() for vector in weights))
 
 

@@ -160,21 +160,21 @@ def _build_client_work(
     trainer = training.LocalTrainer(model_definition, config, store.decode)
     weights, mask = messages.unpack_model(model, spec.size)
     records = store.read(client.first_record, client.training_examples)
-    order = batches.shuffled_order(
-      client.training_examples,
+    examples = batches.shuffled(
+      records,
       config.local_epochs,
       client_seed(seed, instruction.round_index, client.client),
     )
     rate = instruction.learning_rate
     statistics: Any = ()
     if adjustment is None:
-      trained, metrics = trainer.train(weights, mask, records, order, rate)
+      trained, metrics = trainer.train(weights, mask, examples, rate)
     else:
       look = functools.partial(
         adjustment.client_statistics, mask=mask, counts=instruction.counts
       )
       trained, metrics, statistics = trainer.train_with_statistics(
-        weights, mask, records, order, rate, look
+        weights, mask, examples, rate, look
       )
     offset = trained.batch_norm_mean - weights.batch_norm_mean
     active = model.active_values.shape[0]

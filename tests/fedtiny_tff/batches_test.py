@@ -16,11 +16,10 @@ _SEED = tf.constant([3, 5], tf.int32)
 
 def _all_batches(order, batch_size):
   records = tf.range(tf.shape(order)[1]) * 10
+  examples = batches.Examples(records, order, _SEED)
   steps = int(batches.number_of_steps(order, batch_size))
   return [
-    batches.batch_records(records, order, tf.constant(step), batch_size)
-    .numpy()
-    .tolist()
+    batches.batch_records(examples, tf.constant(step), batch_size).numpy().tolist()
     for step in range(steps)
   ]
 
@@ -77,18 +76,30 @@ def test_a_count_in_int64_is_welcome():
 
 
 def test_stored_order_is_one_pass_in_place():
-  order = batches.stored_order(tf.constant(4, tf.int64))
-  assert order.numpy().tolist() == [[0, 1, 2, 3]]
+  examples = batches.in_stored_order(tf.zeros([4, 2]))
+  assert examples.order.numpy().tolist() == [[0, 1, 2, 3]]
+
+
+def test_the_order_and_the_steps_draw_from_seeds_of_their_own():
+  examples = batches.shuffled(tf.zeros([30, 2]), 2, _SEED)
+  again = batches.shuffled(tf.zeros([30, 2]), 2, _SEED)
+  np.testing.assert_array_equal(examples.order, again.order)
+  np.testing.assert_array_equal(examples.seed, again.seed)
+  assert (examples.seed != _SEED).numpy().any()
+  unrelated = batches.shuffled_order(tf.constant(30), 2, examples.seed)
+  assert (examples.order != unrelated).numpy().any()
 
 
 def test_records_of_any_rank_are_gathered_whole():
   records = tf.reshape(tf.range(24), [4, 2, 3])
   order = tf.constant([[3, 1, 0, 2]])
-  batch = batches.batch_records(records, order, tf.constant(0), 2)
+  batch = batches.batch_records(
+    batches.Examples(records, order, _SEED), tf.constant(0), 2
+  )
   np.testing.assert_array_equal(batch, records.numpy()[[3, 1]])
 
 
 def test_a_step_beyond_the_last_is_an_error():
-  order = tf.constant([[0, 1, 2]])
+  examples = batches.in_stored_order(tf.range(3))
   with pytest.raises(tf.errors.InvalidArgumentError, match="out of bounds"):
-    batches.batch_records(tf.range(3), order, tf.constant(2), 2)
+    batches.batch_records(examples, tf.constant(2), 2)

@@ -36,19 +36,41 @@ def test_adam_moves_by_the_learning_rate_at_first():
   np.testing.assert_allclose(_run(config, [-0.5]), [2.1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_decay_is_decoupled_and_scaled_by_the_rate(name):
-  config = OptimizerConfig(name, learning_rate=0.1, weight_decay=0.5)
+def test_the_decay_of_adamw_is_decoupled_and_scaled_by_the_rate():
+  config = OptimizerConfig("adamw", learning_rate=0.1, weight_decay=0.5)
   # No gradient, so only the decay acts: 2 - 0.1 * 0.5 * 2, then 1.9 * 0.95.
   np.testing.assert_allclose(_run(config, [0.0, 0.0]), [1.9, 1.805], rtol=1e-6)
 
 
-def test_the_table_names_two():
-  assert set(optimizers.OPTIMIZERS) == {"sgd", "adam"}
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_the_decay_of_the_others_is_part_of_the_gradient(name):
+  config = OptimizerConfig(name, weight_decay=0.5)
+  assert config.l2_penalty == 0.5
+  # 0.1 + 0.5 * 2.
+  prepared = optimizers.prepare_gradients(config, [tf.constant(0.1)], [tf.Variable(2.0)])
+  np.testing.assert_allclose(prepared, [1.1], rtol=1e-6)
+  assert OptimizerConfig("adamw", weight_decay=0.5).l2_penalty == 0.0
+
+
+def test_gradients_are_clipped_together_before_the_decay():
+  config = OptimizerConfig(weight_decay=0.5, clip_norm=1.0)
+  gradients = [tf.constant([3.0]), tf.constant([4.0])]
+  variables = [tf.Variable([2.0]), tf.Variable([0.0])]
+  # Norm 5: divided by 5; then 0.6 + 0.5 * 2.
+  prepared = optimizers.prepare_gradients(config, gradients, variables)
+  np.testing.assert_allclose(np.concatenate(prepared), [1.6, 0.8], rtol=1e-6)
+  small = optimizers.prepare_gradients(
+    OptimizerConfig(clip_norm=9.0), gradients, variables
+  )
+  np.testing.assert_allclose(np.concatenate(small), [3.0, 4.0], rtol=1e-6)
+
+
+def test_the_table_names_three():
+  assert set(optimizers.OPTIMIZERS) == {"sgd", "adam", "adamw"}
 
 
 def test_an_unknown_name_is_refused():
-  with pytest.raises(ValueError, match="must be one of sgd, adam, got 'rmsprop'"):
+  with pytest.raises(ValueError, match="must be one of sgd, adam, adamw, got 'rmsprop'"):
     OptimizerConfig("rmsprop")
 
 
@@ -69,3 +91,5 @@ def test_momentum_must_be_below_one(momentum):
 def test_decay_must_not_be_negative(decay):
   with pytest.raises(ValueError, match=f"weight decay must be at least 0, got {decay}"):
     OptimizerConfig(weight_decay=decay)
+  with pytest.raises(ValueError, match=f"clip norm must be at least 0, got {decay}"):
+    OptimizerConfig(clip_norm=decay)

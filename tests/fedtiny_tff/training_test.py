@@ -1,5 +1,6 @@
 """Local training against loops written out in plain TensorFlow and NumPy."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,10 @@ class Seen(NamedTuple):
 
 def _keep(gradients):
   return Seen(tf.concat(list(gradients), 0))
+
+
+def _examples(records, order):
+  return batches.Examples(records, order, tf.constant([6, 7], tf.int32))
 
 
 def _config(name="sgd", epochs=2):
@@ -115,7 +120,7 @@ def test_one_step_by_hand():
     prunable=tf.constant(kernel.reshape(-1))
   )
   weights, metrics, seen = trainer.train_with_statistics(
-    start, tf.constant(keep.reshape(-1)), records, batches.stored_order(tf.constant(2)),
+    start, tf.constant(keep.reshape(-1)), batches.in_stored_order(records),
     tf.constant(0.1), _keep,
   )  # fmt: skip
   np.testing.assert_allclose(weights.prunable, expected.reshape(-1), rtol=1e-5)
@@ -132,7 +137,9 @@ def test_training_equals_a_hand_written_loop(case):
   plain, loss_sum, hits, _ = _reference_loop(
     model, features, labels, order, start, mask
   )
-  weights, metrics = trainer.train(start, mask, records, order, tf.constant(_RATE))
+  weights, metrics = trainer.train(
+    start, mask, _examples(records, order), tf.constant(_RATE)
+  )
   _assert_same_weights(weights, plain, model)
   np.testing.assert_allclose(metrics.loss_sum, loss_sum, rtol=1e-4)
   assert metrics.correct == hits
@@ -147,7 +154,7 @@ def test_training_equals_a_hand_written_loop(case):
 def test_the_statistics_are_of_the_last_batch_before_its_update(case):
   model, features, labels, records, order, start, mask, trainer = case
   *_, last = _reference_loop(model, features, labels, order, start, mask)
-  arguments = (start, mask, records, order, tf.constant(_RATE))
+  arguments = (start, mask, _examples(records, order), tf.constant(_RATE))
   weights, metrics, seen = trainer.train_with_statistics(*arguments, _keep)
   np.testing.assert_allclose(seen.gradients, last, rtol=1e-3, atol=1e-5)
   assert np.count_nonzero(seen.gradients.numpy()[~mask.numpy()])
@@ -162,7 +169,7 @@ def test_statistics_of_a_single_step_are_of_the_start(case):
   order = tf.constant([[5, 0]])
   plain, *_, last = _reference_loop(model, features, labels, order, start, mask)
   weights, _, seen = trainer.train_with_statistics(
-    start, mask, records, order, tf.constant(_RATE), _keep
+    start, mask, _examples(records, order), tf.constant(_RATE), _keep
   )
   np.testing.assert_allclose(seen.gradients, last, rtol=1e-3, atol=1e-5)
   _assert_same_weights(weights, plain, model)
@@ -172,7 +179,7 @@ def test_statistics_of_a_single_step_are_of_the_start(case):
 def test_the_optimizers_state_is_new_in_every_call(case, name):
   model, _, _, records, order, start, mask, _ = case
   trainer = training.LocalTrainer(model, _config(name), support.decode_images)
-  arguments = (start, mask, records, order, tf.constant(0.05))
+  arguments = (start, mask, _examples(records, order), tf.constant(0.05))
   first, _ = trainer.train(*arguments)
   second, _ = trainer.train(*arguments)
   third, _, _ = trainer.train_with_statistics(*arguments, _keep)
@@ -183,7 +190,9 @@ def test_the_optimizers_state_is_new_in_every_call(case, name):
 
 def test_no_optimizer_state_grows_at_pruned_positions(case):
   *_, records, order, start, mask, trainer = case
-  trainer.train(start, mask, records, order, tf.constant(_RATE))
+  trainer.train(
+    start, mask, _examples(records, order), tf.constant(_RATE)
+  )
   # Masked weights alone would not show it, so this looks inside.
   momenta = trainer._optimizer.momentums[: len(trainer._masked.kernels)]
   flat = np.concatenate([m.numpy().reshape(-1) for m in momenta])
@@ -193,7 +202,7 @@ def test_no_optimizer_state_grows_at_pruned_positions(case):
 
 def test_the_learning_rate_of_the_call_counts(case):
   *_, records, order, start, mask, trainer = case
-  still, _ = trainer.train(start, mask, records, order, tf.constant(0.0))
+  still, _ = trainer.train(start, mask, _examples(records, order), tf.constant(0.0))
   np.testing.assert_array_equal(still.prunable, np.where(mask, start.prunable, 0.0))
   np.testing.assert_array_equal(still.dense, start.dense)
   # Batch norm has seen the data all the same.
@@ -203,7 +212,9 @@ def test_the_learning_rate_of_the_call_counts(case):
 def test_no_record_trains_nothing(case):
   *_, records, _, start, mask, trainer = case
   order = tf.zeros([2, 0], tf.int32)
-  weights, metrics = trainer.train(start, mask, records[:0], order, tf.constant(_RATE))
+  weights, metrics = trainer.train(
+    start, mask, _examples(records[:0], order), tf.constant(_RATE)
+  )
   np.testing.assert_array_equal(weights.dense, start.dense)
   assert [float(m) for m in metrics] == [0.0, 0.0, 0.0]
 
@@ -225,8 +236,8 @@ def test_a_models_own_losses_are_trained_on():
   records, _ = support.labelled_records(np.zeros([2, 2], np.float32), np.array([0, 1]))
   start = support.random_weights(model)._replace(prunable=tf.constant([1.0, 2, 3, 4]))
   weights, metrics = trainer.train(
-    start, tf.constant([True, True, False, True]), records,
-    batches.stored_order(tf.constant(2)), tf.constant(0.1),
+    start, tf.constant([True, True, False, True]), batches.in_stored_order(records),
+    tf.constant(0.1),
   )  # fmt: skip
   np.testing.assert_allclose(weights.prunable, [0.9, 1.8, 0.0, 3.6], rtol=1e-6)
   # The reported loss is the cross-entropy alone: 2 ln 2.
@@ -272,3 +283,41 @@ def test_evaluation_of_nothing_is_zero(case):
 def test_counts_below_one_are_refused(field, value):
   with pytest.raises(ValueError, match=f"{field} must be at least 1, got {value}"):
     TrainingConfig(OptimizerConfig(), **{field: value})
+
+
+def test_gradients_are_masked_then_clipped_then_decayed(case):
+  model, features, labels, records, _, start, mask, _ = case
+  order = tf.constant([[5, 0]])
+  *_, last = _reference_loop(model, features, labels, order, start, mask)
+  optimizer = OptimizerConfig("sgd", _RATE, 0.0, weight_decay=0.01, clip_norm=1e-3)
+  config = TrainingConfig(optimizer, 1, _BATCH)
+  trainer = training.LocalTrainer(model, config, support.decode_images)
+  weights, _ = trainer.train(
+    start, mask, _examples(records, order), tf.constant(_RATE)
+  )
+  # The clipped gradient is at most 1e-3 long, so the decay explains the rest.
+  moved = (weights.prunable - start.prunable * (1 - _RATE * 0.01)).numpy()
+  assert 0.0 < np.linalg.norm(moved[mask.numpy()]) <= _RATE * 1e-3 * 1.01
+  # In the direction of the masked gradient.
+  direction = -moved[mask.numpy()] @ last[mask.numpy()]
+  assert direction > 0.99 * np.linalg.norm(moved[mask.numpy()]) * np.linalg.norm(
+    last[mask.numpy()]
+  )
+
+
+def test_augmentation_follows_the_seed(case):
+  model, _, _, records, order, start, mask, _ = case
+  config = dataclasses.replace(_config(), augmentations=("crop", "flip"))
+  trainer = training.LocalTrainer(model, config, support.decode_images)
+
+  def losses(*seed):
+    examples = batches.Examples(records, order, tf.constant(seed, tf.int32))
+    return float(trainer.train(start, mask, examples, tf.constant(0.0))[1].loss_sum)
+
+  assert losses(1, 2) == losses(1, 2)
+  assert losses(1, 2) != losses(1, 3)
+
+
+def test_an_unknown_augmentation_is_refused():
+  with pytest.raises(ValueError, match="augmentations must be of crop, flip, cutout"):
+    TrainingConfig(OptimizerConfig(), augmentations=("crop", "blur"))

@@ -443,9 +443,8 @@ def reference_round(
   for number, client in enumerate(setting.clients):
     client_number = tf.constant(number, tf.int64)
     seed = rounds.client_seed(0, tf.constant(round_index), client_number)
-    order = batches.shuffled_order(
-      tf.constant(len(client.training.labels)), setting.config.local_epochs, seed
-    ).numpy()
+    records = tf.zeros([len(client.training.labels), 1])
+    order = batches.shuffled(records, setting.config.local_epochs, seed).order.numpy()
     steps = [
       epoch[i : i + setting.config.batch_size]
       for epoch in order
