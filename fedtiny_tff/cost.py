@@ -203,3 +203,29 @@ def fedtiny_cost(
     + _INDEX_BYTES * sum(active)
     + (_VALUE_BYTES + _INDEX_BYTES) * pairs,
   )
+
+
+def prunefl_cost(
+  profile: ModelProfile, workload: Workload, active: Sequence[int]
+) -> RoundCost:
+  """PruneFL (arXiv 1909.12326): sparse training, dense weight gradients.
+
+  A reconfiguration round computes the weight gradient of every position at every
+  step, and keeps it.
+
+  Args:
+    profile: The model.
+    workload: What the device trains on.
+    active: Active weights per prunable layer.
+  """
+  forward = sparse_forward_flops(profile, active)
+  values = sum(active) + profile.unpruned_parameters
+  return _round_cost(
+    profile,
+    workload,
+    forward_flops=forward,
+    adjust_extra_flops=2.0 * profile.macs - forward,
+    memory_bytes=_VALUE_BYTES * values
+    + _INDEX_BYTES * sum(active)
+    + _VALUE_BYTES * profile.parameters,
+  )

@@ -9,7 +9,6 @@ Weights, masks and statistics cross this border as the flat vectors of
 `ModelWeights`.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,19 +45,6 @@ class NeverPrune(tfmot.sparsity.keras.PruningSchedule):
   def get_config(self) -> dict[str, object]:
     """Returns the configuration Keras serialises."""
     return {"class_name": type(self).__name__, "config": {}}
-
-
-def _fix_learning_phase() -> None:
-  """Keeps Keras from building both branches of every layer in a graph.
-
-  Without it each layer holds a conditional on a learning-phase placeholder, which
-  makes building five times slower. All our calls say `training=` themselves.
-  """
-  if tf.executing_eagerly():
-    return
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    tf.keras.backend.set_learning_phase(0)
 
 
 def _flatten(variables: Sequence[tf.Variable]) -> tf.Tensor:
@@ -103,7 +89,6 @@ class MaskedModel:
         copy, pruning_schedule=NeverPrune()
       )
 
-    _fix_learning_phase()
     plain = model_definition.build()
     self.model: tf.keras.Model = tf.keras.models.clone_model(
       plain, clone_function=wrap

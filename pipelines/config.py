@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags
 
-from fedtiny_tff import optimizers, schedules, training
+from fedtiny_tff import learning_rates, optimizers, schedules, training
 from fedtiny_tff.data import partition, sources
 from fedtiny_tff.densities import LAYER_COUNTS
 from fedtiny_tff.errors import InputError
@@ -45,9 +45,17 @@ class RunConfig:
         self.client_learning_rate,
         self.client_momentum,
         self.client_weight_decay,
+        self.client_clip_norm,
       ),
       self.local_epochs,
       self.batch_size,
+      tuple(self.augmentations),
+    )
+
+  def learning_rate(self, round_index: int) -> float:
+    """Returns the clients' learning rate in a round."""
+    return learning_rates.learning_rate(
+      self.learning_rate_schedule, self.client_learning_rate, round_index, self.rounds
     )
 
   @property
@@ -83,6 +91,7 @@ _CHOICES: dict[str, Any] = {
   "granularity": schedules.GRANULARITIES,
   "client_optimizer": optimizers.OPTIMIZERS,
   "selection": SELECTIONS,
+  "learning_rate_schedule": learning_rates.LEARNING_RATE_SCHEDULES,
 }
 
 # Flag to the smallest value that makes sense.
@@ -118,6 +127,8 @@ def _check_numbers(values: dict[str, Any]) -> None:
     raise InputError(
       f"--dirichlet_alpha must be positive, got {values['dirichlet_alpha']:g}"
     )
+  if values["width"] <= 0.0:
+    raise InputError(f"--width must be positive, got {values['width']:g}")
   if values["clients_per_round"] > values["num_clients"]:
     raise InputError(
       f"--clients_per_round is {values['clients_per_round']}, but there are only "

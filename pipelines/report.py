@@ -189,7 +189,7 @@ def _moved_by_block(report: dict[str, Any]) -> dict[int, str]:
     dropped = sum(layer["dropped"] for layer in layers)
     grown = sum(layer["grown"] for layer in layers)
     lines[block] = (
-      f"adjusted {len(events)} times, {dropped:,} weights dropped, {grown:,} grown "
+      f"adjustments {len(events)}, weights dropped {dropped:,}, grown {grown:,} "
       f"({', '.join(names)})"
     )
   return lines

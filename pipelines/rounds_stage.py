@@ -153,7 +153,7 @@ class Phase:
     start = time.monotonic()
     clients = participants(self._config, self._data, "participants", number)
     computation = builder.computation(number)
-    instruction = builder.instruction(number, self._config.client_learning_rate)
+    instruction = builder.instruction(number, self._config.learning_rate(number))
     new_state, metrics = computation.next(state, clients, instruction)
     event = builder.event(number)
     moved = self._movement(state, new_state, number, event.block if event else None)

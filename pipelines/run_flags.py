@@ -45,9 +45,17 @@ def _define_data() -> None:
 
 
 def _define_model() -> None:
-  flags.DEFINE_string("model", "digits_cnn", "Model: digits_cnn or resnet8.")
+  flags.DEFINE_string(
+    "model",
+    "digits_cnn",
+    "Model: resnet18, vgg11_bn, resnet8, ds_cnn, mobilenet_v1_025, "
+    "mobilenet_v1_sparse, mobilenet_v2_sparse, small_cnn or digits_cnn.",
+  )
+  flags.DEFINE_float(
+    "width", 1.0, "Multiplies the model's channels and hidden units; above 0."
+  )
   flags.DEFINE_integer("pretrain_epochs", 3, "Dense epochs on the server's public samples.")
-  _group("Model", ["model", "pretrain_epochs"])
+  _group("Model", ["model", "width", "pretrain_epochs"])
 
 
 def _define_pruning() -> None:
@@ -89,10 +97,21 @@ def _define_training() -> None:
   flags.DEFINE_integer("clients_per_round", 10, "Clients drawn for each round.")
   flags.DEFINE_integer("local_epochs", 5, "Passes over a client's examples in a round.")
   flags.DEFINE_integer("batch_size", 64, "Examples per training step.")
-  flags.DEFINE_string("client_optimizer", "sgd", "Client optimiser: sgd or adam.")
+  flags.DEFINE_string("client_optimizer", "sgd", "Client optimiser: sgd, adam or adamw.")
   flags.DEFINE_float("client_learning_rate", 0.05, "Client learning rate.")
   flags.DEFINE_float("client_momentum", 0.9, "Momentum of sgd, in [0, 1).")
-  flags.DEFINE_float("client_weight_decay", 0.0, "Decoupled weight decay of the clients.")
+  flags.DEFINE_float(
+    "client_weight_decay", 0.0, "L2 penalty of sgd and adam; decoupled decay of adamw."
+  )
+  flags.DEFINE_float(
+    "client_clip_norm", 0.0, "Largest global norm of a step's gradient; 0 = no limit."
+  )
+  flags.DEFINE_string(
+    "learning_rate_schedule", "constant", "Rate over the rounds: constant, cosine or step."
+  )
+  flags.DEFINE_list(
+    "augmentations", [], "Random changes to training images, in order: crop, flip, cutout."
+  )
   flags.DEFINE_integer("seed", 0, "Seed of all randomness; same seed, same bytes.")
   flags.DEFINE_integer(
     "eval_every_rounds", 1, "Rounds between evaluations on the clients' held-out parts."
@@ -106,7 +125,8 @@ def _define_training() -> None:
     "Training",
     [
       "rounds", "clients_per_round", "local_epochs", "batch_size", "client_optimizer",
-      "client_learning_rate", "client_momentum", "client_weight_decay", "seed",
+      "client_learning_rate", "client_momentum", "client_weight_decay",
+      "client_clip_norm", "learning_rate_schedule", "augmentations", "seed",
       "eval_every_rounds", "dense_baseline",
     ],
   )  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from pipelines import files
 
 _KEEP = 2
-_NAME = re.compile(r"^round_(\d{6})\.state$")
+_NAME = re.compile(r"^round_(\d{6,})\.state$")
 _DIGEST_BYTES = 32
 
 

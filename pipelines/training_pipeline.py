@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import schedules, tfmot_masking
+from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import messages, runtime
 from fedtiny_tff.models import definition
 from fedtiny_tff.models import registry as models
@@ -74,7 +75,14 @@ def plan_experiment(config: config_lib.RunConfig) -> Experiment:
   """
   data = data_stage.plan_data(config)
   info = data.dataset.info
-  plain = models.get_model(config.model, info.shape, info.num_classes)
+  if config.augmentations and len(info.shape) != 3:
+    raise InputError(
+      f"--augmentations={','.join(config.augmentations)}: dataset {info.name} holds no "
+      f"images (examples of shape {info.shape}); leave the flag out"
+    )
+  plain = models.get_model(
+    config.model, info.shape, info.num_classes, config.width
+  )
   spec = schedules.GRANULARITIES[config.granularity](plain.spec)
   return Experiment(
     config,

@@ -33,6 +33,7 @@ _DISTRIBUTIONS = {
 # Tests that read the whole checkout, which a sandbox does not hold.
 _WHOLE_CHECKOUT_TESTS = {
   "tests.build_files_test",
+  "tests.fedtiny_tff.models.table_test",
   "tests.import_rings_test",
   "tests.pipelines.doctor_test",
 }

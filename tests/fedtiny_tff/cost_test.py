@@ -139,6 +139,21 @@ def test_fedtiny_memory_of_noisy_candidates_is_in_the_stated_range(seed):
   assert 1 - paid.memory_bytes / 45.63e6 == pytest.approx(0.965, abs=0.002)
 
 
+def test_prunefl_at_one_percent_and_what_fedtiny_saves():
+  dense = cost.dense_cost(_PROFILE, _WORKLOAD)
+  exact = cost.prunefl_cost(_EXACT, _WORKLOAD, _PROFILE.prunable)
+  # 2 F_s + F_d of 3 F_d.
+  ratio = exact.adjust_round_flops / dense.adjust_round_flops
+  assert ratio == pytest.approx(0.3421, abs=5e-5)
+  rounded = cost.prunefl_cost(_PROFILE, _WORKLOAD, _uniform())
+  # 4 (111,626 + 11,338) + 4 * 111,626 + 4 * 11,173,962.
+  assert rounded.memory_bytes == 45_634_208
+  assert rounded.memory_bytes / 1e6 == pytest.approx(45.63, rel=1e-4)
+  fedtiny = cost.fedtiny_cost(_PROFILE, _WORKLOAD, _uniform(), _BLOCKS)
+  assert fedtiny.adjust_round_flops <= (1 - 0.9591) * rounded.adjust_round_flops
+  assert fedtiny.memory_bytes <= (1 - 0.9401) * rounded.memory_bytes
+
+
 def test_pairs_and_flops_take_the_costliest_block():
   profile = cost.ModelProfile(
     parameters=115, prunable=(10, 100), prunable_macs=(1000, 100), dense_macs=5,

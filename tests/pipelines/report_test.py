@@ -176,8 +176,8 @@ def test_the_summary_sums_what_moved_by_block(tmp_path):
   ]
   lines = [line for line in _summary(tmp_path, made).splitlines() if "Block" in line]
   assert lines == [
-    "Block 0: adjusted 1 times, 7 weights dropped, 7 grown (conv2)",
-    "Block 2: adjusted 2 times, 1,530 weights dropped, 1,530 grown (dense1, logits)",
+    "Block 0: adjustments 1, weights dropped 7, grown 7 (conv2)",
+    "Block 2: adjustments 2, weights dropped 1,530, grown 1,530 (dense1, logits)",
   ]
 
 
