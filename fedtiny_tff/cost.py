@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from fedtiny_tff import keras_graphs
 from fedtiny_tff.models import definition
 
 _VALUE_BYTES = 4
@@ -60,6 +61,7 @@ def _layer_macs(layer: tf.keras.layers.Layer) -> int:
   return weights * math.prod(output[1:] if channels_first else output[:-1])
 
 
+@keras_graphs.sparing_eager_models()
 def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:
   """Measures a model's sizes from its layers."""
   with tf.Graph().as_default():

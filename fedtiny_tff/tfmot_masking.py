@@ -15,6 +15,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 
+from fedtiny_tff import keras_graphs
 from fedtiny_tff.models import definition
 
 
@@ -204,6 +205,7 @@ def initial_weights(
   return masked.read()
 
 
+@keras_graphs.sparing_eager_models()
 def vector_sizes(model_definition: definition.ModelDefinition) -> ModelWeights:
   """Returns the lengths of the model's flat vectors, as integers."""
   with tf.Graph().as_default():

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import tfmot_masking, training
+from fedtiny_tff import keras_graphs, tfmot_masking, training
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import messages, rounds
 from fedtiny_tff.models import definition
@@ -19,6 +19,7 @@ def read_development(
   return store.read(first, client.development_examples)
 
 
+@keras_graphs.sparing_eager_models()
 def build_evaluation(
   model_definition: definition.ModelDefinition,
   store: client_store.ClientStore,

@@ -15,7 +15,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import batches, packing, schedules, tfmot_masking, training
+from fedtiny_tff import (
+  batches,
+  keras_graphs,
+  packing,
+  schedules,
+  tfmot_masking,
+  training,
+)
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import messages
 from fedtiny_tff.models import definition
@@ -106,6 +113,7 @@ class RoundBuilder:
     capacities = np.max(np.asarray(counts), axis=0).tolist()
     return self._strategy.adjustment(self._definition.spec, block, capacities)
 
+  @keras_graphs.sparing_eager_models()
   def _build(self, block: Optional[int]) -> RoundComputation:
     spec = self._definition.spec
     adjustment = None if block is None else self._adjustment(block)

@@ -15,7 +15,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import batch_statistics, positions, tfmot_masking, training
+from fedtiny_tff import (
+  batch_statistics,
+  keras_graphs,
+  positions,
+  tfmot_masking,
+  training,
+)
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import evaluation, messages, rounds
 from fedtiny_tff.models import definition
@@ -181,6 +187,7 @@ def _build_score(
   return score
 
 
+@keras_graphs.sparing_eager_models()
 def build_selection(
   model_definition: definition.ModelDefinition,
   store: client_store.ClientStore,

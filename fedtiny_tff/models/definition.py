@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from fedtiny_tff import keras_graphs
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.errors import InputError
 
@@ -69,6 +70,7 @@ def _fix_learning_phase() -> None:
     tf.keras.backend.set_learning_phase(0)
 
 
+@keras_graphs.sparing_eager_models()
 def define_model(
   name: str,
   build: Callable[[], tf.keras.Model],
