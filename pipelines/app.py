@@ -76,7 +76,8 @@ def _parse(argv: Sequence[str]) -> None:
     rest = flags.FLAGS(list(argv))
   except UnicodeDecodeError as error:
     raise InputError(f"--flagfile: the file is not UTF-8 text ({error.reason})") from error
-  except (flags.Error, OSError) as error:
+  # absl lets a ValueError of its own through for --noflag=value.
+  except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
   if len(rest) > 1:
     raise InputError(f"unexpected argument {rest[1]!r}: every flag begins with --")

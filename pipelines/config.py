@@ -7,6 +7,7 @@ from typing import Any
 from absl import flags
 
 from fedtiny_tff import learning_rates, optimizers, schedules, training
+from fedtiny_tff.candidates import default_pool_size
 from fedtiny_tff.data import partition, sources
 from fedtiny_tff.densities import LAYER_COUNTS
 from fedtiny_tff.errors import InputError
@@ -109,33 +110,60 @@ _AT_LEAST = {
   "eval_every_rounds": 1,
   "seed": 0,
 }
-_MAX_SEED = 2**62
+# Flag to the largest value that is not a slip of the finger.
+_AT_MOST = {
+  "num_clients": 10**7,
+  "rounds": 10**6,
+  "local_epochs": 10**4,
+  "batch_size": 10**6,
+  "pretrain_epochs": 10**5,
+  "pool_size": 1000,
+  "dirichlet_alpha": 1e6,
+  "seed": 2**62,
+}
+_LEAST_DIRICHLET_ALPHA = 1e-3
 
 
-def _check_numbers(values: dict[str, Any]) -> None:
+def _check_ranges(values: dict[str, Any]) -> None:
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise InputError(f"--{name} must be a finite number, got {value}")
   for name, least in _AT_LEAST.items():
     if values[name] < least:
       raise InputError(f"--{name} must be at least {least}, got {values[name]}")
-  if not 0.0 < values["target_density"] <= 1.0:
+  for name, most in _AT_MOST.items():
+    if values[name] > most:
+      raise InputError(f"--{name} must be at most {most}, got {values[name]}")
+  for name in ("dirichlet_alpha", "width"):
+    if values[name] <= 0.0:
+      raise InputError(f"--{name} must be positive, got {values[name]:g}")
+  if values["dirichlet_alpha"] < _LEAST_DIRICHLET_ALPHA:
     raise InputError(
-      f"--target_density must be in (0, 1], got {values['target_density']:g}"
+      f"--dirichlet_alpha must be at least {_LEAST_DIRICHLET_ALPHA}, got "
+      f"{values['dirichlet_alpha']:g}"
     )
-  if values["dirichlet_alpha"] <= 0.0:
+
+
+def _check_pruning(values: dict[str, Any]) -> None:
+  density = values["target_density"]
+  if not 0.0 < density <= 1.0:
+    raise InputError(f"--target_density must be in (0, 1], got {density:g}")
+  pool_size = values["pool_size"] or default_pool_size(density)
+  if pool_size > _AT_MOST["pool_size"]:
     raise InputError(
-      f"--dirichlet_alpha must be positive, got {values['dirichlet_alpha']:g}"
+      f"--target_density={density:g} means {pool_size:,} candidates; set --pool_size "
+      f"(at most {_AT_MOST['pool_size']})"
     )
-  if values["width"] <= 0.0:
-    raise InputError(f"--width must be positive, got {values['width']:g}")
+
+
+def _check_numbers(values: dict[str, Any]) -> None:
+  _check_ranges(values)
+  _check_pruning(values)
   if values["clients_per_round"] > values["num_clients"]:
     raise InputError(
       f"--clients_per_round is {values['clients_per_round']}, but there are only "
       f"--num_clients={values['num_clients']}: lower the one or raise the other"
     )
-  if values["seed"] > _MAX_SEED:
-    raise InputError(f"--seed must be at most 2**62, got {values['seed']}")
 
 
 def make_config(values: dict[str, Any]) -> RunConfig:

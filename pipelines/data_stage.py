@@ -1,10 +1,13 @@
 """Writes a run's federated data, once, and reads it back.
 
 `data/` of a run directory holds the clients', the public and the test records
-and `clients.npy`, int64 [clients, 4]: the fields of `ClientReference`.
+`clients.npy`, int64 [clients, 4]: the fields of `ClientReference`, and the SHA-256 of
+each.
 """
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -13,8 +16,12 @@ import numpy as np
 
 from fedtiny_tff.data import client_store, examples, partition, sources
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
+from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
 from pipelines import files
+
+_FILES = ("clients.records", "public.records", "test.records", "clients.npy")
+_CHECKSUMS = "checksums.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +112,8 @@ def plan_data(config: config_lib.RunConfig) -> DataPlan:
 def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
   """Writes the records, unless that was done before, and opens them."""
   dataset, federation = plan.dataset, plan.federation
-  index = folder / "clients.npy"
-  if not index.exists():
+  index, checksums = folder / "clients.npy", folder / _CHECKSUMS
+  if not (index.exists() and checksums.exists()):
     order = client_store.client_order(federation)
     _write(folder / "clients.records", dataset.train(), order, dataset.info)
     _write(
@@ -114,14 +121,47 @@ def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
     )
     test = np.arange(sum(1 for _ in dataset.test()))
     _write(folder / "test.records", dataset.test(), test, dataset.info)
-    # Written last: its presence says that the records are whole.
     with files.replacing(index) as file:
       np.save(file, np.asarray(client_store.references(federation), np.int64))
+    # Written last: its presence says that the others are whole.
+    sums = {name: _checksum(folder / name) for name in _FILES}
+    files.write_text(checksums, json.dumps(sums, indent=2) + "\n")
   return open_data(dataset.info, folder)
 
 
+def _checksum(path: pathlib.Path) -> str:
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_files(folder: pathlib.Path) -> None:
+  """Makes sure that every file is as it was written.
+
+  Raises:
+    InputError: Naming the file that is not.
+  """
+  try:
+    sums = json.loads((folder / _CHECKSUMS).read_text())
+    for name in _FILES:
+      if _checksum(folder / name) != sums[name]:
+        raise InputError(
+          f"{folder / name}: altered or truncated; delete {folder} and run again"
+        )
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    if isinstance(error, InputError):
+      raise
+    raise InputError(
+      f"{folder}: cannot be read ({error}); delete it and run again"
+    ) from error
+
+
 def open_data(info: examples.DatasetInfo, folder: pathlib.Path) -> RunData:
-  """Opens data that `prepare` wrote."""
+  """Opens data that `write_data` wrote.
+
+  Raises:
+    InputError: When a file is missing or altered.
+  """
+  _check_files(folder)
 
   def store(name: str) -> ClientStore:
     path = folder / f"{name}.records"

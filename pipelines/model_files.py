@@ -37,6 +37,12 @@ def load(folder: pathlib.Path) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
     model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
     with np.load(folder / "masks.npz", allow_pickle=False) as archive:
       masks = {name: archive[name] for name in archive.files}
+    for name, mask in masks.items():
+      shape = tuple(model.get_layer(name).kernel.shape)
+      if mask.dtype != bool or mask.shape != shape:
+        raise ValueError(f"mask {name} is {mask.dtype}{list(mask.shape)}, not {shape}")
+    if not masks:
+      raise ValueError("no mask")
   except Exception as error:
     raise InputError(
       f"{folder}: model or masks cannot be read ({type(error).__name__}); "

@@ -32,6 +32,10 @@ def read() -> str:
   saved = pathlib.Path(path) / "run.flags"
   if not saved.is_file():
     raise InputError(f"--run_dir={path}: holds no run (run.flags not found)")
+  stored = saved.read_text(errors="replace").splitlines()
+  named = {line.partition("=")[0].lstrip("-") for line in stored}
+  if not {"dataset", "model", "strategy", "seed"} <= named:
+    raise InputError(f"{saved}: is damaged (flags are missing); restore it")
   given = {n: flags.FLAGS[n].value for n in run_flags.names() if flags.FLAGS[n].present}
   try:
     flags.FLAGS(["run_dir", f"--flagfile={saved}"])

@@ -10,6 +10,11 @@ from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
 from pipelines import files
 
+_REPORT_PARTS = {
+  "run", "dataset", "density", "layers", "accuracy", "selection", "events", "artifacts",
+  "cost", "seconds",
+}  # fmt: skip
+
 
 class RunDirectory:
   """Paths of a run; `check` and `claim` hold it to one configuration."""
@@ -73,9 +78,16 @@ class RunDirectory:
     """Reads `report.json`.
 
     Raises:
-      InputError: When it is missing or not JSON.
+      InputError: When it is missing or no report.
     """
     try:
-      return json.loads(self.report.read_text())
+      report = json.loads(self.report.read_text())
     except (OSError, ValueError) as error:
       raise InputError(f"{self.report}: cannot be read ({error})") from error
+    missing = _REPORT_PARTS - set(report if isinstance(report, dict) else ())
+    if missing:
+      raise InputError(
+        f"{self.report}: is no report ({', '.join(sorted(missing))} missing); delete it "
+        "and run again"
+      )
+    return report

@@ -6,7 +6,7 @@ from typing import Any
 import rich.console
 
 from pipelines import config as config_lib
-from pipelines import data_stage, export_stage, report, training_pipeline
+from pipelines import data_stage, export_stage, files, report, training_pipeline
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export.artifacts import VerificationError
@@ -44,6 +44,7 @@ def export(
     VerificationError: After all other targets were exported and reported.
   """
   trained = run.read_report()
+  files.remove_leftovers(run.path)
   data = data_stage.write_data(data_stage.plan_data(config), run.data)
   rows, failures = export_stage.export_all(targets, run, data, progress)
   made = report.add_artifacts(trained, targets, rows, progress.seconds)
@@ -60,12 +61,17 @@ def missing_targets(made: dict[str, Any], run: RunDirectory, targets: list[str])
     for target in targets
     if any(row["target"] == target for row in made["artifacts"])
     and all(
-      (run.path / row["path"]).is_file()
+      _is_whole(run, row)
       for row in made["artifacts"]
       if row["target"] == target
     )
   }
   return [target for target in targets if target not in whole]
+
+
+def _is_whole(run: RunDirectory, row: dict[str, Any]) -> bool:
+  path = run.path / row["path"]
+  return path.is_file() and path.stat().st_size == row["bytes"]
 
 
 def summarize(run: RunDirectory, made: dict[str, Any]) -> None:

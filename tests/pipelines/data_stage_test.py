@@ -163,3 +163,25 @@ def test_unfinished_data_are_written_again(tmp_path):
   (folder / "clients.records").write_bytes(b"half")
   data_stage.write_data(_toy_plan(), folder)
   assert support.snapshot(folder) == whole
+
+
+@pytest.mark.parametrize(
+  "name", ["clients.records", "public.records", "test.records", "clients.npy"]
+)
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-1] + b"\xff", lambda b: b""])
+def test_altered_data_are_refused(tmp_path, name, damage):
+  folder = tmp_path / "data"
+  data_stage.write_data(_toy_plan(), folder)
+  path = folder / name
+  path.write_bytes(damage(path.read_bytes()))
+  with pytest.raises(InputError, match=f"{name}: altered or truncated; delete"):
+    data_stage.write_data(_toy_plan(), folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_damaged_checksums_are_refused(tmp_path, content):
+  folder = tmp_path / "data"
+  data_stage.write_data(_toy_plan(), folder)
+  (folder / "checksums.json").write_text(content)
+  with pytest.raises(InputError, match=r"cannot be read .* delete it and run again"):
+    data_stage.write_data(_toy_plan(), folder)

@@ -1,5 +1,7 @@
 """A directory belongs to one configuration."""
 
+import json
+
 import pytest
 
 from fedtiny_tff.errors import InputError
@@ -110,8 +112,17 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
 
 def test_the_report_is_read(run):
   _claimed(run)
-  run.report.write_text('{"density": 0.1}')
-  assert run.read_report() == {"density": 0.1}
+  report = support.handmade_report()
+  run.report.write_text(json.dumps(report))
+  assert run.read_report() == json.loads(json.dumps(report))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"density": 0.1}'])
+def test_what_is_no_report_is_named(run, content):
+  _claimed(run)
+  run.report.write_text(content)
+  with pytest.raises(InputError, match=r"is no report .* missing"):
+    run.read_report()
 
 
 @pytest.mark.parametrize("content", [None, "", "{"])

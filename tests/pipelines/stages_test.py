@@ -28,7 +28,7 @@ def fixture_directory(tmp_path):
   directory = RunDirectory(tmp_path / "run")
   for path in (ANDROID, MCU):
     (directory.path / path).parent.mkdir(parents=True)
-    (directory.path / path).write_bytes(b"x")
+    (directory.path / path).write_bytes(bytes(support.artifact(path)["bytes"]))
   return directory
 
 
@@ -47,6 +47,12 @@ def test_targets_with_missing_files_are_named(directory, named, lost, missing):
   for path in lost:
     (directory.path / path).unlink()
   assert stages.missing_targets(made, directory, named) == missing
+
+
+def test_a_target_whose_file_was_truncated_is_missing(directory):
+  made = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
+  (directory.path / MCU).write_bytes(b"x")
+  assert stages.missing_targets(made, directory, ["android", "mcu"]) == ["mcu"]
 
 
 def test_targets_never_exported_are_missing(directory):
