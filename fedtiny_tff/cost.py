@@ -1,129 +1,27 @@
-"""What a round costs a device: arithmetic, memory, bytes. Nothing is run.
+"""What a round costs a device: arithmetic and memory. Nothing is run.
 
 Conventions (FedTiny, arXiv 2212.01977, experiments): a multiply-accumulate is two
 FLOPs; batch norm, loss and activations are ignored; training is three forward
 passes; memory counts 4-byte values and indices of parameters and gradients at the
-peak of an adjustment round, without activations, which are listed apart.
+peak of an adjustment round, without activations, which are listed apart. The bytes
+of a round's messages follow from their types: `federated.traffic`.
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Optional
 
 import tensorflow as tf
 
-from fedtiny_tff import keras_graphs
-from fedtiny_tff.models import definition
+from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.device_cost import MemoryCost, RoundCost, Workload
+from fedtiny_tff.model_profile import ModelProfile
 
 _VALUE_BYTES = 4
 _INDEX_BYTES = 4
 # Largest share of a layer's active weights that an event moves.
 _LARGEST_MOVED_SHARE = 0.3
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelProfile:
-  """Static sizes of a model.
-
-  Attributes:
-    parameters: All trainable parameters (batch norm's running statistics are not
-      trainable).
-    prunable: Prunable weights of each layer, in the spec's order.
-    prunable_macs: Multiply-accumulates of each prunable layer for one example.
-    dense_macs: Multiply-accumulates of all other layers for one example.
-    activation_values: Layer outputs of one example, kept for the backward pass.
-  """
-
-  parameters: int
-  prunable: tuple[int, ...]
-  prunable_macs: tuple[int, ...]
-  dense_macs: int
-  activation_values: int
-
-  @property
-  def macs(self) -> int:
-    """Multiply-accumulates of a dense forward pass of one example."""
-    return sum(self.prunable_macs) + self.dense_macs
-
-  @property
-  def unpruned_parameters(self) -> int:
-    """Parameters that are never pruned: stem, biases, batch norm."""
-    return self.parameters - sum(self.prunable)
-
-
-def _layer_macs(layer: tf.keras.layers.Layer) -> int:
-  """Counts kernel weights times the output positions they are applied at."""
-  attributes = ("kernel", "depthwise_kernel", "pointwise_kernel")
-  kernels = [getattr(layer, name, None) for name in attributes]
-  weights = sum(math.prod(k.shape.as_list()) for k in kernels if k is not None)
-  output = layer.output_shape[1:] if weights else ()
-  channels_first = getattr(layer, "data_format", None) == "channels_first"
-  return weights * math.prod(output[1:] if channels_first else output[:-1])
-
-
-@keras_graphs.sparing_eager_models()
-def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:
-  """Measures a model's sizes from its layers."""
-  with tf.Graph().as_default():
-    model = model_definition.build()
-    macs = {layer.name: _layer_macs(layer) for layer in model.layers}
-    parameters = sum(v.shape.num_elements() for v in model.trainable_variables)
-    activations = sum(
-      math.prod(layer.output_shape[1:])
-      for layer in model.layers
-      if not isinstance(layer, tf.keras.layers.InputLayer)
-    )
-  names = [layer.name for layer in model_definition.spec.layers]
-  return ModelProfile(
-    parameters=parameters,
-    prunable=model_definition.spec.sizes,
-    prunable_macs=tuple(macs[name] for name in names),
-    dense_macs=sum(macs.values()) - sum(macs[name] for name in names),
-    activation_values=activations,
-  )
-
-
-@dataclasses.dataclass(frozen=True)
-class RoundCost:
-  """What one device pays.
-
-  Attributes:
-    parameters: Trainable parameters of the dense model.
-    macs: Multiply-accumulates of a dense forward pass of one example.
-    forward_flops: FLOPs of a (sparse) forward pass of one example.
-    training_flops_per_round: FLOPs of an ordinary round.
-    adjust_round_flops: FLOPs per trained example in an adjustment round.
-    memory_bytes: Peak of an adjustment round, without activations.
-    activation_bytes: Activations kept for the backward pass of one mini-batch.
-  """
-
-  parameters: int
-  macs: int
-  forward_flops: float
-  training_flops_per_round: float
-  adjust_round_flops: float
-  memory_bytes: int
-  activation_bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Workload:
-  """What a device trains on in a round.
-
-  Attributes:
-    local_samples: Examples of the device.
-    local_epochs: Passes over them.
-    batch_size: Examples per step.
-  """
-
-  local_samples: int
-  local_epochs: int
-  batch_size: int
-
-  @property
-  def steps(self) -> int:
-    """Mini-batches of a round."""
-    return self.local_epochs * -(-self.local_samples // self.batch_size)
 
 
 def sparse_forward_flops(profile: ModelProfile, active: Sequence[int]) -> float:
@@ -143,7 +41,7 @@ def _round_cost(
   *,
   forward_flops: float,
   adjust_extra_flops: float,
-  memory_bytes: int,
+  memory: MemoryCost,
 ) -> RoundCost:
   examples = workload.local_samples * workload.local_epochs
   return RoundCost(
@@ -152,19 +50,20 @@ def _round_cost(
     forward_flops=forward_flops,
     training_flops_per_round=3.0 * forward_flops * examples,
     adjust_round_flops=3.0 * forward_flops + adjust_extra_flops,
-    memory_bytes=memory_bytes,
+    memory=memory,
     activation_bytes=_VALUE_BYTES * profile.activation_values * workload.batch_size,
   )
 
 
 def dense_cost(profile: ModelProfile, workload: Workload) -> RoundCost:
   """Dense FedAvg: every parameter has a value and a gradient."""
+  parameter_bytes = _VALUE_BYTES * profile.parameters
   return _round_cost(
     profile,
     workload,
     forward_flops=2.0 * profile.macs,
     adjust_extra_flops=0.0,
-    memory_bytes=2 * _VALUE_BYTES * profile.parameters,
+    memory=MemoryCost(parameter_bytes, gradient_bytes=parameter_bytes),
   )
 
 
@@ -192,19 +91,29 @@ def fedtiny_cost(
     )
     for block in blocks
   )
-  pairs = max(
-    math.ceil(_LARGEST_MOVED_SHARE * sum(active[i] for i in block)) for block in blocks
-  )
-  values = sum(active) + profile.unpruned_parameters
+  pairs = max(_largest_moved(profile, active, block) for block in blocks)
+  value_bytes = _VALUE_BYTES * (sum(active) + profile.unpruned_parameters)
   return _round_cost(
     profile,
     workload,
     forward_flops=sparse_forward_flops(profile, active),
     adjust_extra_flops=extra / workload.steps,
-    memory_bytes=2 * _VALUE_BYTES * values
-    + _INDEX_BYTES * sum(active)
-    + (_VALUE_BYTES + _INDEX_BYTES) * pairs,
+    memory=MemoryCost(
+      value_bytes,
+      gradient_bytes=value_bytes,
+      index_bytes=_INDEX_BYTES * sum(active),
+      buffer_bytes=(_VALUE_BYTES + _INDEX_BYTES) * pairs,
+    ),
   )
+
+
+def _largest_moved(
+  profile: ModelProfile, active: Sequence[int], block: Sequence[int]
+) -> int:
+  """Bounds the weights that an event moves in a block; no more than are pruned."""
+  held = sum(active[i] for i in block)
+  pruned = sum(profile.prunable[i] for i in block) - held
+  return min(math.ceil(_LARGEST_MOVED_SHARE * held), pruned)
 
 
 def prunefl_cost(
@@ -221,13 +130,70 @@ def prunefl_cost(
     active: Active weights per prunable layer.
   """
   forward = sparse_forward_flops(profile, active)
-  values = sum(active) + profile.unpruned_parameters
   return _round_cost(
     profile,
     workload,
     forward_flops=forward,
     adjust_extra_flops=2.0 * profile.macs - forward,
-    memory_bytes=_VALUE_BYTES * values
-    + _INDEX_BYTES * sum(active)
-    + _VALUE_BYTES * profile.parameters,
+    memory=MemoryCost(
+      _VALUE_BYTES * (sum(active) + profile.unpruned_parameters),
+      gradient_bytes=_VALUE_BYTES * profile.parameters,
+      index_bytes=_INDEX_BYTES * sum(active),
+    ),
   )
+
+
+# (spec, block, largest count of any event in each of its layers) to what is sent.
+StatisticsSpecs = Callable[
+  [spec_lib.PrunableSpec, int, Sequence[int]], tuple[tf.TensorSpec, ...]
+]
+
+
+def _top_pairs(
+  spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
+) -> tuple[tf.TensorSpec, ...]:
+  del spec, block
+  slots = sum(capacities)
+  return tf.TensorSpec([slots], tf.int32), tf.TensorSpec([slots], tf.float32)
+
+
+def _squared_gradients(
+  spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
+) -> tuple[tf.TensorSpec, ...]:
+  del block, capacities
+  return (tf.TensorSpec([spec.size], tf.float32),)
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodCost:
+  """How a method is charged.
+
+  Attributes:
+    round_cost: (profile, workload, active weights per layer, layer indices of each
+      block) to what a device pays.
+    statistics: What a client adds to its update at an adjustment of a block; None
+      for methods that never adjust.
+    is_dense: Whether clients hold every weight, whatever the target density.
+    selects: Whether clients score a pool of candidates before the first round.
+  """
+
+  round_cost: Callable[
+    [ModelProfile, Workload, Sequence[int], Sequence[Sequence[int]]], RoundCost
+  ]
+  statistics: Optional[StatisticsSpecs] = None
+  is_dense: bool = False
+  selects: bool = False
+
+
+# By the names of the strategies; a method can have its cost here before its strategy.
+COSTS: dict[str, MethodCost] = {
+  "fedavg": MethodCost(
+    lambda profile, workload, active, blocks: dense_cost(profile, workload),
+    is_dense=True,
+  ),
+  "fedtiny": MethodCost(fedtiny_cost, _top_pairs, selects=True),
+  "prunefl": MethodCost(
+    lambda profile, workload, active, blocks: prunefl_cost(profile, workload, active),
+    _squared_gradients,
+  ),
+}

@@ -6,7 +6,7 @@ Source: FedTiny (arXiv 2212.01977), progressive pruning.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fedtiny_tff import spec as spec_lib
 
@@ -97,6 +97,18 @@ def plan_events(
     )
     events.append(AdjustmentEvent(round_index, block, counts))
   return tuple(events)
+
+
+def capacities(events: Iterable[AdjustmentEvent], block: int) -> tuple[int, ...]:
+  """Returns the largest count of any event in each layer of a block.
+
+  Raises:
+    ValueError: When no event adjusts the block.
+  """
+  counts = [event.counts for event in events if event.block == block]
+  if not counts:
+    raise ValueError(f"no event adjusts block {block}")
+  return tuple(max(of_layer) for of_layer in zip(*counts, strict=True))
 
 
 def _by_model(spec: spec_lib.PrunableSpec) -> spec_lib.PrunableSpec:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import cost, densities, schedules
+from fedtiny_tff import densities, schedules
 from fedtiny_tff import spec as spec_lib
 
 
@@ -68,6 +68,26 @@ class PruningConfig:
         )
 
 
+def regular_events(
+  spec: spec_lib.PrunableSpec, active_counts: Sequence[int], config: PruningConfig
+) -> tuple[schedules.AdjustmentEvent, ...]:
+  """Plans one block every few rounds, with cosine counts.
+
+  Args:
+    spec: Prunable layers and blocks.
+    active_counts: Unpruned weights per layer.
+    config: Rounds and order of the adjustments.
+  """
+  return schedules.plan_events(
+    spec,
+    active_counts,
+    rounds=config.rounds,
+    every_rounds=config.adjust_every_rounds,
+    until_round=config.adjust_until_round,
+    backward=config.adjust_order == "backward",
+  )
+
+
 class Adjustment(Protocol):
   """How one block's mask is adjusted; built per block, used in graphs.
 
@@ -93,7 +113,12 @@ class Adjustment(Protocol):
 
 
 class Strategy:
-  """Dense FedAvg: nothing is pruned, nothing is adjusted."""
+  """Dense FedAvg: nothing is pruned, nothing is adjusted.
+
+  Attributes:
+    name: Key of the registry, and of what a round costs in `cost.COSTS`.
+    is_sparse: Whether the final model is pruned.
+  """
 
   name = "fedavg"
   is_sparse = False
@@ -135,21 +160,3 @@ class Strategy:
       ValueError: For strategies that never adjust.
     """
     raise ValueError(f"strategy {self.name!r} never adjusts masks, asked for {block}")
-
-  def round_cost(
-    self,
-    profile: cost.ModelProfile,
-    workload: cost.Workload,
-    spec: spec_lib.PrunableSpec,
-    active_counts: Sequence[int],
-  ) -> cost.RoundCost:
-    """Returns what a device pays for a round under this method.
-
-    Args:
-      profile: The model.
-      workload: What the device trains on.
-      spec: Layout and blocks.
-      active_counts: Unpruned weights per layer.
-    """
-    del spec, active_counts
-    return cost.dense_cost(profile, workload)

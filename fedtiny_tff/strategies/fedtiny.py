@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import candidates, cost, masks, schedules
+from fedtiny_tff import candidates, masks, schedules
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.strategies import base
 
@@ -140,27 +140,10 @@ class FedTiny(base.Strategy):
     config: base.PruningConfig,
   ) -> tuple[schedules.AdjustmentEvent, ...]:
     """Adjusts one block every few rounds, with cosine counts."""
-    return schedules.plan_events(
-      spec,
-      active_counts,
-      rounds=config.rounds,
-      every_rounds=config.adjust_every_rounds,
-      until_round=config.adjust_until_round,
-      backward=config.adjust_order == "backward",
-    )
+    return base.regular_events(spec, active_counts, config)
 
   def adjustment(
     self, spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
   ) -> TopGradientAdjustment:
     """Moves weights by aggregated top-a gradients."""
     return TopGradientAdjustment(spec, block, capacities)
-
-  def round_cost(
-    self,
-    profile: cost.ModelProfile,
-    workload: cost.Workload,
-    spec: spec_lib.PrunableSpec,
-    active_counts: Sequence[int],
-  ) -> cost.RoundCost:
-    """Sparse training; adjustments add one block's top-a gradients."""
-    return cost.fedtiny_cost(profile, workload, active_counts, spec.blocks)

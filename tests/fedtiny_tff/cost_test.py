@@ -9,9 +9,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedtiny_tff import cost, densities
+from fedtiny_tff import cost, densities, device_cost
 from fedtiny_tff import spec as spec_lib
-from fedtiny_tff.models import definition
+from fedtiny_tff.model_profile import ModelProfile
 from tests.fedtiny_tff import support
 
 # (kernel size, inputs, outputs, output height and width) in model order.
@@ -37,18 +37,20 @@ def _resnet18():
   # Channels with batch norm: stem, then 4 per stage, and 3 shortcuts.
   batch_norm = 64 + 4 * (64 + 128 + 256 + 512) + 128 + 256 + 512
   stem = 9 * 3 * 64
-  profile = cost.ModelProfile(
+  profile = ModelProfile(
     parameters=sum(size for size, _ in layers) + stem + 2 * batch_norm + 10,
     prunable=tuple(size for size, _ in layers),
     prunable_macs=tuple(size * side * side for size, side in layers),
     dense_macs=stem * 32 * 32,
+    batch_norm_channels=batch_norm,
     activation_values=0,
+    int8_bytes=0,
   )
   return profile, blocks
 
 
 _PROFILE, _BLOCKS = _resnet18()
-_WORKLOAD = cost.Workload(local_samples=5000, local_epochs=5, batch_size=64)
+_WORKLOAD = device_cost.Workload(local_samples=5000, local_epochs=5, batch_size=64)
 
 
 def _spec():
@@ -80,6 +82,7 @@ def test_dense_fedavg():
   assert paid.adjust_round_flops == 6.0 * _PROFILE.macs
   # 8 bytes a parameter: 89.39 MB.
   assert paid.memory_bytes == 8 * 11_173_962
+  assert paid.memory == device_cost.MemoryCost(4 * 11_173_962, 4 * 11_173_962, 0, 0)
   assert paid.memory_bytes / 1e6 == pytest.approx(89.39, rel=1e-4)
 
 
@@ -127,6 +130,9 @@ def test_fedtiny_memory_by_hand():
   # in stage 4 unit 1: 0.3 * 47,235 or 0.3 * 47,246 = 14,171 to 14,174 pairs.
   fixed = 8 * (111_626 + 11_338) + 4 * 111_626
   assert 8 * 14_171 <= paid.memory_bytes - fixed <= 8 * 14_174
+  assert paid.memory.parameter_bytes == 4 * (111_626 + 11_338)
+  assert paid.memory.gradient_bytes == 4 * (111_626 + 11_338)
+  assert paid.memory.index_bytes == 4 * 111_626
   assert 1.54e6 * 0.995 <= paid.memory_bytes <= 1.63e6
 
 
@@ -148,6 +154,7 @@ def test_prunefl_at_one_percent_and_what_fedtiny_saves():
   rounded = cost.prunefl_cost(_PROFILE, _WORKLOAD, _uniform())
   # 4 (111,626 + 11,338) + 4 * 111,626 + 4 * 11,173,962.
   assert rounded.memory_bytes == 45_634_208
+  assert rounded.memory.gradient_bytes == 4 * 11_173_962
   assert rounded.memory_bytes / 1e6 == pytest.approx(45.63, rel=1e-4)
   fedtiny = cost.fedtiny_cost(_PROFILE, _WORKLOAD, _uniform(), _BLOCKS)
   assert fedtiny.adjust_round_flops <= (1 - 0.9591) * rounded.adjust_round_flops
@@ -155,11 +162,11 @@ def test_prunefl_at_one_percent_and_what_fedtiny_saves():
 
 
 def test_pairs_and_flops_take_the_costliest_block():
-  profile = cost.ModelProfile(
+  profile = ModelProfile(
     parameters=115, prunable=(10, 100), prunable_macs=(1000, 100), dense_macs=5,
-    activation_values=7,
+    batch_norm_channels=0, activation_values=7, int8_bytes=0,
   )  # fmt: skip
-  workload = cost.Workload(local_samples=3, local_epochs=2, batch_size=2)
+  workload = device_cost.Workload(local_samples=3, local_epochs=2, batch_size=2)
   paid = cost.fedtiny_cost(profile, workload, (5, 20), ((0,), (1,)))
   # Forward: 2 (1000 * 5/10 + 100 * 20/100 + 5) = 1050.
   assert paid.forward_flops == 1050.0
@@ -174,40 +181,62 @@ def test_pairs_and_flops_take_the_costliest_block():
   assert paid.activation_bytes == 56
 
 
+@pytest.mark.parametrize(
+  ("active", "pairs"),
+  [
+    # ceil(0.3 * 20) = 6 of block 1, before 3 of block 0.
+    ((10, 20), 6),
+    # Block 1 has 5 pruned weights left, block 0 three of ceil(0.3 * 7).
+    ((7, 95), 5),
+    ((7, 100), 3),
+    ((10, 100), 0),
+  ],
+)
+def test_no_more_weights_move_than_are_pruned(active, pairs):
+  profile = ModelProfile(115, (10, 100), (1000, 100), 5, 0, 7, 0)
+  paid = cost.fedtiny_cost(
+    profile, device_cost.Workload(3, 2, 2), active, ((0,), (1,))
+  )
+  assert paid.memory.buffer_bytes == 8 * pairs
+
+
+class TestEntries:
+  PROFILE = ModelProfile(115, (10, 100), (1000, 100), 5, 0, 7, 0)
+  WORKLOAD = device_cost.Workload(3, 2, 2)
+  SPEC = support.spec_of_sizes(10, 100)
+
+  def pay(self, name):
+    return cost.COSTS[name].round_cost(
+      self.PROFILE, self.WORKLOAD, (5, 20), self.SPEC.blocks
+    )
+
+  def test_each_charges_its_own(self):
+    blocks = self.SPEC.blocks
+    assert self.pay("fedavg") == cost.dense_cost(self.PROFILE, self.WORKLOAD)
+    sparse = (self.PROFILE, self.WORKLOAD, (5, 20))
+    assert self.pay("fedtiny") == cost.fedtiny_cost(*sparse, blocks)
+    assert self.pay("prunefl") == cost.prunefl_cost(*sparse)
+
+  def test_what_is_sent_at_an_adjustment(self):
+    def sent(name):
+      statistics = cost.COSTS[name].statistics
+      assert statistics is not None
+      found = statistics(self.SPEC, 1, (3, 4))
+      return [(s.shape.as_list(), s.dtype.name) for s in found]
+
+    # An index and a value for each slot; one value for each of 110 weights.
+    assert sent("fedtiny") == [([7], "int32"), ([7], "float32")]
+    assert sent("prunefl") == [([110], "float32")]
+    assert cost.COSTS["fedavg"].statistics is None
+
+  def test_only_fedavg_is_dense_and_only_fedtiny_selects(self):
+    assert [name for name, entry in cost.COSTS.items() if entry.is_dense] == ["fedavg"]
+    assert [name for name, entry in cost.COSTS.items() if entry.selects] == ["fedtiny"]
+
+
 def test_the_number_of_layers_must_agree():
   with pytest.raises(ValueError, match="zip"):
     cost.sparse_forward_flops(_PROFILE, (1, 2))
-
-
-def test_a_measured_profile_by_hand():
-  profile = cost.profile_model(support.cnn())
-  # conv1 9*1*2 = 18 weights, conv2 9*2*3 = 54, logits 9 and 3 biases, batch norm
-  # 2 * (2 + 3): 94 parameters.
-  assert profile.parameters == 94
-  assert profile.prunable == (54, 9)
-  # 16 positions each; the classifier once.
-  assert profile.prunable_macs == (54 * 16, 9)
-  assert profile.dense_macs == 18 * 16
-  assert profile.macs == 1161
-  assert profile.unpruned_parameters == 31
-  # conv1, batch norm, ReLU: 32 each; the second three: 48 each; pool 3, logits 3.
-  assert profile.activation_values == 3 * 32 + 3 * 48 + 6
-
-
-def test_depthwise_kernels_count_as_dense():
-  import tensorflow as tf
-
-  def build():
-    inputs = tf.keras.Input((4, 4, 3))
-    x = tf.keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(inputs)
-    x = tf.keras.layers.Flatten()(x)
-    return tf.keras.Model(inputs, tf.keras.layers.Dense(2, name="logits")(x))
-
-  profile = cost.profile_model(definition.define_model("depthwise", build))
-  # 16 positions * 9 * 3 channels; 48 * 2 for the classifier.
-  assert profile.dense_macs == 16 * 27
-  assert profile.prunable_macs == (96,)
-  assert profile.parameters == 27 + 96 + 2
 
 
 def test_a_layer_spec_is_enough_for_the_blocks():

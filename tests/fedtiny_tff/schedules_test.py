@@ -120,6 +120,18 @@ def test_an_interval_below_one_is_refused(every):
     _plan(every_rounds=every)
 
 
+def test_capacities_are_the_largest_counts_of_each_layer():
+  events = [
+    schedules.AdjustmentEvent(1, 0, (3, 1)),
+    schedules.AdjustmentEvent(2, 1, (9,)),
+    schedules.AdjustmentEvent(3, 0, (2, 4)),
+  ]
+  assert schedules.capacities(events, 0) == (3, 4)
+  assert schedules.capacities(iter(events), 1) == (9,)
+  with pytest.raises(ValueError, match="no event adjusts block 2"):
+    schedules.capacities(events, 2)
+
+
 def test_granularities():
   spec = _SPEC.with_blocks([[0], [1, 2]])
   assert set(schedules.GRANULARITIES) == {"block", "layer", "entire"}

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from fedtiny_tff import cost
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.base import PruningConfig
 from tests.fedtiny_tff import support
@@ -26,15 +25,6 @@ def test_nothing_is_adjusted():
   assert not strategy.is_sparse
   with pytest.raises(ValueError, match="'fedavg' never adjusts masks, asked for 1"):
     strategy.adjustment(_SPEC, 1, (1,))
-
-
-def test_a_round_costs_what_dense_training_costs():
-  profile = cost.ModelProfile(12, (4, 6), (40, 6), 20, 9)
-  workload = cost.Workload(10, 2, 5)
-  paid = base.Strategy().round_cost(profile, workload, _SPEC, (1, 1))
-  assert paid == cost.dense_cost(profile, workload)
-  # 3 passes * 2 * 66 multiply-accumulates * 20 examples.
-  assert paid.training_flops_per_round == 3 * 2 * 66 * 20
 
 
 @pytest.mark.parametrize("density", [0.0, -0.5, 1.4, float("nan")])

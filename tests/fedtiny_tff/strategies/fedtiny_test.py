@@ -6,7 +6,6 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtiny_tff import cost
 from fedtiny_tff.strategies import base, fedtiny
 from tests.fedtiny_tff import support
 
@@ -241,14 +240,3 @@ def test_events_follow_the_configuration(order, blocks):
   # Layer 2 has one active weight, which stays; layers 0 and 1 move at most
   # ceil(0.3 * 3) = 1.
   assert all(max(e.counts) <= 1 for e in events)
-
-
-def test_its_cost_is_the_sparse_one():
-  profile = cost.ModelProfile(20, (4, 6, 3), (40, 60, 3), 10, 9)
-  workload = cost.Workload(10, 2, 5)
-  strategy = fedtiny.FedTiny()
-  assert strategy.is_sparse
-  paid = strategy.round_cost(profile, workload, _SPEC, (2, 3, 1))
-  assert paid == cost.fedtiny_cost(profile, workload, (2, 3, 1), _SPEC.blocks)
-  # 2 (20 + 30 + 1 + 10).
-  assert paid.forward_flops == 122.0

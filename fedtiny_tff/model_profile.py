@@ -1,0 +1,109 @@
+"""Static sizes of a model, measured from its layers: weights, arithmetic, activations."""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from fedtiny_tff import keras_graphs
+from fedtiny_tff.models import definition
+
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+# Their kernels are applied at every input position, and end in the input's channels.
+_TRANSPOSED = (tf.keras.layers.Conv1DTranspose, tf.keras.layers.Conv2DTranspose)
+_INT8_WEIGHT_BYTES = 1
+_INT8_BIAS_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelProfile:
+  """Static sizes of a model.
+
+  Attributes:
+    parameters: All trainable parameters (batch norm's running statistics are not
+      trainable).
+    prunable: Prunable weights of each layer, in the spec's order.
+    prunable_macs: Multiply-accumulates of each prunable layer for one example.
+    dense_macs: Multiply-accumulates of all other layers for one example.
+    batch_norm_channels: Channels of all batch norms, each with two running statistics.
+    activation_values: Layer outputs of one example, kept for the backward pass.
+    int8_bytes: Dense int8 weights once batch norm is folded: 1 byte per kernel
+      weight, and a 4-byte bias per output channel of every convolution and dense
+      layer.
+  """
+
+  parameters: int
+  prunable: tuple[int, ...]
+  prunable_macs: tuple[int, ...]
+  dense_macs: int
+  batch_norm_channels: int
+  activation_values: int
+  int8_bytes: int
+
+  @property
+  def macs(self) -> int:
+    """Multiply-accumulates of a dense forward pass of one example."""
+    return sum(self.prunable_macs) + self.dense_macs
+
+  @property
+  def unpruned_parameters(self) -> int:
+    """Parameters that are never pruned: stem, biases, batch norm."""
+    return self.parameters - sum(self.prunable)
+
+
+def _kernel_shapes(layer: tf.keras.layers.Layer) -> dict[str, list[int]]:
+  kernels = {name: getattr(layer, name, None) for name in _KERNELS}
+  return {n: kernel.shape.as_list() for n, kernel in kernels.items() if kernel is not None}
+
+
+def _layer_macs(layer: tf.keras.layers.Layer) -> int:
+  """Counts kernel weights times the positions they are applied at."""
+  weights = sum(math.prod(shape) for shape in _kernel_shapes(layer).values())
+  if not weights:
+    return 0
+  is_transposed = isinstance(layer, _TRANSPOSED)
+  shape = (layer.input_shape if is_transposed else layer.output_shape)[1:]
+  channels_first = getattr(layer, "data_format", None) == "channels_first"
+  return weights * math.prod(shape[1:] if channels_first else shape[:-1])
+
+
+def _layer_int8_bytes(layer: tf.keras.layers.Layer) -> int:
+  """Sums kernel weights and one bias per output channel."""
+  total = 0
+  for name, shape in _kernel_shapes(layer).items():
+    outputs = shape[-2] if isinstance(layer, _TRANSPOSED) else shape[-1]
+    if name == "depthwise_kernel":
+      # The last dimension is outputs per input channel.
+      outputs = math.prod(shape[-2:])
+    total += _INT8_WEIGHT_BYTES * math.prod(shape) + _INT8_BIAS_BYTES * outputs
+  return total
+
+
+@keras_graphs.sparing_eager_models()
+def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:
+  """Measures a model's sizes from its layers."""
+  with tf.Graph().as_default():
+    model = model_definition.build()
+    macs = {layer.name: _layer_macs(layer) for layer in model.layers}
+    parameters = sum(v.shape.num_elements() for v in model.trainable_variables)
+    activations = sum(
+      math.prod(layer.output_shape[1:])
+      for layer in model.layers
+      if not isinstance(layer, tf.keras.layers.InputLayer)
+    )
+    channels = sum(
+      layer.moving_mean.shape.num_elements()
+      for layer in model.layers
+      if isinstance(layer, tf.keras.layers.BatchNormalization)
+    )
+    int8_bytes = sum(_layer_int8_bytes(layer) for layer in model.layers)
+  names = [layer.name for layer in model_definition.spec.layers]
+  return ModelProfile(
+    parameters=parameters,
+    prunable=model_definition.spec.sizes,
+    prunable_macs=tuple(macs[name] for name in names),
+    dense_macs=sum(macs.values()) - sum(macs[name] for name in names),
+    batch_norm_channels=channels,
+    activation_values=activations,
+    int8_bytes=int8_bytes,
+  )

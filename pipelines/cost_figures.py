@@ -1,0 +1,204 @@
+"""The figures of `pipelines.cost` and of a report's `cost`, from one place."""
+
+import dataclasses
+from typing import Any, Optional
+
+import numpy as np
+
+from fedtiny_tff import (
+  candidates,
+  cost,
+  densities,
+  device_cost,
+  model_profile,
+  schedules,
+  sparse_storage,
+)
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated import traffic
+from fedtiny_tff.models import definition, registry, table
+from fedtiny_tff.strategies import base
+from fedtiny_tff.tfmot_masking import ModelWeights
+from pipelines import config as config_lib
+
+# Layer densities that differ from draw to draw, and what they are on average.
+_EXPECTED_COUNTS = {"noisy": "uniform"}
+_DENSE = "fedavg"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataShape:
+  """What a model is built for.
+
+  Attributes:
+    input_shape: Shape of one example.
+    num_classes: Number of classes; None where there are none.
+  """
+
+  input_shape: tuple[int, ...]
+  num_classes: Optional[int]
+
+
+def find_data(
+  model: str, input_shape: Optional[tuple[int, ...]], num_classes: Optional[int]
+) -> DataShape:
+  """Returns the data that are asked for, or else those a model was made for.
+
+  Args:
+    model: Value of `--model`.
+    input_shape: Shape of one example; None where nobody asked.
+    num_classes: Number of classes; None where nobody asked.
+
+  Raises:
+    InputError: When the model is unknown, or is the user's and no shape is given.
+  """
+  if not registry.is_own(model):
+    row = table.usual(model)
+    usual = DataShape(row.shape, row.num_classes)
+  elif input_shape is None:
+    raise InputError(f"--input_shape is missing: {model} is your own model")
+  else:
+    usual = DataShape(input_shape, None)
+  return DataShape(
+    usual.input_shape if input_shape is None else input_shape,
+    usual.num_classes if num_classes is None else num_classes,
+  )
+
+
+def find_model(
+  config: config_lib.RunConfig, data: DataShape
+) -> definition.ModelDefinition:
+  """Returns a run's model with the blocks that adjustments go by."""
+  found = registry.get_model(
+    config.model, data.input_shape, data.num_classes, config.width
+  )
+  spec = schedules.GRANULARITIES[config.granularity](found.spec)
+  return dataclasses.replace(found, spec=spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskPlan:
+  """What is known of a run's masks without their positions.
+
+  Attributes:
+    active_counts: Unpruned weights per layer.
+    events: Every mask adjustment.
+    pool_size: Candidates that clients score; 0 where nothing is selected.
+    pools_statistics: Whether clients measure batch-norm statistics for it first.
+  """
+
+  active_counts: tuple[int, ...]
+  events: tuple[schedules.AdjustmentEvent, ...] = ()
+  pool_size: int = 0
+  pools_statistics: bool = True
+
+
+def expected_plan(
+  method: str,
+  model_definition: definition.ModelDefinition,
+  config: base.PruningConfig,
+  selection: str,
+) -> MaskPlan:
+  """Plans the masks of a run that is not run.
+
+  Uniform layer densities stand for noisy ones, which they are on average; the sum
+  over all layers is the same.
+
+  Args:
+    method: Key of `cost.COSTS`.
+    model_definition: The model, with the blocks that adjustments go by.
+    config: Density, events and pool.
+    selection: Value of `--selection`.
+  """
+  entry, spec = cost.COSTS[method], model_definition.spec
+  if entry.is_dense:
+    return MaskPlan(spec.sizes)
+  counts = _EXPECTED_COUNTS.get(config.layer_counts, config.layer_counts)
+  active = densities.LAYER_COUNTS[counts](
+    spec, config.target_density, np.random.default_rng(config.seed)
+  )
+  events = base.regular_events(spec, active, config) if entry.statistics else ()
+  pool_size = config.pool_size or candidates.default_pool_size(config.target_density)
+  selects = entry.selects and selection != "none"
+  return MaskPlan(
+    active, events, pool_size if selects else 0, selection == "adaptive"
+  )
+
+
+class CostModel:
+  """What a model costs a device, under any method.
+
+  Attributes:
+    vector_sizes: Lengths of the model's flat vectors.
+  """
+
+  def __init__(
+    self,
+    model_definition: definition.ModelDefinition,
+    workload: device_cost.Workload,
+  ):
+    """Measures the model.
+
+    Args:
+      model_definition: The model, with the blocks that adjustments go by.
+      workload: What the device trains on in a round.
+    """
+    self._spec = model_definition.spec
+    self._workload = workload
+    self._profile = model_profile.profile_model(model_definition)
+    channels = self._profile.batch_norm_channels
+    self.vector_sizes = ModelWeights(
+      self._spec.size, self._profile.unpruned_parameters, channels, channels
+    )
+
+  def figures(self, method: str, plan: MaskPlan) -> dict[str, Any]:
+    """Returns arithmetic in FLOPs, and memory, messages and storage in bytes.
+
+    Args:
+      method: Key of `cost.COSTS`.
+      plan: Masks of the run.
+    """
+    entry, active = cost.COSTS[method], plan.active_counts
+    paid = entry.round_cost(self._profile, self._workload, active, self._spec.blocks)
+    rounds = traffic.round_traffic(
+      self.vector_sizes, self._spec, sum(active), plan.events, entry.statistics
+    )
+    selection = traffic.selection_traffic(
+      self.vector_sizes, plan.pool_size, sum(active), plan.pools_statistics
+    )
+    unpruned = self._profile.unpruned_parameters
+    stored_bytes, stored_layers = sparse_storage.model_bytes(
+      self._spec, active, unpruned
+    )
+    return {
+      **paid.figures(),
+      **dataclasses.asdict(rounds),
+      "download_bytes_mask_held": rounds.download_bytes_mask_held,
+      "selection_download_bytes": selection.download_bytes,
+      "selection_upload_bytes": selection.upload_bytes,
+      "stored_bytes": stored_bytes,
+      "stored_layers": stored_layers,
+    }
+
+  def beside_dense(self, method: str, plan: MaskPlan) -> dict[str, Any]:
+    """Returns a method's figures, and under `dense` those of dense FedAvg."""
+    dense = self.figures(_DENSE, self._dense_plan)
+    return {**self.figures(method, plan), "dense": dense}
+
+  def forecast(self, method: str, plan: MaskPlan) -> dict[str, Any]:
+    """Returns the same with the densities, which a run measures on its weights."""
+    found = self.beside_dense(method, plan)
+    dense = {**self._densities(self._dense_plan), **found["dense"]}
+    return {**self._densities(plan), **found, "dense": dense}
+
+  @property
+  def _dense_plan(self) -> MaskPlan:
+    return MaskPlan(self._spec.sizes)
+
+  def _densities(self, plan: MaskPlan) -> dict[str, float]:
+    active, profile = sum(plan.active_counts), self._profile
+    return {
+      "density": active / self._spec.size,
+      "density_all_parameters": (active + profile.unpruned_parameters)
+      / profile.parameters,
+    }
