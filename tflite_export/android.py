@@ -7,7 +7,6 @@ dense: the baseline of every size and speed claim, and the fallback.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Optional
 
 import numpy as np
 
@@ -109,13 +108,7 @@ def _verified(
 ) -> Artifact:
   """Checks one file and returns what is known about it."""
   weights = check_weights(entry, model_bytes, request.masks)
-  comparison = check_outputs(
-    entry,
-    model_bytes,
-    request.evaluation_inputs,
-    reference,
-    request.evaluation_labels,
-  )
+  comparison = check_outputs(entry, model_bytes, request, reference)
   return Artifact(
     path=entry.path,
     target=_TARGET,
@@ -124,6 +117,7 @@ def _verified(
     dense_bytes=dense_bytes,
     density=weights.density,
     accuracy=comparison.accuracy,
+    auc=comparison.auc,
     argmax_agreement=comparison.argmax_agreement,
     max_abs_error=comparison.max_abs_error,
     runtime=litert.runtime_name(),
@@ -160,9 +154,8 @@ def check_weights(
 def check_outputs(
   entry: AndroidFormat,
   model_bytes: bytes,
-  inputs: np.ndarray,
+  request: ExportRequest,
   reference: np.ndarray,
-  labels: Optional[np.ndarray],
 ) -> Comparison:
   """Runs a file in LiteRT and checks it against the Keras model's outputs.
 
@@ -170,16 +163,19 @@ def check_outputs(
     VerificationError: It does not load, or its error is above the tolerance.
   """
   try:
-    outputs = litert.run(model_bytes, inputs)
+    outputs = litert.run(model_bytes, request.evaluation_inputs)
   except VerificationError as error:
     raise VerificationError(f"{entry.path}: {error}") from error
-  comparison = compare(reference, outputs, labels)
+  comparison = compare(request, reference, outputs)
   # Written so that a NaN fails.
   if not comparison.relative_error <= entry.tolerance:
+    agreement = comparison.argmax_agreement
+    classes = ""
+    if agreement is not None:
+      classes = f"; same class on {agreement:.1%} of {len(outputs)} inputs"
     raise VerificationError(
       f"{entry.path}: largest output error {comparison.max_abs_error:.3g} is "
       f"{comparison.relative_error:.3g} of the largest output, allowed "
-      f"{entry.tolerance:.3g}; same class on {comparison.argmax_agreement:.1%} of "
-      f"{len(inputs)} inputs"
+      f"{entry.tolerance:.3g}{classes}"
     )
   return comparison

@@ -13,6 +13,8 @@ import numpy as np
 if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read this.
   import tensorflow as tf
 
+  from fedtiny_tff import tasks
+
 
 class VerificationError(Exception):
   """An exported file is not what it must be; it may not be shipped.
@@ -28,19 +30,22 @@ class ExportRequest:
 
   Attributes:
     model: Plain Keras model (no pruning wrappers) with float inputs
-      [None, ...] and logits [None, num_classes]; pruned weights are zero.
+      [None, ...] and outputs [None, values]; pruned weights are zero.
     masks: Layer name to bool array in the layout of that layer's Keras kernel;
       False marks a pruned weight. Layers not named are dense.
+    task: What the outputs mean.
     calibration_inputs: float32 [N, ...], preprocessed as in training; sets the
       activation ranges of quantised formats. Never test data.
     evaluation_inputs: float32 [M, ...], preprocessed; outputs of every file are
       compared with the model's on them.
-    evaluation_labels: int [M], or None when unknown (accuracies are then None).
-    class_names: One name per output, in order.
+    evaluation_labels: int [M], or None when unknown (accuracies are then None). For
+      a task without classes, 1 for an anomaly and 0 for a normal example.
+    class_names: One name per output, in order; of no use to a task without classes.
   """
 
   model: "tf.keras.Model"
   masks: Mapping[str, np.ndarray]
+  task: "tasks.Task"
   calibration_inputs: np.ndarray
   evaluation_inputs: np.ndarray
   evaluation_labels: Optional[np.ndarray]
@@ -59,9 +64,11 @@ class Artifact:
     bytes: Size of the file.
     dense_bytes: Size of its dense twin (its own size for a dense file).
     density: Non-zero share of the masked layers' weights, read from the file.
-    accuracy: Share of evaluation labels hit, or None without labels.
+    accuracy: Share of evaluation labels hit, or None without labels or classes.
+    auc: Area under the ROC curve of the reconstruction error, anomalies being
+      positive; None where nothing is reconstructed or no anomaly is known.
     argmax_agreement: Share of evaluation inputs on which the file's class is
-      the Keras model's.
+      the Keras model's; None without classes.
     max_abs_error: Largest difference of any (dequantised) output from the Keras
       model's.
     runtime: Name and version of the runtime that computed the figures.
@@ -75,7 +82,8 @@ class Artifact:
   dense_bytes: int
   density: float
   accuracy: Optional[float]
-  argmax_agreement: float
+  auc: Optional[float]
+  argmax_agreement: Optional[float]
   max_abs_error: float
   runtime: str
   arena_bytes: Optional[int]

@@ -2,7 +2,7 @@
 
   model_data.h, .cc  the file as an array aligned to 16 bytes, as TFLM reads it
   model_settings.h   shapes, types, scales and zero points of input and output, and
-                     the class names
+                     the class names, where there are classes
   op_resolver.h      a `MicroMutableOpResolver` with exactly the operators used
   arena.h            size of the tensor arena
 
@@ -12,7 +12,7 @@ Everything is in namespace `fedtiny_model` and valid in C++11 and later.
 import math
 import string
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -36,13 +36,14 @@ _UNESCAPED = frozenset(
 
 
 def c_sources(
-  model_bytes: bytes, class_names: Sequence[str], arena_bytes: int
+  model_bytes: bytes, class_names: Optional[Sequence[str]], arena_bytes: int
 ) -> dict[str, str]:
   """Returns the source files of one model.
 
   Args:
-    model_bytes: A `.tflite` with one input and one output [1, num_classes].
-    class_names: One name per class, in order; any text without NUL.
+    model_bytes: A `.tflite` with one input and one output [1, values].
+    class_names: One name per output, in order; any text without NUL. None when the
+      outputs are not classes.
     arena_bytes: Tensor arena to declare, with its margin.
 
   Returns:
@@ -96,7 +97,7 @@ def _model_data(model_bytes: bytes) -> str:
   )
 
 
-def _settings(model: Any, class_names: Sequence[str]) -> str:
+def _settings(model: Any, class_names: Optional[Sequence[str]]) -> str:
   """Returns what firmware must know to fill the input and read the output."""
   graph = model.subgraphs[0]
   if len(graph.inputs) != 1 or len(graph.outputs) != 1:
@@ -105,19 +106,26 @@ def _settings(model: Any, class_names: Sequence[str]) -> str:
       "firmware sources are written for one each"
     )
   source, target = (graph.tensors[ends[0]] for ends in (graph.inputs, graph.outputs))
-  classes = _shape(target)[-1]
+  body = (
+    "// real value = scale * (stored value - zero point)\n"
+    f"{_tensor_settings('Input', source)}\n{_tensor_settings('Output', target)}"
+  )
+  if class_names is not None:
+    body += f"\n{_class_settings(_shape(target)[-1], class_names)}"
+  return _header("model_settings", "#include <cstdint>\n", body)
+
+
+def _class_settings(classes: int, class_names: Sequence[str]) -> str:
+  """Returns the names of the outputs."""
   if classes != len(class_names):
     raise InputError(
       f"{len(class_names)} class names for {classes} outputs; give one for each"
     )
   names = ",\n".join(f"  {_string_literal(name)}" for name in class_names)
-  body = (
-    "// real value = scale * (stored value - zero point)\n"
-    f"{_tensor_settings('Input', source)}\n{_tensor_settings('Output', target)}\n"
+  return (
     f"constexpr int kNumClasses = {classes};\n"
     f"constexpr const char* kClassNames[kNumClasses] = {{\n{names}}};\n"
   )
-  return _header("model_settings", "#include <cstdint>\n", body)
 
 
 def _shape(tensor: Any) -> list[int]:

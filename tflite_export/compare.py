@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
+from tflite_export.artifacts import ExportRequest
 
 _REFERENCE_BATCH = 128
 
@@ -16,28 +17,32 @@ class Comparison:
   """How far a file's outputs are from the reference.
 
   Attributes:
-    accuracy: Share of labels the file's class hits, in [0, 1]; None without
-      labels.
-    argmax_agreement: Share of rows on which both give the same class.
+    accuracy: Share of labels the file's class hits, in [0, 1]; None without labels
+      or classes.
+    auc: How well the reconstruction error tells anomalies, in [0, 1]; None without
+      labels, or where nothing is reconstructed.
+    argmax_agreement: Share of rows on which both give the same class; None without
+      classes.
     max_abs_error: Largest difference of any output; NaN if any output is NaN.
     relative_error: `max_abs_error` over the largest reference magnitude.
   """
 
   accuracy: Optional[float]
-  argmax_agreement: float
+  auc: Optional[float]
+  argmax_agreement: Optional[float]
   max_abs_error: float
   relative_error: float
 
 
 def compare(
-  reference_outputs: np.ndarray, outputs: np.ndarray, labels: Optional[np.ndarray]
+  request: ExportRequest, reference_outputs: np.ndarray, outputs: np.ndarray
 ) -> Comparison:
-  """Compares two sets of logits.
+  """Compares two sets of outputs.
 
   Args:
-    reference_outputs: float [N, classes] of the Keras model.
-    outputs: float [N, classes] of the file, dequantised.
-    labels: int [N], or None.
+    request: Where the outputs' inputs and labels stand, and what the outputs mean.
+    reference_outputs: float [N, values] of the Keras model.
+    outputs: float [N, values] of the file, dequantised.
 
   Returns:
     The figures; a NaN output makes both errors NaN, so `error <= limit` fails.
@@ -48,22 +53,29 @@ def compare(
   if outputs.shape != reference_outputs.shape or outputs.ndim != 2 or not len(outputs):
     raise InputError(
       f"outputs {list(outputs.shape)} and reference {list(reference_outputs.shape)} "
-      "must both be [N, classes] with N > 0; give evaluation inputs of the same model"
+      "must both be [N, values] with N > 0; give evaluation inputs of the same model"
     )
+  labels = request.evaluation_labels
   if labels is not None and labels.shape != outputs.shape[:1]:
     raise InputError(
       f"evaluation labels have shape {list(labels.shape)}; give [{len(outputs)}], one "
       "for each evaluation input"
     )
+  quality = None
+  if labels is not None:
+    quality = request.task.quality(request.evaluation_inputs, outputs, labels)
+  agreement: Optional[float] = None
+  if request.task.has_classes:
+    classes = np.argmax(outputs, axis=1)
+    agreement = float(np.mean(classes == np.argmax(reference_outputs, axis=1)))
   reference = reference_outputs.astype(np.float64)
   error = float(np.max(np.abs(outputs.astype(np.float64) - reference)))
-  magnitude = float(np.max(np.abs(reference)))
-  classes = np.argmax(outputs, axis=1)
   return Comparison(
-    accuracy=None if labels is None else float(np.mean(classes == labels)),
-    argmax_agreement=float(np.mean(classes == np.argmax(reference, axis=1))),
+    accuracy=quality and quality.accuracy,
+    auc=quality and quality.auc,
+    argmax_agreement=agreement,
     max_abs_error=error,
-    relative_error=_ratio(error, magnitude),
+    relative_error=_ratio(error, float(np.max(np.abs(reference)))),
   )
 
 
@@ -75,7 +87,7 @@ def _ratio(error: float, magnitude: float) -> float:
 
 
 def keras_outputs(model: tf.keras.Model, inputs: np.ndarray) -> np.ndarray:
-  """Returns the model's inference outputs [N, classes] for float inputs [N, ...].
+  """Returns the model's inference outputs [N, values] for float inputs [N, ...].
 
   Raises:
     InputError: No inputs, or inputs of another shape than the model's.

@@ -33,7 +33,9 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
     request, convert(request.model, "int8_dense", request.calibration_inputs)
   )
   sources = c_sources(
-    verified.encoded.model_bytes, request.class_names, verified.arena.recommended_bytes
+    verified.encoded.model_bytes,
+    request.class_names if request.task.has_classes else None,
+    verified.arena.recommended_bytes,
   )
   texts = {**sources, "README.md": readme(verified)}
   return ExportBundle(
@@ -62,6 +64,7 @@ def _artifacts(verified: VerifiedPair) -> tuple[Artifact, ...]:
       dense_bytes=dense_bytes,
       density=verified.density,
       accuracy=verified.comparison.accuracy,
+      auc=verified.comparison.auc,
       argmax_agreement=verified.comparison.argmax_agreement,
       max_abs_error=verified.comparison.max_abs_error,
       runtime=tflm.runtime_name(),

@@ -1,6 +1,7 @@
 """Writes what a firmware developer needs to know about a pair of files, in Markdown."""
 
 from tflite_export import tflm
+from tflite_export.compare import Comparison
 from tflite_export.mcu_verify import VerifiedPair
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import TensorReport
@@ -20,8 +21,7 @@ optimised kernels may need scratch memory. Kernel code is not counted.
 
 Both files compute the same int8 numbers:
 
-- accuracy on the evaluation data: {accuracy}
-- same class as the float model: {agreement:.2%} of the evaluation inputs
+{quality}
 - non-zero weights in the pruned layers: {density:.2%}
 - operators: {operators}
 
@@ -55,9 +55,13 @@ tflite::MicroInterpreter* Setup() {{  // nullptr: the arena or an operator is mi
 }}
 ```
 
-Write `real / kInputScale + kInputZeroPoint` to `input(0)->data`, call `Invoke()`, and
-look up the largest of `output(0)->data` in `kClassNames`.
+{reading}
 """
+_READ_CLASSES = """Write `real / kInputScale + kInputZeroPoint` to `input(0)->data`, call `Invoke()`, and
+look up the largest of `output(0)->data` in `kClassNames`."""
+_READ_RECONSTRUCTION = """Write `real / kInputScale + kInputZeroPoint` to `input(0)->data` and call `Invoke()`.
+`output(0)->data` holds the input again: the mean of the squared differences between
+`kOutputScale * (stored - kOutputZeroPoint)` and the real input is the anomaly score."""
 _DECODE_REQUIREMENT = """It needs a TFLM with type PRUNING of operator DECODE, as {runtime}.
 Weights are decoded into the arena while the model runs, so a kernel that reads them in
 Prepare sees none: compare the outputs of optimised kernels with the reference once.
@@ -72,7 +76,7 @@ def readme(verified: VerifiedPair) -> str:
     gain = (
       "No tensor has enough zeros for compact storage to save bytes: both are equal."
     )
-  accuracy = verified.comparison.accuracy
+  agreement = verified.comparison.argmax_agreement
   functions = resolver_functions(verified.encoded.model_bytes)
   return _README.format(
     flash=len(verified.encoded.model_bytes),
@@ -83,8 +87,8 @@ def readme(verified: VerifiedPair) -> str:
     dense_used=verified.dense_arena.used_bytes,
     gain=gain,
     runtime=tflm.runtime_name(),
-    accuracy="not known (no labels)" if accuracy is None else f"{accuracy:.2%}",
-    agreement=verified.comparison.argmax_agreement,
+    quality="\n".join(_quality_rows(verified.comparison)),
+    reading=_READ_RECONSTRUCTION if agreement is None else _READ_CLASSES,
     density=verified.density,
     operators=", ".join(function.removeprefix("Add") for function in functions),
     tensors="\n".join(map(_tensor_row, verified.encoded.tensors)),
@@ -92,6 +96,23 @@ def readme(verified: VerifiedPair) -> str:
     if saved
     else "",
   )
+
+
+def _quality_rows(comparison: Comparison) -> list[str]:
+  """Returns what is known about the outputs, a line each."""
+  if comparison.argmax_agreement is None:
+    auc = "not known (no anomalies)" if comparison.auc is None else f"{comparison.auc:.4f}"
+    return [
+      f"- area under the ROC curve on the evaluation data: {auc}",
+      f"- largest difference from the float model: {comparison.max_abs_error:.3g}",
+    ]
+  accuracy = comparison.accuracy
+  known = "not known (no labels)" if accuracy is None else f"{accuracy:.2%}"
+  return [
+    f"- accuracy on the evaluation data: {known}",
+    f"- same class as the float model: {comparison.argmax_agreement:.2%} of the "
+    "evaluation inputs",
+  ]
 
 
 def _tensor_row(report: TensorReport) -> str:

@@ -60,7 +60,7 @@ def verify(request: ExportRequest, dense_bytes: bytes) -> VerifiedPair:
     dense_arena=dense_run.arena,
     arena=run.arena,
     density=masked.density,
-    comparison=compare.compare(reference, dense_run.outputs, request.evaluation_labels),
+    comparison=compare.compare(request, reference, dense_run.outputs),
   )
 
 
@@ -81,7 +81,7 @@ def check_identical(dense_outputs: np.ndarray, outputs: np.ndarray) -> None:
   """Checks that both files gave the same integers.
 
   Args:
-    dense_outputs: Stored outputs [N, classes] of the dense file.
+    dense_outputs: Stored outputs [N, values] of the dense file.
     outputs: Those of the encoded file.
 
   Raises:

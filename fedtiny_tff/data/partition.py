@@ -4,7 +4,7 @@ All functions are pure: labels and a seed in, index arrays out.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -123,8 +123,9 @@ def federate(
   alpha: float,
   public_per_class: int,
   seed: int,
+  left_out: Collection[int] = (),
 ) -> Federation:
-  """Assigns the whole training split.
+  """Assigns the training split.
 
   Args:
     labels: Labels of the training split, int [N].
@@ -133,12 +134,23 @@ def federate(
     alpha: Dirichlet concentration.
     public_per_class: Public samples of each class.
     seed: Seed of the run.
+    left_out: Labels whose examples go to nobody.
 
   Returns:
-    A federation; each client holds out 10 % of its examples, at least two.
+    A federation; each client holds out 10 % of its examples, at least two. Indices
+    are those of the whole split.
+
+  Raises:
+    InputError: When no split gives every client enough examples.
   """
-  public = public_indices(labels, public_per_class, seed)
-  private = np.setdiff1d(np.arange(len(labels)), public)
+  assigned = np.flatnonzero(~np.isin(labels, list(left_out)))
+  if not len(assigned):
+    raise InputError(
+      f"none of the {len(labels)} training examples is left to be assigned: leave "
+      "fewer classes out"
+    )
+  public = assigned[public_indices(labels[assigned], public_per_class, seed)]
+  private = np.setdiff1d(assigned, public)
   parts = PARTITIONERS[partitioner](
     labels[private], num_clients, alpha, seeds.generator(seed, "partition")
   )

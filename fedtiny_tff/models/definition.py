@@ -2,120 +2,17 @@
 
 import dataclasses
 import itertools
-import warnings
 import zlib
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from fedtiny_tff import keras_graphs
+from fedtiny_tff import keras_graphs, tasks
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.errors import InputError
 
 # Contiguous groups into which models without blocks of their own are cut.
 _DEFAULT_BLOCKS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelDefinition:
-  """What training, pruning and export need to know of a model.
-
-  Attributes:
-    name: Name for reports.
-    build: Makes the Keras model with new variables at each call, in the current
-      graph or eagerly; layer names are the same every time. Input [None, ...]
-      float32, output logits [None, num_classes].
-    spec: Prunable kernels and their blocks.
-  """
-
-  name: str
-  build: Callable[[], tf.keras.Model]
-  spec: spec_lib.PrunableSpec
-
-
-def default_prunable_layers(model: tf.keras.Model) -> tuple[str, ...]:
-  """Names every Conv2D but the first, and every Dense, in model order.
-
-  Depthwise kernels stay dense: they are tiny, and both mobile runtimes want
-  them dense. Source: FedTiny's code, which also leaves the first convolution.
-  """
-  kernels = [
-    layer
-    for layer in model.layers
-    if type(layer) in (tf.keras.layers.Conv2D, tf.keras.layers.Dense)
-  ]
-  first = next((k for k in kernels if isinstance(k, tf.keras.layers.Conv2D)), None)
-  return tuple(layer.name for layer in kernels if layer is not first)
-
-
-def contiguous_blocks(count: int, blocks: int) -> tuple[tuple[int, ...], ...]:
-  """Cuts `count` layers into at most `blocks` contiguous, near-equal groups."""
-  blocks = min(blocks, count)
-  bounds = [round(i * count / blocks) for i in range(blocks + 1)]
-  return tuple(
-    tuple(range(start, stop)) for start, stop in itertools.pairwise(bounds)
-  )
-
-
-def _fix_learning_phase() -> None:
-  """Keeps Keras from building both branches of every layer in a graph.
-
-  Without it each batch norm holds conditionals on a learning-phase placeholder, which
-  makes building three times slower. All our calls say `training=` themselves.
-  """
-  if tf.executing_eagerly():
-    return
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    tf.keras.backend.set_learning_phase(0)
-
-
-@keras_graphs.sparing_eager_models()
-def define_model(
-  name: str,
-  build: Callable[[], tf.keras.Model],
-  block_layers: Sequence[Sequence[str]] = (),
-) -> ModelDefinition:
-  """Inspects a model once and says what is pruned in it.
-
-  Args:
-    name: Name for reports.
-    build: As in `ModelDefinition`.
-    block_layers: Names of the prunable layers of each block, input to output;
-      empty for three contiguous groups.
-
-  Raises:
-    InputError: When the model has no layer that can be pruned.
-    ValueError: When the blocks do not name exactly the prunable layers.
-  """
-
-  def build_quickly() -> tf.keras.Model:
-    _fix_learning_phase()
-    return build()
-
-  with tf.Graph().as_default():
-    model = build_quickly()
-    names = default_prunable_layers(model)
-    if not names:
-      raise InputError(
-        f"model {name!r} has nothing to prune: it needs a Dense layer or a second "
-        "Conv2D layer"
-      )
-    layers = tuple(
-      spec_lib.LayerSpec(layer, tuple(model.get_layer(layer).kernel.shape.as_list()))
-      for layer in names
-    )
-  if block_layers:
-    named = sorted(n for block in block_layers for n in block)
-    if named != sorted(names):
-      raise ValueError(
-        f"blocks of model {name!r} must name its prunable layers {sorted(names)} once "
-        f"each, got {named}"
-      )
-    blocks = tuple(tuple(names.index(n) for n in block) for block in block_layers)
-  else:
-    blocks = contiguous_blocks(len(layers), _DEFAULT_BLOCKS)
-  return ModelDefinition(name, build_quickly, spec_lib.PrunableSpec(layers, blocks))
 
 
 def initialize(model: tf.keras.Model, seed: int) -> None:
@@ -142,3 +39,115 @@ def initialize(model: tf.keras.Model, seed: int) -> None:
       config["seed"] = zlib.crc32(f"{seed}/{layer.name}/{attribute}".encode())
       drawn = type(initializer).from_config(config)
       variable.assign(drawn(variable.shape, variable.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDefinition:
+  """What training, pruning and export need to know of a model.
+
+  Attributes:
+    name: Name for reports.
+    build: Makes the Keras model with new variables at each call, in the current
+      graph or eagerly; layer names are the same every time. Input [None, ...]
+      float32, output [None, outputs]: logits, or what the task demands.
+    spec: Prunable kernels and their blocks.
+    task: What the outputs mean, and what is minimised.
+    set_initial_weights: From a built model and the run's seed; gives every variable
+      the value that training starts from.
+  """
+
+  name: str
+  build: Callable[[], tf.keras.Model]
+  spec: spec_lib.PrunableSpec
+  task: tasks.Task = tasks.CLASSIFY
+  set_initial_weights: Callable[[tf.keras.Model, int], None] = initialize
+
+
+def default_prunable_layers(model: tf.keras.Model) -> tuple[str, ...]:
+  """Names every Conv2D but the first, and every Dense, in model order.
+
+  Depthwise kernels stay dense: they are tiny, and both mobile runtimes want
+  them dense. Source: FedTiny's code, which also leaves the first convolution.
+  """
+  kernels = [
+    layer
+    for layer in model.layers
+    if type(layer) in (tf.keras.layers.Conv2D, tf.keras.layers.Dense)
+  ]
+  first = next((k for k in kernels if isinstance(k, tf.keras.layers.Conv2D)), None)
+  return tuple(layer.name for layer in kernels if layer is not first)
+
+
+def contiguous_blocks(count: int, blocks: int) -> tuple[tuple[int, ...], ...]:
+  """Cuts `count` layers into at most `blocks` contiguous, near-equal groups."""
+  blocks = min(blocks, count)
+  bounds = [round(i * count / blocks) for i in range(blocks + 1)]
+  return tuple(
+    tuple(range(start, stop)) for start, stop in itertools.pairwise(bounds)
+  )
+
+
+def without_learning_phase(
+  build: Callable[[], tf.keras.Model],
+) -> Callable[[], tf.keras.Model]:
+  """Makes building in graphs quick, see `keras_graphs.fix_learning_phase`.
+
+  Args:
+    build: Makes a model.
+
+  Returns:
+    What makes the same model quickly.
+  """
+
+  def build_quickly() -> tf.keras.Model:
+    keras_graphs.fix_learning_phase()
+    return build()
+
+  return build_quickly
+
+
+@keras_graphs.sparing_eager_models()
+def define_model(
+  name: str,
+  build: Callable[[], tf.keras.Model],
+  block_layers: Sequence[Sequence[str]] = (),
+  task: tasks.Task = tasks.CLASSIFY,
+) -> ModelDefinition:
+  """Inspects a model once and says what is pruned in it.
+
+  Args:
+    name: Name for reports.
+    build: As in `ModelDefinition`.
+    block_layers: Names of the prunable layers of each block, input to output;
+      empty for three contiguous groups.
+    task: What the model is for.
+
+  Raises:
+    InputError: When the model has no layer that can be pruned.
+    ValueError: When the blocks do not name exactly the prunable layers.
+  """
+  build_quickly = without_learning_phase(build)
+  with tf.Graph().as_default():
+    model = build_quickly()
+    names = default_prunable_layers(model)
+    if not names:
+      raise InputError(
+        f"model {name!r} has nothing to prune: it needs a Dense layer or a second "
+        "Conv2D layer"
+      )
+    layers = tuple(
+      spec_lib.LayerSpec(layer, tuple(model.get_layer(layer).kernel.shape.as_list()))
+      for layer in names
+    )
+  if block_layers:
+    named = sorted(n for block in block_layers for n in block)
+    if named != sorted(names):
+      raise ValueError(
+        f"blocks of model {name!r} must name its prunable layers {sorted(names)} once "
+        f"each, got {named}"
+      )
+    blocks = tuple(tuple(names.index(n) for n in block) for block in block_layers)
+  else:
+    blocks = contiguous_blocks(len(layers), _DEFAULT_BLOCKS)
+  spec = spec_lib.PrunableSpec(layers, blocks)
+  return ModelDefinition(name, build_quickly, spec, task)

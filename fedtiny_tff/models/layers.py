@@ -1,6 +1,6 @@
 """Layers that the architectures share, and the conventions they follow.
 
-A convolution has no bias where batch norm follows; batch norm has momentum 0.9 and
+A layer has no bias where batch norm follows; batch norm has momentum 0.9 and
 epsilon 1e-5, as small client data sets need; weights start as He et al. draw them
 (arXiv 1502.01852). The layers after a convolution bear its name with a suffix.
 """
@@ -38,7 +38,7 @@ def scaled(channels: int, width: float) -> int:
 
 
 def batch_norm(x: tf.Tensor, name: str) -> tf.Tensor:
-  """Normalises the output of the convolution called `name`."""
+  """Normalises the output of the layer called `name`."""
   return tf.keras.layers.BatchNormalization(
     momentum=0.9, epsilon=1e-5, name=f"{name}_batch_norm"
   )(x)
@@ -121,6 +121,14 @@ def hidden(x: tf.Tensor, units: int, name: str) -> tf.Tensor:
   return tf.keras.layers.Dense(
     units, activation="relu", kernel_initializer="he_normal", name=name
   )(x)
+
+
+def dense_unit(x: tf.Tensor, units: int, name: str) -> tf.Tensor:
+  """Applies a dense layer without bias, normalises and applies ReLU."""
+  x = tf.keras.layers.Dense(
+    units, use_bias=False, kernel_initializer="he_normal", name=name
+  )(x)
+  return relu(batch_norm(x, name), name)
 
 
 def pool(x: tf.Tensor) -> tf.Tensor:

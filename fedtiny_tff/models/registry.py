@@ -2,17 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Optional
 
 import tensorflow as tf
 
+from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import (
+  autoencoder,
   definition,
   ds_cnn,
   mobilenet_v1,
   mobilenet_v2,
   plain_cnn,
   resnet,
+  user_model,
   vgg,
 )
 
@@ -25,15 +29,18 @@ class ModelEntry:
   """A named architecture.
 
   Attributes:
-    network: (image [None, height, width, channels], classes, width multiplier) to
-      logits [None, classes]; makes the layers, with the same names every time.
+    network: (inputs [None, ...], number of outputs, width multiplier) to outputs
+      [None, outputs]; makes the layers, with the same names every time.
     block_layers: Prunable layers of each block, input to output.
-    smallest_side: Least height and width of the image.
+    smallest_side: Least height and width of the image; None where examples need not
+      be images.
+    task: What the model is for.
   """
 
   network: Callable[[tf.Tensor, int, float], tf.Tensor]
   block_layers: tuple[tuple[str, ...], ...]
-  smallest_side: int = 1
+  smallest_side: Optional[int] = 1
+  task: tasks.Task = tasks.CLASSIFY
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -50,39 +57,60 @@ MODELS: dict[str, ModelEntry] = {
   ),
   "small_cnn": ModelEntry(plain_cnn.small_cnn, plain_cnn.SMALL_CNN_BLOCKS),
   "digits_cnn": ModelEntry(plain_cnn.digits_cnn, plain_cnn.DIGITS_CNN_BLOCKS),
+  "autoencoder": ModelEntry(
+    autoencoder.autoencoder, autoencoder.BLOCKS, None, tasks.RECONSTRUCT
+  ),
 }
 
 
-def _check(
-  name: str, input_shape: tuple[int, ...], num_classes: int, width: float
-) -> None:
+def _shape_problem(entry: ModelEntry, input_shape: tuple[int, ...]) -> str:
+  """Says why a model cannot be built for a shape; empty when it can."""
+  least = entry.smallest_side
+  if least is None:
+    if not input_shape or min(input_shape) < 1:
+      return "it needs one dimension or more, each of at least 1"
+  elif len(input_shape) != 3:
+    return "it needs (height, width, channels)"
+  elif min(input_shape[:2]) < least or input_shape[2] < 1:
+    return f"the smallest is {(least, least, 1)}"
+  return ""
+
+
+def _entry(name: str) -> ModelEntry:
   if name not in MODELS:
     raise InputError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
-  if not 0.0 < width <= _LARGEST_WIDTH:
-    raise InputError(f"width must be in (0, {_LARGEST_WIDTH:g}], got {width:g}")
-  if num_classes < 1:
-    raise InputError(f"model {name!r} needs at least 1 class, got {num_classes}")
-  problem = ""
-  least = MODELS[name].smallest_side
-  if len(input_shape) != 3:
-    problem = "it needs (height, width, channels)"
-  elif min(input_shape[:2]) < least or input_shape[2] < 1:
-    problem = f"the smallest is {(least, least, 1)}"
-  if problem:
-    raise InputError(
-      f"model {name!r} cannot be built for input shape {input_shape}: {problem}"
-    )
+  return MODELS[name]
+
+
+def is_own(name: str) -> bool:
+  """Whether a model is the user's, named by where it is to be found."""
+  return name not in MODELS and user_model.is_own(name)
+
+
+def task_of(name: str) -> tasks.Task:
+  """Returns what a model is for, before it is built.
+
+  A user's model counts as classifying here; its definition has the last word.
+
+  Raises:
+    InputError: When the name is unknown.
+  """
+  return tasks.CLASSIFY if is_own(name) else _entry(name).task
 
 
 def get_model(
-  name: str, input_shape: tuple[int, ...], num_classes: int, width: float = 1.0
+  name: str,
+  input_shape: tuple[int, ...],
+  num_classes: Optional[int] = None,
+  width: float = 1.0,
 ) -> definition.ModelDefinition:
   """Returns a named model for the given data.
 
   Args:
-    name: Key of `MODELS`.
-    input_shape: Shape of one example, (height, width, channels).
-    num_classes: Number of logits.
+    name: Key of `MODELS`; or the user's own, see `user_model.load`.
+    input_shape: Shape of one example, (height, width, channels) for images.
+    num_classes: Number of logits. Of no use to a model without classes, whatever
+      the data set has: it is ignored.
     width: Multiplies every number of channels and hidden units; each is rounded
       half up to a whole number and is at least 1.
 
@@ -90,11 +118,20 @@ def get_model(
     InputError: When the name is unknown, the width is out of range or the model
       cannot be built for this input shape or number of classes.
   """
-  _check(name, input_shape, num_classes, width)
-  entry = MODELS[name]
+  if is_own(name):
+    return user_model.load(name, input_shape, num_classes, width)
+  entry = _entry(name)
+  if not 0.0 < width <= _LARGEST_WIDTH:
+    raise InputError(f"width must be in (0, {_LARGEST_WIDTH:g}], got {width:g}")
+  problem = _shape_problem(entry, input_shape)
+  if problem:
+    raise InputError(
+      f"model {name!r} cannot be built for input shape {input_shape}: {problem}"
+    )
+  outputs = entry.task.num_outputs(name, input_shape, num_classes)
 
   def build() -> tf.keras.Model:
-    image = tf.keras.Input(input_shape, name="image")
-    return tf.keras.Model(image, entry.network(image, num_classes, width), name=name)
+    inputs = tf.keras.Input(input_shape, name="image")
+    return tf.keras.Model(inputs, entry.network(inputs, outputs, width), name=name)
 
-  return definition.define_model(name, build, entry.block_layers)
+  return definition.define_model(name, build, entry.block_layers, entry.task)

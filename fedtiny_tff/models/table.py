@@ -4,9 +4,10 @@ Everything in it is computed from the models, but for why XNNPACK's sparse path 
 not take one.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
-from fedtiny_tff import cost
+from fedtiny_tff import model_profile
+from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry
 
 
@@ -15,14 +16,14 @@ class Row(NamedTuple):
 
   Attributes:
     name: Key of `registry.MODELS`.
-    shape: Height, width, channels of its images.
-    num_classes: Number of logits.
+    shape: Of one example; height, width, channels of an image.
+    num_classes: Number of logits; None where there are no classes.
     width: Width multiplier.
   """
 
   name: str
   shape: tuple[int, ...]
-  num_classes: int
+  num_classes: Optional[int]
   width: float = 1.0
 
 
@@ -41,6 +42,7 @@ ROWS = (
   Row("mobilenet_v2_sparse", *_WAKE_WORDS, 0.25),
   *(Row("small_cnn", *_CIFAR, width) for width in (0.31, 0.63, 0.875, 1.05)),
   Row("digits_cnn", (8, 8, 1), 10),
+  Row("autoencoder", (640,), None),
 )
 
 # Why XNNPACK's sparse path does not take a model; models that it takes are not here.
@@ -52,25 +54,40 @@ XNNPACK_OBSTACLES = {
   "mobilenet_v1_025": '"same" padding at stride 2',
   "small_cnn": "3×3 convolutions",
   "digits_cnn": "3×3 convolutions",
+  "autoencoder": "dense layers only",
 }
 
+
+def usual(name: str) -> Row:
+  """Returns a model at the data it was made for, at width 1 where there is a choice.
+
+  Raises:
+    InputError: When the name is unknown.
+  """
+  for row in ROWS:
+    if row.name == name:
+      return row
+  raise InputError(f"unknown model {name!r}: choose one of {', '.join(registry.MODELS)}")
+
+
 _COLUMNS = (
-  "model", "width", "image", "classes", "parameters", "MACs", "prunable", "blocks",
-  "XNNPACK sparse",
+  "model", "width", "input", "classes", "parameters", "MACs", "int8 bytes", "prunable",
+  "blocks", "XNNPACK sparse",
 )  # fmt: skip
 
 
 def _cells(row: Row) -> tuple[str, ...]:
   found = registry.get_model(*row)
-  profile = cost.profile_model(found)
+  profile = model_profile.profile_model(found)
   obstacle = XNNPACK_OBSTACLES.get(row.name)
   return (
     f"`{row.name}`",
     f"{row.width:g}",
     "×".join(map(str, row.shape)),
-    str(row.num_classes),
+    "-" if row.num_classes is None else str(row.num_classes),
     f"{profile.parameters:,}",
     f"{profile.macs / 1e6:.1f} M",
+    f"{profile.int8_bytes:,}",
     f"{sum(profile.prunable) / profile.parameters:.1%}",
     str(len(found.spec.blocks)),
     f"no: {obstacle}" if obstacle else "yes",

@@ -90,9 +90,8 @@ def test_file_of_another_model_is_refused(request_):
     android.check_outputs(
       DENSE,
       models.converted("fp32_dense", 0.05),
-      request_.evaluation_inputs,
+      request_,
       reference,
-      None,
     )
 
 
@@ -111,9 +110,8 @@ def test_less_exact_format_is_refused(request_):
     android.check_outputs(
       SPARSE,
       models.converted("fp16_sparse", 0.05),
-      request_.evaluation_inputs,
+      request_,
       reference,
-      None,
     )
 
 
@@ -131,8 +129,7 @@ def test_damaged_file_is_refused(request_, check):
     if check == "weights":
       android.check_weights(SPARSE, damaged, request_.masks)
     else:
-      inputs = request_.evaluation_inputs
-      android.check_outputs(SPARSE, damaged, inputs, np.ones((32, 4)), None)
+      android.check_outputs(SPARSE, damaged, request_, np.ones((32, 4)))
 
 
 def test_evaluation_data_of_another_shape_are_the_users_error(request_):
@@ -141,3 +138,23 @@ def test_evaluation_data_of_another_shape_are_the_users_error(request_):
   )
   with pytest.raises(InputError, match="evaluation inputs"):
     export_android(wrong)
+
+
+def test_an_autoencoder_is_judged_by_its_error():
+  request = models.autoencoder_request()
+  sparse, dense = export_android(request).artifacts
+  outputs = request.model(request.evaluation_inputs, training=False).numpy()
+  difference = outputs - request.evaluation_inputs.reshape(24, 16)
+  errors = np.square(difference).mean(axis=1)
+  wins = (errors[1::2, np.newaxis] > errors[::2]).mean()
+  for artifact in (sparse, dense):
+    assert (artifact.accuracy, artifact.argmax_agreement) == (None, None)
+    assert artifact.auc == pytest.approx(wins)
+  assert sparse.bytes < dense.bytes
+
+
+def test_an_autoencoder_that_differs_is_refused_without_naming_classes():
+  request = models.autoencoder_request()
+  content = export_android(request).files["android/fp32_dense.tflite"]
+  with pytest.raises(VerificationError, match=r"allowed 0\.0001$"):
+    android.check_outputs(DENSE, content, request, np.ones((24, 16)))

@@ -99,6 +99,19 @@ class TestSettings:
     printed = run_program(tmp_path, program, standard=standard)
     assert printed == "".join(f"{name}\0" for name in names).encode()
 
+  def test_without_classes_there_are_no_names(self, tmp_path, file):
+    sources = c_source.c_sources(file, None, 1024)
+    write(tmp_path, sources)
+    program = '#include "model_settings.h"\nint main() { return 0; }\n'
+    run_program(tmp_path, program, standard="c++11")
+    settings = sources["model_settings.h"]
+    assert "Class" not in settings
+    with_names = c_source.c_sources(file, NAMES, 1024)["model_settings.h"]
+    constants = [line for line in settings.splitlines() if "constexpr" in line]
+    assert constants == [
+      line for line in with_names.splitlines() if "constexpr" in line and "Class" not in line
+    ]
+
   def test_sources_are_plain_ascii(self, file):
     texts = c_source.c_sources(file, ("ä", "ß", "é", "\x01"), 1024)
     assert all(text.isascii() and text.endswith("\n") for text in texts.values())

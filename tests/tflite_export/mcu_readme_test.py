@@ -59,6 +59,22 @@ def test_says_how_near_the_float_model_it_is(verified):
   assert "not known (no labels)" in text
 
 
+def test_says_how_an_autoencoder_does(verified):
+  comparison = dataclasses.replace(
+    verified.comparison, argmax_agreement=None, accuracy=None, auc=0.8125,
+    max_abs_error=0.25,
+  )  # fmt: skip
+  text = readme(dataclasses.replace(verified, comparison=comparison))
+  assert "area under the ROC curve on the evaluation data: 0.8125" in text
+  assert "largest difference from the float model: 0.25" in text
+  assert "anomaly score" in text
+  assert "class" not in text.replace("small_classifier", "")
+  unknown = dataclasses.replace(comparison, auc=None)
+  assert "not known (no anomalies)" in readme(
+    dataclasses.replace(verified, comparison=unknown)
+  )
+
+
 def test_a_row_for_each_tensor(text):
   assert "small_classifier/expand/Conv2D | 512 | 131 |  |" in text
   assert len(re.findall(r"^\| small_classifier/", text, re.MULTILINE)) == 16

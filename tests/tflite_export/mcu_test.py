@@ -99,6 +99,25 @@ class TestNothingToGain:
     assert b"AddDecode" not in bundle.files["mcu/op_resolver.h"]
 
 
+class TestAutoencoder:
+  def test_is_judged_by_its_error_and_not_by_classes(self):
+    request = models.autoencoder_request()
+    bundle = mcu.export_mcu(request)
+    outputs = tflm.run(bundle.files["mcu/model.tflite"], request.evaluation_inputs).outputs
+    difference = outputs - request.evaluation_inputs.reshape(24, 16)
+    errors = np.square(difference.astype(np.float64)).mean(axis=1)
+    normal, odd = errors[::2], errors[1::2]
+    wins = (odd[:, np.newaxis] > normal).mean()
+    for artifact in bundle.artifacts:
+      assert (artifact.accuracy, artifact.argmax_agreement) == (None, None)
+      assert artifact.auc == pytest.approx(wins)
+    assert b"kClassNames" not in bundle.files["mcu/model_settings.h"]
+    text = bundle.files["mcu/README.md"].decode()
+    assert f"area under the ROC curve on the evaluation data: {wins:.4f}" in text
+    assert "anomaly score" in text
+    assert "kClassNames" not in text
+
+
 def test_density_is_read_from_the_file(bundle, request_):
   masked = weights.check_masked_zeros(
     bundle.files["mcu/model_dense.tflite"], request_.masks

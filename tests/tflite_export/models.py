@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff import tasks
 from tflite_export.artifacts import ExportRequest
 from tflite_export.convert import convert
 
@@ -106,6 +107,7 @@ def request(
   return ExportRequest(
     model=model,
     masks=masks,
+    task=tasks.CLASSIFY,
     calibration_inputs=random_inputs(16, seed=4),
     evaluation_inputs=inputs,
     evaluation_labels=np.argmax(model(inputs, training=False).numpy(), axis=1),
@@ -132,3 +134,30 @@ def pruned(density: float) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
 def converted(format: str, density: float = 0.2) -> bytes:
   """Returns `pruned(density)` converted, once for all tests."""
   return convert(pruned(density)[0], format, random_inputs(64))
+
+
+def autoencoder_request(density: float = 0.2) -> ExportRequest:
+  """Returns a request for a pruned, untrained autoencoder of 16 values.
+
+  Every second of its 24 evaluation examples counts as an anomaly.
+  """
+  layers = tf.keras.layers
+  inputs = layers.Input((4, 4))
+  x = layers.Flatten(name="flatten")(inputs)
+  for name, units in (("encoder", 32), ("bottleneck", 8), ("decoder", 32)):
+    x = layers.Dense(units, use_bias=False, name=name)(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = layers.ReLU(name=f"{name}_relu")(x)
+  model = tf.keras.Model(inputs, layers.Dense(16, name="reconstruction")(x))
+  randomise(model, seed=0)
+  generator = np.random.default_rng(5)
+  examples = generator.normal(size=(40, 4, 4)).astype(np.float32)
+  return ExportRequest(
+    model=model,
+    masks=prune(model, density),
+    task=tasks.RECONSTRUCT,
+    calibration_inputs=examples[:16],
+    evaluation_inputs=examples[16:],
+    evaluation_labels=np.arange(24) % 2,
+    class_names=("zero", "one"),
+  )

@@ -135,3 +135,21 @@ def test_the_public_samples_count_against_the_clients():
   # 400 - 20 = 380 are left for 39 clients.
   with pytest.raises(InputError, match="at least 390 training examples, there are 380"):
     _federate(num_clients=39)
+
+
+def test_left_out_labels_belong_to_nobody():
+  federation = _federate(left_out=(1, 3))
+  held = _all_indices(federation)
+  # Indices are those of the whole split.
+  assert np.sort(held).tolist() == np.flatnonzero(_LABELS % 2 == 0).tolist()
+  assert np.bincount(_LABELS[federation.public]).tolist() == [5, 0, 5]
+
+
+def test_leaving_out_what_is_not_there_changes_nothing():
+  plain, same = _federate(), _federate(left_out=(7,))
+  np.testing.assert_array_equal(_all_indices(plain), _all_indices(same))
+
+
+def test_leaving_everything_out_is_refused():
+  with pytest.raises(InputError, match="none of the 400 training examples is left"):
+    _federate(left_out=range(4))

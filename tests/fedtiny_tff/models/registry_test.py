@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import tfmot_masking
+from fedtiny_tff import tasks, tfmot_masking
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition, registry
 from pipelines import run_flags
@@ -14,12 +14,14 @@ from tests.fedtiny_tff.models import support
 
 # Small enough to draw and train; channels are still more than one.
 _WIDTH = 0.1
+_CLASSIFIERS = [n for n, entry in registry.MODELS.items() if entry.task.has_classes]
 
 
 def test_the_names_are_the_documented_ones():
   assert list(registry.MODELS) == [
     "resnet18", "vgg11_bn", "resnet8", "ds_cnn", "mobilenet_v1_025",
     "mobilenet_v1_sparse", "mobilenet_v2_sparse", "small_cnn", "digits_cnn",
+    "autoencoder",
   ]  # fmt: skip
   described = run_flags.FLAGS["model"].help
   assert all(name in described for name in registry.MODELS)
@@ -32,7 +34,7 @@ def test_every_model_builds_for_odd_images(name):
   model = support.graph_model(name, shape, 3, _WIDTH)
   assert (found.name, model.name) == (name, name)
   assert model.input_shape == (None, *shape)
-  assert model.output_shape == (None, 3)
+  assert model.output_shape == (None, found.task.num_outputs(name, shape, 3))
   # Layer names are the same at every build, so the spec finds its kernels.
   for layer in found.spec.layers:
     assert tuple(model.get_layer(layer.name).kernel.shape) == layer.shape
@@ -46,10 +48,11 @@ def test_blocks_cover_the_prunable_layers_once_and_in_order(name):
   assert layers == list(range(len(found.spec.layers)))
   assert all(found.spec.blocks)
   assert support.blocks(found) == registry.MODELS[name].block_layers
-  assert support.blocks(found)[-1][-1] == "logits"
+  last = "logits" if found.task.has_classes else "reconstruction"
+  assert support.blocks(found)[-1][-1] == last
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", _CLASSIFIERS)
 def test_first_convolution_and_depthwise_kernels_stay_dense(name):
   prunable = support.sizes(support.get_model(name, support.TINY[name], 3, _WIDTH))
   layers = support.graph_model(name, support.TINY[name], 3, _WIDTH).layers
@@ -62,7 +65,7 @@ def test_first_convolution_and_depthwise_kernels_stay_dense(name):
   assert set(prunable) == {x.name for x in (*convolutions[1:], *dense)}
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", _CLASSIFIERS)
 def test_conventions(name):
   layers = support.graph_model(name, support.TINY[name], 3, _WIDTH).layers
   norms = [x for x in layers if isinstance(x, tf.keras.layers.BatchNormalization)]
@@ -111,12 +114,16 @@ def test_the_masks_adapter_takes_the_model(name):
 
 def test_only_vgg_needs_more_than_a_pixel():
   smallest = {name: entry.smallest_side for name, entry in registry.MODELS.items()}
-  assert smallest == dict.fromkeys(registry.MODELS, 1) | {"vgg11_bn": 32}
+  assert smallest == dict.fromkeys(registry.MODELS, 1) | {
+    "vgg11_bn": 32,
+    "autoencoder": None,
+  }
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", _CLASSIFIERS)
 def test_the_smallest_image_and_width_are_enough(name):
   side = registry.MODELS[name].smallest_side
+  assert side is not None
   found = registry.get_model(name, (side, side, 1), 2, 1e-6)
   # One channel everywhere, but for MobileNetV2's expansion by six and the logits.
   outputs = {layer.shape[-1] for layer in found.spec.layers}
@@ -124,12 +131,12 @@ def test_the_smallest_image_and_width_are_enough(name):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-  message = "unknown model 'resnet9': choose one of resnet18, .*, digits_cnn$"
+  message = "unknown model 'resnet9': choose one of resnet18, .*, autoencoder$"
   with pytest.raises(InputError, match=message):
     registry.get_model("resnet9", (8, 8, 1), 10)
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", _CLASSIFIERS)
 @pytest.mark.parametrize("shape", [(7,), (8, 8), (2, 8, 8, 1)])
 def test_images_have_three_dimensions(name, shape):
   with pytest.raises(InputError) as raised:
@@ -165,6 +172,33 @@ def test_a_width_out_of_range_is_refused(width):
     registry.get_model("digits_cnn", (8, 8, 1), 10, width)
 
 
-def test_no_class_is_refused():
-  with pytest.raises(InputError, match="'resnet8' needs at least 1 class, got 0"):
-    registry.get_model("resnet8", (8, 8, 1), 0)
+@pytest.mark.parametrize("classes", [0, None])
+def test_no_class_is_refused(classes):
+  message = f"'resnet8' needs at least 1 class, got {classes}"
+  with pytest.raises(InputError, match=message):
+    registry.get_model("resnet8", (8, 8, 1), classes)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (8, 0, 1)])
+def test_an_autoencoder_needs_values(shape):
+  with pytest.raises(InputError) as raised:
+    registry.get_model("autoencoder", shape)
+  assert str(raised.value) == (
+    f"model 'autoencoder' cannot be built for input shape {shape}: it needs one "
+    "dimension or more, each of at least 1"
+  )
+
+
+def test_tasks():
+  assert [n for n in registry.MODELS if n not in _CLASSIFIERS] == ["autoencoder"]
+  assert registry.task_of("autoencoder") is tasks.RECONSTRUCT
+  assert registry.task_of("resnet8") is tasks.CLASSIFY
+  assert registry.task_of("some/where.keras") is tasks.CLASSIFY
+  with pytest.raises(InputError, match="unknown model 'resnet9'"):
+    registry.task_of("resnet9")
+
+
+def test_the_models_definition_knows_its_task():
+  for name in ("digits_cnn", "autoencoder"):
+    found = support.get_model(name, support.TINY[name], 3, _WIDTH)
+    assert found.task is registry.task_of(name)

@@ -1,10 +1,11 @@
 """Models and their profiles, built once per test process."""
 
 import functools
+from typing import Optional
 
 import tensorflow as tf
 
-from fedtiny_tff import cost
+from fedtiny_tff import model_profile
 from fedtiny_tff.models import definition, registry
 
 # The smallest data that every architecture is tried with unless it needs more.
@@ -13,7 +14,7 @@ TINY = {name: (9, 5, 2) for name in registry.MODELS} | {"vgg11_bn": (35, 32, 2)}
 
 @functools.cache
 def get_model(
-  name: str, shape: tuple[int, ...], classes: int, width: float = 1.0
+  name: str, shape: tuple[int, ...], classes: Optional[int], width: float = 1.0
 ) -> definition.ModelDefinition:
   """Returns a model of the registry."""
   return registry.get_model(name, shape, classes, width)
@@ -21,15 +22,15 @@ def get_model(
 
 @functools.cache
 def profile(
-  name: str, shape: tuple[int, ...], classes: int, width: float = 1.0
-) -> cost.ModelProfile:
+  name: str, shape: tuple[int, ...], classes: Optional[int], width: float = 1.0
+) -> model_profile.ModelProfile:
   """Returns a model's sizes."""
-  return cost.profile_model(get_model(name, shape, classes, width))
+  return model_profile.profile_model(get_model(name, shape, classes, width))
 
 
 @functools.cache
 def graph_model(
-  name: str, shape: tuple[int, ...], classes: int, width: float = 1.0
+  name: str, shape: tuple[int, ...], classes: Optional[int], width: float = 1.0
 ) -> tf.keras.Model:
   """Returns a Keras model whose variables have shapes but no values."""
   with tf.Graph().as_default():

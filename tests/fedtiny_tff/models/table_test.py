@@ -1,6 +1,8 @@
 """The documented table is what the models are, its verdicts follow from their layers."""
 
 import pathlib
+import re
+import sys
 
 import pytest
 import tensorflow as tf
@@ -79,3 +81,15 @@ def test_the_verdicts_follow_from_the_layers(name):
 def test_other_than_three_channels_close_the_sparse_path():
   model = support.graph_model("mobilenet_v1_sparse", (32, 32, 1), 2, 0.1)
   assert _obstacles(model) == ["stem"]
+
+
+def test_the_example_of_an_own_model_works(tmp_path, monkeypatch):
+  text = _DOCUMENT.read_text(encoding="utf-8")
+  [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  (tmp_path / "my_models.py").write_text(example)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [*sys.path])
+  monkeypatch.delitem(sys.modules, "my_models", raising=False)
+  [name] = re.findall(r"--model=(my_models:\w+)", text)
+  found = registry.get_model(name, (8, 8, 1), 10)
+  assert support.blocks(found) == (("body",), ("hidden", "head"))

@@ -1,0 +1,234 @@
+"""The user's own Keras model: a `.keras` file, or a Python function that makes one.
+
+Whatever it comes from, it is turned into a configuration of Keras layers, from which
+`build` makes the same layers again and again. A softmax at the end is taken off:
+losses and exports work on logits.
+"""
+
+import copy
+import dataclasses
+import importlib
+import os
+import pathlib
+import re
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from fedtiny_tff import keras_graphs, tasks, tfmot_masking
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.models import definition, keras_archive, user_model_checks
+from fedtiny_tff.models.definition import ModelDefinition
+
+_FILE = ".keras"
+_REFUSED_FILES = (".h5", ".hdf5", ".pkl", ".pickle", ".pb", ".tflite")
+_ENTRY_POINT = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
+
+
+def is_own(name: str) -> bool:
+  """Whether a model is named by where it is to be found."""
+  return bool(
+    name.endswith((_FILE, *_REFUSED_FILES))
+    or _ENTRY_POINT.fullmatch(name)
+    or os.path.isdir(name)
+  )
+
+
+def load(
+  name: str, input_shape: tuple[int, ...], num_classes: Optional[int], width: float
+) -> ModelDefinition:
+  """Admits a user's model.
+
+  Args:
+    name: Path of a `.keras` file, or `package.module:function`.
+    input_shape: Shape of one example.
+    num_classes: Number of classes.
+    width: Must be 1: nobody knows which numbers to multiply.
+
+  Returns:
+    A definition. Training starts from a file's weights; those of an entry point are
+    drawn from the run's seed.
+
+  Raises:
+    InputError: When it cannot be loaded, trained, pruned or exported.
+  """
+  if width != 1.0:
+    raise InputError(
+      f"width {width:g} cannot be applied to {name}, which is your own model: leave "
+      "--width out"
+    )
+  if _is_refused(name):
+    raise InputError(
+      f"model {name}: only the Keras format is read, because others can run code of "
+      "their own; save it with model.save('FILE.keras')"
+    )
+  if name.endswith(_FILE):
+    return _from_file(name, input_shape, num_classes)
+  return _from_entry_point(name, input_shape, num_classes)
+
+
+def _is_refused(name: str) -> bool:
+  return name.endswith(_REFUSED_FILES) or os.path.isdir(name)
+
+
+def _from_file(
+  name: str, input_shape: tuple[int, ...], num_classes: Optional[int]
+) -> ModelDefinition:
+  model = keras_archive.read(pathlib.Path(name))
+  weights = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+  build = _checked_build(name, model, tasks.CLASSIFY, input_shape, num_classes)
+  user_model_checks.check_finite(
+    name, ((layer, part) for layer, parts in weights.items() for part in parts)
+  )
+
+  def set_weights(fresh: tf.keras.Model, seed: int) -> None:
+    del seed  # Nothing is drawn.
+    for layer, values in weights.items():
+      fresh.get_layer(layer).set_weights(values)
+
+  found = definition.define_model(name, build)
+  return _wrappable(dataclasses.replace(found, set_initial_weights=set_weights))
+
+
+def _from_entry_point(
+  name: str, input_shape: tuple[int, ...], num_classes: Optional[int]
+) -> ModelDefinition:
+  function = _import_function(name)
+  # Names that Keras makes up must not depend on what was built before.
+  tf.keras.backend.reset_uids()
+  made = _call(name, lambda: function(input_shape, num_classes))
+  task = tasks.CLASSIFY
+  if isinstance(made, ModelDefinition):
+    task = made.task
+    tf.keras.backend.reset_uids()
+    model = _call(name, made.build)
+    _check_spec(name, made, model)
+  elif isinstance(made, tf.keras.Model):
+    model = made
+  else:
+    raise InputError(
+      f"model {name}: returned {type(made).__name__}; return a tf.keras.Model or a "
+      "ModelDefinition"
+    )
+  build = _checked_build(name, model, task, input_shape, num_classes)
+  if isinstance(made, ModelDefinition):
+    build = definition.without_learning_phase(build)
+    found = dataclasses.replace(made, name=name, build=build)
+  else:
+    found = definition.define_model(name, build)
+
+  def draw(fresh: tf.keras.Model, seed: int) -> None:
+    # What the definition draws are kernels; layers may have other random variables.
+    tf.keras.utils.set_random_seed(zlib.crc32(str(seed).encode()))
+    fresh.set_weights(build().get_weights())
+    found.set_initial_weights(fresh, seed)
+
+  return _wrappable(dataclasses.replace(found, set_initial_weights=draw))
+
+
+def _check_spec(name: str, made: ModelDefinition, model: tf.keras.Model) -> None:
+  """Checks that a definition's prunable layers are in the model it builds."""
+  kernels = {x.name: getattr(x, "kernel", None) for x in model.layers}
+  for layer in made.spec.layers:
+    kernel = kernels.get(layer.name)
+    if kernel is None or tuple(kernel.shape) != layer.shape:
+      raise InputError(
+        f"model {name}: layer {layer.name!r} of its blocks is not the same at every "
+        "build; give every layer a name"
+      )
+
+
+def _call(name: str, function: Callable[[], Any]) -> Any:
+  """Calls code that may fail in any way; its error is the user's."""
+  try:
+    return function()
+  except Exception as error:
+    reason = f"{type(error).__name__}: {error}"
+    raise InputError(f"model {name}: {' '.join(reason.split())}") from error
+
+
+def _import_function(name: str) -> Callable[..., Any]:
+  """Imports an entry point, also from the current directory."""
+  module_name, _, function_name = name.partition(":")
+  folder = os.getcwd()
+  if folder not in sys.path:
+    sys.path.insert(0, folder)
+  module = _call(name, lambda: importlib.import_module(module_name))
+  function = getattr(module, function_name, None)
+  if not callable(function):
+    raise InputError(
+      f"model {name}: module {module_name} has no function {function_name!r}"
+    )
+  return function
+
+
+def _checked_build(
+  name: str,
+  model: tf.keras.Model,
+  task: tasks.Task,
+  input_shape: tuple[int, ...],
+  num_classes: Optional[int],
+) -> Callable[[], tf.keras.Model]:
+  """Checks a model and returns what makes it anew, for inputs of fixed shape."""
+  functional = user_model_checks.as_functional(name, model)
+  user_model_checks.check_layers(name, functional)
+  user_model_checks.check_input(name, functional, input_shape)
+  config = functional.get_config()
+  keras_archive.check_config(name, {"class_name": "Functional", "config": config})
+  _fix_input(config, input_shape)
+  if task.has_classes:
+    _take_off_softmax(name, config)
+
+  def build() -> tf.keras.Model:
+    return tf.keras.Model.from_config(copy.deepcopy(config))
+
+  with tf.Graph().as_default():
+    built = _call(name, build)
+  user_model_checks.check_output(
+    name, built, task.num_outputs(name, input_shape, num_classes), task
+  )
+  return build
+
+
+def _fix_input(config: dict[str, Any], input_shape: tuple[int, ...]) -> None:
+  """Gives the input every dimension's size, and lets the layers follow."""
+  for layer in config["layers"]:
+    layer.pop("build_config", None)
+    if layer["class_name"] == "InputLayer":
+      layer["config"]["batch_input_shape"] = (None, *input_shape)
+
+
+def _take_off_softmax(name: str, config: dict[str, Any]) -> None:
+  """Makes a model end in logits."""
+  (output,) = config["output_layers"]
+  last = next(layer for layer in config["layers"] if layer["name"] == output[0])
+  activation = last["config"].get("activation")
+  if isinstance(activation, dict):
+    activation = str(activation.get("class_name")).lower()
+  if activation == "sigmoid":
+    raise InputError(
+      f"model {name}: layer {last['name']!r} ({last['class_name']}) ends it in sigmoid; "
+      "end it in logits or softmax, one for each class"
+    )
+  if last["class_name"] == "Softmax" or (
+    last["class_name"] == "Activation" and activation == "softmax"
+  ):
+    ((before,),) = last["inbound_nodes"]
+    config["layers"].remove(last)
+    config["output_layers"] = [list(before[:3])]
+  elif activation == "softmax":
+    last["config"]["activation"] = "linear"
+
+
+@keras_graphs.sparing_eager_models()
+def _wrappable(found: ModelDefinition) -> ModelDefinition:
+  """Returns a definition whose masks tfmot can apply.
+
+  Raises:
+    InputError: With what tfmot says.
+  """
+  _call(found.name, lambda: tfmot_masking.vector_sizes(found))
+  return found
