@@ -48,16 +48,16 @@ def gather_active(vector: tf.Tensor, mask: tf.Tensor, count: int) -> tf.Tensor:
   return tf.ensure_shape(tf.boolean_mask(vector, mask), [count])
 
 
-def scatter_active(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-  """Puts active entries back in their places, zeros elsewhere.
+def scatter(values: tf.Tensor, places: tf.Tensor, size: int) -> tf.Tensor:
+  """Puts values at their places, zeros (or False) elsewhere.
 
   Args:
     values: [count].
-    mask: bool [n] with exactly `count` True.
+    places: int64 [count], all different.
+    size: Length of the result.
 
   Returns:
-    [n].
+    [size], of the values' type.
   """
-  size = mask.shape[0]
-  positions = tf.ensure_shape(tf.where(mask), [values.shape[0], 1])
-  return tf.scatter_nd(positions, values, tf.constant([size], tf.int64))
+  nothing = tf.zeros([size], values.dtype)
+  return tf.tensor_scatter_nd_update(nothing, places[:, tf.newaxis], values)

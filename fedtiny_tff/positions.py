@@ -1,8 +1,9 @@
 """Where the active weights of a sparse vector are, in the fewest bytes.
 
-Two codes, both of a length that follows from the vector's size and the number of
+Three codes, all of a length that follows from the vector's size and the number of
 active weights alone, so that message types stay static:
 
+*   nothing at all, where no weight is active or every one is;
 *   bitmap: one bit per position (`packing`), `ceil(size / 8)` bytes;
 *   Elias-Fano: positions p_0 < p_1 < ... are cut at bit l. The lower l bits of all
     are laid end to end; the upper parts are one bit string of
@@ -45,6 +46,11 @@ class PositionCode:
       raise ValueError(f"low_bits must be at least 1, got {self.low_bits}")
 
   @property
+  def is_implied(self) -> bool:
+    """Whether the count alone says where the active positions are."""
+    return self.count in (0, self.size)
+
+  @property
   def _upper_size(self) -> int:
     assert self.low_bits is not None
     return self.count + (max(self.size - 1, 0) >> self.low_bits) + 1
@@ -57,6 +63,8 @@ class PositionCode:
   @property
   def encoded_bytes(self) -> int:
     """Length of the encoding."""
+    if self.is_implied:
+      return 0
     if self.low_bits is None:
       return packing.packed_size_bytes(self.size)
     return self._lower_bytes + packing.packed_size_bytes(self._upper_size)
@@ -74,6 +82,8 @@ class PositionCode:
       tf.errors.InvalidArgumentError: When `mask` has another number of True.
     """
     positions = tf.ensure_shape(tf.where(mask), [self.count, 1])[:, 0]
+    if self.is_implied:
+      return tf.zeros([0], tf.uint8)
     if self.low_bits is None:
       return packing.pack_mask(mask)
     shifts = tf.range(self.low_bits - 1, -1, -1, dtype=tf.int64)
@@ -105,6 +115,8 @@ class PositionCode:
     Raises:
       tf.errors.InvalidArgumentError: When `encoded` holds another number.
     """
+    if self.is_implied:
+      return tf.range(self.count, dtype=tf.int64)
     if self.low_bits is None:
       mask = packing.unpack_mask(encoded, self.size)
       return tf.ensure_shape(tf.where(mask), [self.count, 1])[:, 0]
@@ -120,8 +132,13 @@ class PositionCode:
     return shifted + tf.reduce_sum(digits * tf.constant(powers, tf.int64), axis=1)
 
 
+def mask_at(places: tf.Tensor, size: int) -> tf.Tensor:
+  """Turns positions, int64 [count], into a mask, bool [size]."""
+  return packing.scatter(tf.ones_like(places, tf.bool), places, size)
+
+
 def smallest_code(size: int, count: int) -> PositionCode:
-  """Returns the code of fewest bytes; the bitmap where nothing is smaller.
+  """Returns the code of fewest bytes; the bitmap where Elias-Fano is not smaller.
 
   Args:
     size: Length of the vector.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 
-from fedtiny_tff import keras_graphs
+from fedtiny_tff import compute_dtypes, keras_graphs
 from fedtiny_tff.models import definition
 
 
@@ -62,6 +62,26 @@ def _assign_flat(variables: Sequence[tf.Variable], vector: tf.Tensor) -> None:
     variable.assign(tf.reshape(tf.cast(part, variable.dtype), variable.shape))
 
 
+def _copy(layer: tf.keras.layers.Layer, policy: str) -> tf.keras.layers.Layer:
+  """Makes a layer anew, under a dtype policy, with every variable starting at zero.
+
+  The weights are always assigned; drawing millions of them first, for each client
+  of each round, costs more than a small client's training.
+  """
+  config = {
+    name: "zeros" if name.endswith("_initializer") else value
+    for name, value in layer.get_config().items()
+  }
+  if not isinstance(layer, tf.keras.layers.InputLayer):
+    config["dtype"] = policy
+  return type(layer).from_config(config)
+
+
+def _unwrapped(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+  # Keras has wrappers too, with a `layer` of their own.
+  return layer.layer if hasattr(layer, "pruning_vars") else layer
+
+
 class MaskedModel:
   """A Keras model whose prunable layers carry tfmot's wrapper.
 
@@ -73,28 +93,40 @@ class MaskedModel:
     batch_norm_layers: Batch normalisation layers, in model order.
   """
 
-  def __init__(self, model_definition: definition.ModelDefinition):
+  @keras_graphs.sparing_eager_models()
+  def __init__(
+    self, model_definition: definition.ModelDefinition, compute_dtype: str = "float32"
+  ):
     """Builds the model with new variables in the current graph.
 
     Args:
       model_definition: Which model, and which of its layers are wrapped.
+      compute_dtype: Key of `compute_dtypes.POLICIES`: what layers compute in.
+        Variables and the output layer are float32 always.
     """
     spec = model_definition.spec
     prunable = {layer.name for layer in spec.layers}
+    policy = compute_dtypes.POLICIES[compute_dtype]
+    # In a graph of its own: variables made beside ours would be initialised, at
+    # every call of a TFF computation, although nothing uses them.
+    with tf.Graph().as_default():
+      plain = model_definition.build()
+    outputs = set(plain.output_names)
 
     def wrap(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-      copy = type(layer).from_config(layer.get_config())
+      own = "float32" if layer.name in outputs else policy
+      copy = _copy(layer, own)
       if layer.name not in prunable:
         return copy
       return tfmot.sparsity.keras.prune_low_magnitude(
-        copy, pruning_schedule=NeverPrune()
+        copy, pruning_schedule=NeverPrune(), dtype=own
       )
 
-    plain = model_definition.build()
+    keras_graphs.fix_learning_phase()
     self.model: tf.keras.Model = tf.keras.models.clone_model(
       plain, clone_function=wrap
     )
-    by_name = {getattr(w, "layer", w).name: w for w in self.model.layers}
+    by_name = {_unwrapped(w).name: w for w in self.model.layers}
     wrappers = [by_name[layer.name] for layer in spec.layers]
     self.kernels = tuple(w.pruning_vars[0][0] for w in wrappers)
     self.masks = tuple(w.pruning_vars[0][1] for w in wrappers)
@@ -134,7 +166,7 @@ class MaskedModel:
   def copy_from(self, plain: tf.keras.Model) -> None:
     """Takes over the weights of an unwrapped model with the same layers."""
     for layer in self.model.layers:
-      target = getattr(layer, "layer", layer)
+      target = _unwrapped(layer)
       if not target.weights:
         continue  # Inputs and activations may be named anew at each build.
       for variable, value in zip(
@@ -199,7 +231,7 @@ def initial_weights(
     Unmasked weights.
   """
   plain = model_definition.build()
-  definition.initialize(plain, seed)
+  model_definition.set_initial_weights(plain, seed)
   masked = MaskedModel(model_definition)
   masked.copy_from(plain)
   return masked.read()

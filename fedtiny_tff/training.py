@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from fedtiny_tff import batches, optimizers, tfmot_masking
+from fedtiny_tff import batches, compute_dtypes, optimizers, tfmot_masking
 from fedtiny_tff.data import augmentation
 from fedtiny_tff.models import definition
+from fedtiny_tff.tasks import Metrics
 from fedtiny_tff.tfmot_masking import ModelWeights
 
 
@@ -25,12 +26,14 @@ class TrainingConfig:
     local_epochs: Passes over the client's examples, at least 1.
     batch_size: Examples per step, at least 1.
     augmentations: Keys of `augmentation.AUGMENTATIONS`, applied in order.
+    compute_dtype: Key of `compute_dtypes.POLICIES`.
   """
 
   optimizer: optimizers.OptimizerConfig
   local_epochs: int = 5
   batch_size: int = 64
   augmentations: tuple[str, ...] = ()
+  compute_dtype: str = "float32"
 
   def __post_init__(self) -> None:
     for name in ("local_epochs", "batch_size"):
@@ -42,43 +45,16 @@ class TrainingConfig:
           f"augmentations must be of {', '.join(augmentation.AUGMENTATIONS)}, "
           f"got {name!r}"
         )
-
-
-class Metrics(NamedTuple):
-  """Sums over examples, so that clients' metrics add up.
-
-  Attributes:
-    loss_sum: float32, sum of the examples' cross-entropies.
-    correct: float32, examples whose class was hit.
-    examples: float32, examples seen.
-  """
-
-  loss_sum: tf.Tensor
-  correct: tf.Tensor
-  examples: tf.Tensor
+    if self.compute_dtype not in compute_dtypes.POLICIES:
+      raise ValueError(
+        f"compute_dtype must be one of {', '.join(compute_dtypes.POLICIES)}, got "
+        f"{self.compute_dtype!r}"
+      )
 
 
 def zero_metrics() -> Metrics:
   """Returns the sums before the first example."""
   return Metrics(*(tf.zeros([], tf.float32) for _ in Metrics._fields))
-
-
-def batch_metrics(labels: tf.Tensor, logits: tf.Tensor) -> Metrics:
-  """Sums loss and hits over a batch.
-
-  Args:
-    labels: int64 [n].
-    logits: float [n, classes].
-  """
-  losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-    labels, tf.cast(logits, tf.float32)
-  )
-  hits = tf.equal(tf.argmax(logits, axis=1), labels)
-  return Metrics(
-    tf.reduce_sum(losses),
-    tf.reduce_sum(tf.cast(hits, tf.float32)),
-    tf.cast(tf.size(labels), tf.float32),
-  )
 
 
 def add_metrics(left: Metrics, right: Metrics) -> Metrics:
@@ -108,43 +84,66 @@ class LocalTrainer:
       config: How to train.
       decode: From raw records [n, ...] to inputs [n, ...] and labels int64 [n].
     """
-    self._masked = tfmot_masking.MaskedModel(model_definition)
+    self._masked = tfmot_masking.MaskedModel(model_definition, config.compute_dtype)
     self._optimizer = optimizers.build_optimizer(config.optimizer)
     self._optimizer.build(self._masked.trainable_variables)
+    self._batch_metrics = model_definition.task.batch_metrics
     self._config = config
     self._decode = decode
 
-  def _batch(
+  def batch(
     self, examples: batches.Examples, step: tf.Tensor
   ) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gathers, decodes and augments the mini-batch of a step.
+
+    Args:
+      examples: Records, and the order and seed of their use.
+      step: int32, counted over all epochs.
+
+    Returns:
+      Inputs [batch, ...] and labels int64 [batch].
+    """
     records = batches.batch_records(examples, step, self._config.batch_size)
     features, labels = self._decode(records)
     seed = tf.random.experimental.stateless_fold_in(examples.seed, step)
     return augmentation.augment(features, self._config.augmentations, seed), labels
 
-  def _gradients(
-    self, examples: batches.Examples, step: tf.Tensor
+  def gradients(
+    self, features: tf.Tensor, labels: tf.Tensor
   ) -> tuple[list[tf.Tensor], Metrics]:
-    features, labels = self._batch(examples, step)
+    """Returns the mean loss's dense gradients, kernels first, and the metrics.
+
+    Args:
+      features: Inputs [batch, ...].
+      labels: int64 [batch].
+    """
     model = self._masked.model
     with tf.GradientTape() as tape:
-      logits = model(features, training=True)
-      metrics = batch_metrics(labels, logits)
+      outputs = model(features, training=True)
+      metrics = self._batch_metrics(features, labels, outputs)
       loss = metrics.loss_sum / metrics.examples
       if model.losses:
         loss += tf.add_n(model.losses)
     return tape.gradient(loss, self._masked.trainable_variables), metrics
 
-  def _apply(self, gradients: Sequence[tf.Tensor]) -> None:
+  def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+    """Masks gradients and takes one optimiser step."""
     variables = self._masked.trainable_variables
     prepared = optimizers.prepare_gradients(
       self._config.optimizer, self._masked.mask_gradients(gradients), variables
     )
     self._optimizer.apply_gradients(zip(prepared, variables, strict=True))
 
-  def _start(
+  def start(
     self, weights: ModelWeights, mask: tf.Tensor, learning_rate: tf.Tensor
   ) -> None:
+    """Sets weights, mask and learning rate, with a new optimiser state.
+
+    Args:
+      weights: Flat vectors.
+      mask: bool [prunable weights].
+      learning_rate: float32 scalar.
+    """
     self._masked.assign(weights, mask)
     # Momenta and step count of an earlier call must not reach this one.
     for variable in self._optimizer.variables:
@@ -154,8 +153,8 @@ class LocalTrainer:
   def _steps(self, examples: batches.Examples, count: tf.Tensor) -> Metrics:
     total = zero_metrics()
     for step in tf.range(count):
-      gradients, metrics = self._gradients(examples, step)
-      self._apply(gradients)
+      gradients, metrics = self.gradients(*self.batch(examples, step))
+      self.apply(gradients)
       total = add_metrics(total, metrics)
     return total
 
@@ -179,7 +178,7 @@ class LocalTrainer:
       Masked weights after the last step, and metrics summed over the steps, each
       measured before its update.
     """
-    self._start(weights, mask, learning_rate)
+    self.start(weights, mask, learning_rate)
     count = batches.number_of_steps(examples.order, self._config.batch_size)
     metrics = self._steps(examples, count)
     return self._masked.read(), metrics
@@ -208,13 +207,13 @@ class LocalTrainer:
     Returns:
       Masked weights, summed metrics, the statistics.
     """
-    self._start(weights, mask, learning_rate)
+    self.start(weights, mask, learning_rate)
     last = batches.number_of_steps(examples.order, self._config.batch_size) - 1
     before = self._steps(examples, last)
-    gradients, metrics = self._gradients(examples, last)
+    gradients, metrics = self.gradients(*self.batch(examples, last))
     kernels = gradients[: len(self._masked.kernels)]
     sent = statistics([tf.reshape(g, [-1]) for g in kernels])
-    self._apply(gradients)
+    self.apply(gradients)
     return self._masked.read(), add_metrics(before, metrics), sent
 
 
@@ -232,6 +231,7 @@ class Evaluator:
       batch_size: Examples per batch; has no influence on the result.
     """
     self._masked = tfmot_masking.MaskedModel(model_definition)
+    self._batch_metrics = model_definition.task.batch_metrics
     self._decode = decode
     self._batch_size = batch_size
 
@@ -252,6 +252,6 @@ class Evaluator:
     for step in tf.range(batches.number_of_steps(examples.order, self._batch_size)):
       batch = batches.batch_records(examples, step, self._batch_size)
       features, labels = self._decode(batch)
-      logits = self._masked.model(features, training=False)
-      total = add_metrics(total, batch_metrics(labels, logits))
+      outputs = self._masked.model(features, training=False)
+      total = add_metrics(total, self._batch_metrics(features, labels, outputs))
     return total

@@ -1,14 +1,16 @@
 """Labelled examples on disk, grouped by client, read back by place.
 
-A store is one file of fixed-length records without header. Record: the label as
-int64 little-endian (8 bytes), then the features row-major in their stored type.
-A client's records are contiguous: first those it trains on, then its held-out
+A store is one TFRecord file whose records all have the same length, so that any of
+them can be sought. Record: the label as int64 little-endian (8 bytes), then the
+features row-major in their stored type. A client's records are contiguous: first those it trains on, then its held-out
 part. A `ClientReference` says where they lie; it is all that a round needs to
 carry, whatever the size of the population or of the data.
 """
 
 import dataclasses
+import itertools
 import math
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -20,6 +22,11 @@ from fedtiny_tff.data.examples import DatasetInfo, Example
 from fedtiny_tff.errors import InputError
 
 _LABEL_BYTES = 8
+# TFRecord puts a length, a checksum of it and one of the content around each record:
+# https://www.tensorflow.org/tutorials/load_data/tfrecord
+_FRAME_BYTES = 16
+_READ_BUFFER_BYTES = 1 << 16
+_WRITE_CHUNK = 1024
 
 
 class ClientReference(NamedTuple):
@@ -58,6 +65,11 @@ class ClientStore:
     feature_bytes = np.dtype(self.info.feature_type).itemsize
     return _LABEL_BYTES + math.prod(self.info.shape) * feature_bytes
 
+  @property
+  def stored_record_bytes(self) -> int:
+    """Length of one record in the file."""
+    return self.record_bytes + _FRAME_BYTES
+
   def read(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Reads the raw records `first` to `first + count` in one piece.
 
@@ -69,16 +81,24 @@ class ClientStore:
       uint8 [count, record_bytes].
     """
     first, count = tf.cast(first, tf.int64), tf.cast(count, tf.int64)
-    stored = tf.data.FixedLengthRecordDataset(
-      self.path,
-      record_bytes=self.record_bytes,
-      header_bytes=first * self.record_bytes,
-      footer_bytes=(self.num_records - first - count) * self.record_bytes,
+    # tf.data.TFRecordDataset has no argument for the offset, and datasets that skip to
+    # it read all that lies before.
+    sought = tf.raw_ops.TFRecordDatasetV2(
+      filenames=[self.path],
+      compression_type="",
+      buffer_size=_READ_BUFFER_BYTES,
+      byte_offsets=tf.reshape(first * self.stored_record_bytes, [1]),
     )
+    stored = tf.data.experimental.from_variant(sought, tf.TensorSpec([], tf.string))
     # A batch of at least one keeps the dataset well-formed when there are none.
-    batch = stored.batch(tf.maximum(count, 1)).take(1)
+    batch = stored.take(count).batch(tf.maximum(count, 1))
     nothing = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string))
     records = batch.concatenate(nothing).take(1).get_single_element()
+    whole = tf.debugging.assert_equal(
+      tf.size(records, tf.int64), count, f"{self.path} ends before the client does"
+    )
+    with tf.control_dependencies([whole] if whole is not None else []):
+      records = tf.identity(records)
     return tf.ensure_shape(
       tf.io.decode_raw(records, tf.uint8, fixed_length=self.record_bytes),
       [None, self.record_bytes],
@@ -150,6 +170,19 @@ def encode(example: Example, info: DatasetInfo) -> bytes:
   return int(label).to_bytes(_LABEL_BYTES, "little", signed=True) + stored.tobytes()
 
 
+def _framed(records: Sequence[bytes]) -> bytes:
+  """Puts records of equal length into TFRecord frames, one after another."""
+  path = f"ram://{uuid.uuid4()}"
+  with tf.io.TFRecordWriter(path) as writer:
+    for record in records:
+      writer.write(record)
+  try:
+    with tf.io.gfile.GFile(path, "rb") as file:
+      return file.read()
+  finally:
+    tf.io.gfile.remove(path)
+
+
 def write_records(
   file: BinaryIO,
   examples: Iterable[Example],
@@ -158,7 +191,7 @@ def write_records(
 ) -> None:
   """Writes the examples named in `order` to their records, in one pass.
 
-  Memory stays that of one example.
+  Memory stays that of about a thousand examples.
 
   Args:
     file: Seekable, opened for writing.
@@ -170,13 +203,17 @@ def write_records(
     InputError: When there are fewer examples than `order` names.
   """
   record_of = {int(index): record for record, index in enumerate(order)}
-  for index, example in enumerate(examples):
-    record = record_of.pop(index, None)
-    if record is None:
-      continue
-    encoded = encode(example, info)
-    file.seek(record * len(encoded))
-    file.write(encoded)
+  wanted = (
+    (record_of.pop(index), encode(example, info))
+    for index, example in enumerate(examples)
+    if index in record_of
+  )
+  while chunk := list(itertools.islice(wanted, _WRITE_CHUNK)):
+    frames = memoryview(_framed([encoded for _, encoded in chunk]))
+    size = len(frames) // len(chunk)
+    for number, (record, _) in enumerate(chunk):
+      file.seek(record * size)
+      file.write(frames[number * size : (number + 1) * size])
   if record_of:
     raise InputError(
       f"dataset {info.name}: {len(record_of)} of {len(order)} examples are missing; "

@@ -7,7 +7,7 @@ import tensorflow_federated as tff
 
 from fedtiny_tff import keras_graphs, tfmot_masking, training
 from fedtiny_tff.data import client_store
-from fedtiny_tff.federated import messages, rounds
+from fedtiny_tff.federated import messages, states
 from fedtiny_tff.models import definition
 
 
@@ -36,27 +36,27 @@ def build_evaluation(
     batch_size: Examples per batch.
 
   Returns:
-    (ServerState@SERVER, {ClientReference}@CLIENTS) to Metrics@SERVER.
+    (SparseState@SERVER, {ClientReference}@CLIENTS) to Metrics@SERVER.
   """
   sizes = tfmot_masking.vector_sizes(model_definition)
   model_type = messages.sparse_model_type(sizes, active_count)
-  state_type = messages.state_type(sizes)
+  state_type = states.sparse_state_type(sizes, active_count)
 
   @tff.tensorflow.computation(state_type)
-  def pack(state: messages.ServerState) -> messages.SparseModel:
-    return messages.pack_model(state.weights, state.mask, active_count)
+  def pack(state: states.SparseState) -> messages.SparseModel:
+    return state.model
 
-  @tff.tensorflow.computation(rounds.reference_type(), model_type)
+  @tff.tensorflow.computation(messages.reference_type(), model_type)
   def evaluate(
     client: client_store.ClientReference, model: messages.SparseModel
   ) -> training.Metrics:
     evaluator = training.Evaluator(model_definition, store.decode, batch_size)
-    weights, mask = messages.unpack_model(model, sizes.prunable)
+    weights, mask, _ = messages.unpack_model(model, sizes.prunable)
     return evaluator.evaluate(weights, mask, read_development(store, client))
 
   @tff.federated_computation(
     tff.FederatedType(state_type, tff.SERVER),
-    tff.FederatedType(rounds.reference_type(), tff.CLIENTS),
+    tff.FederatedType(messages.reference_type(), tff.CLIENTS),
   )
   def evaluation(state: Any, clients: Any) -> Any:
     model = tff.federated_broadcast(tff.federated_map(pack, state))

@@ -1,7 +1,6 @@
-"""What is kept, what travels, and how many bytes it is.
+"""What crosses the network, and how many bytes it is.
 
-`ServerState` stays on the server. Everything else crosses the network; its types
-are static, so the bytes of an exchange follow from the type alone.
+All types are static, so the bytes of an exchange follow from the type alone.
 """
 
 import math
@@ -12,22 +11,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import packing, positions
+from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.tfmot_masking import ModelWeights
 from fedtiny_tff.training import Metrics
-
-
-class ServerState(NamedTuple):
-  """Everything a round starts from.
-
-  Attributes:
-    weights: Dense vectors of the global model, zero where pruned.
-    mask: bool [prunable weights].
-    round_index: int32, rounds finished.
-  """
-
-  weights: ModelWeights
-  mask: tf.Tensor
-  round_index: tf.Tensor
 
 
 class SparseModel(NamedTuple):
@@ -46,6 +32,36 @@ class SparseModel(NamedTuple):
   dense: tf.Tensor
   batch_norm_mean: tf.Tensor
   batch_norm_variance: tf.Tensor
+
+
+class HeldModel(NamedTuple):
+  """A model on its way to clients that hold the mask: a `SparseModel` less positions.
+
+  Attributes:
+    active_values: float32 [active weights], in order of position.
+    dense: float32 [other trainable parameters].
+    batch_norm_mean: float32 [BN channels].
+    batch_norm_variance: float32 [BN channels].
+  """
+
+  active_values: tf.Tensor
+  dense: tf.Tensor
+  batch_norm_mean: tf.Tensor
+  batch_norm_variance: tf.Tensor
+
+
+class UnpackedModel(NamedTuple):
+  """A sparse model laid out dense.
+
+  Attributes:
+    weights: Flat vectors.
+    mask: bool [prunable weights].
+    places: int64 [active weights], where the mask is True.
+  """
+
+  weights: ModelWeights
+  mask: tf.Tensor
+  places: tf.Tensor
 
 
 class RoundInstruction(NamedTuple):
@@ -110,35 +126,31 @@ def pack_model(weights: ModelWeights, mask: tf.Tensor, active: int) -> SparseMod
   )
 
 
-def unpack_model(model: SparseModel, size: int) -> tuple[ModelWeights, tf.Tensor]:
-  """Turns a sparse model back into dense vectors and a mask of `size`."""
+def unpack_model(model: SparseModel, size: int) -> UnpackedModel:
+  """Turns a sparse model back into dense vectors of `size`."""
   code = positions.smallest_code(size, model.active_values.shape[0])
-  places = code.decode(model.positions)[:, tf.newaxis]
-  shape = tf.constant([size], tf.int64)
-  active = tf.ones([code.count], tf.int32)
-  mask = tf.cast(tf.scatter_nd(places, active, shape), tf.bool)
+  places = code.decode(model.positions)
   weights = ModelWeights(
-    tf.scatter_nd(places, model.active_values, shape),
+    packing.scatter(model.active_values, places, size),
     model.dense,
     model.batch_norm_mean,
     model.batch_norm_variance,
   )
-  return weights, mask
+  return UnpackedModel(weights, positions.mask_at(places, size), places)
+
+
+def without_positions(model: SparseModel) -> HeldModel:
+  """Leaves out where the active weights are."""
+  return HeldModel(*(getattr(model, name) for name in HeldModel._fields))
+
+
+def with_positions(model: HeldModel, positions_: tf.Tensor) -> SparseModel:
+  """Puts back where the active weights are."""
+  return SparseModel(positions=positions_, **model._asdict())
 
 
 def _vector(dtype: type, *shape: int) -> tff.TensorType:
   return tff.TensorType(dtype, shape)
-
-
-def state_type(sizes: ModelWeights) -> tff.Type:
-  """Type of the server's state for the given vector lengths."""
-  return tff.types.to_type(
-    ServerState(
-      ModelWeights(*(_vector(np.float32, size) for size in sizes)),
-      _vector(np.bool_, sizes.prunable),
-      tff.TensorType(np.int32),
-    )
-  )
 
 
 def sparse_model_type(sizes: ModelWeights, active: int) -> tff.Type:
@@ -154,6 +166,57 @@ def sparse_model_type(sizes: ModelWeights, active: int) -> tff.Type:
       _vector(np.float32, sizes.batch_norm_variance),
     )
   )
+
+
+def reference_type() -> tff.Type:
+  """Type of what says where a client's records lie."""
+  return tff.types.to_type(
+    ClientReference(*([tff.TensorType(np.int64)] * 4))
+  )
+
+
+def held_model_type(sizes: ModelWeights, active: int) -> tff.Type:
+  """Type of a model on its way to a client that holds the mask."""
+  return tff.types.to_type(
+    HeldModel(
+      _vector(np.float32, active),
+      _vector(np.float32, sizes.dense),
+      _vector(np.float32, sizes.batch_norm_mean),
+      _vector(np.float32, sizes.batch_norm_variance),
+    )
+  )
+
+
+def instruction_type(adjusted_layers: int) -> tff.Type:
+  """Type of what the server decides for a round that adjusts so many layers."""
+  return tff.types.to_type(
+    RoundInstruction(
+      tff.TensorType(np.int32),
+      tff.TensorType(np.float32),
+      _vector(np.int32, adjusted_layers),
+    )
+  )
+
+
+def client_update_type(
+  sizes: ModelWeights, active: int, statistics: tff.Type
+) -> tff.Type:
+  """Type of everything a client sends in a round.
+
+  Args:
+    sizes: Vector lengths of the model.
+    active: Unpruned weights.
+    statistics: What the strategy asks for; an empty structure in ordinary rounds.
+  """
+  trained = TrainedModel(
+    _vector(np.float32, active),
+    _vector(np.float32, sizes.dense),
+    _vector(np.float32, sizes.batch_norm_mean),
+    _vector(np.float32, sizes.batch_norm_variance),
+  )
+  weight = tff.TensorType(np.float32)
+  metrics = Metrics(*([tff.TensorType(np.float32)] * len(Metrics._fields)))
+  return tff.types.to_type(ClientUpdate(trained, weight, metrics, statistics))
 
 
 def size_bytes(message_type: tff.Type) -> int:

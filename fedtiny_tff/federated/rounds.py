@@ -3,28 +3,29 @@
     server state -> sparse model -> clients train -> weighted means -> server state
 
 Rounds that adjust masks carry statistics and are computations of their own, one
-per block, over the same state; so ordinary rounds send nothing for them.
+per block, over the same state; so ordinary rounds send nothing for them. Where every
+participant provably holds the mask, it is a constant of the round's computation and
+positions do not travel.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import (
-  batches,
   keras_graphs,
-  packing,
+  positions,
   schedules,
+  tasks,
   tfmot_masking,
   training,
 )
 from fedtiny_tff.data import client_store
-from fedtiny_tff.federated import messages
+from fedtiny_tff.federated import client_work, composition, messages, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 
@@ -34,15 +35,32 @@ class RoundComputation:
   """One round as a TFF computation, and what its messages weigh.
 
   Attributes:
-    next: (ServerState@SERVER, {ClientReference}@CLIENTS, RoundInstruction@SERVER)
-      to (ServerState@SERVER, Metrics@SERVER).
+    next: (SparseState@SERVER, {ClientReference}@CLIENTS, RoundInstruction@SERVER)
+      to (SparseState@SERVER, Metrics@SERVER).
+    prunable_size: Prunable weights of the model.
     download_bytes: Payload each client receives.
     upload_bytes: Payload each client sends.
+    position_bytes: The part of the download that says where active weights are.
   """
 
   next: tff.Computation
+  prunable_size: int
   download_bytes: int
   upload_bytes: int
+  position_bytes: int
+
+  def run(
+    self,
+    state: states.ServerState,
+    clients: Sequence[client_store.ClientReference],
+    instruction: messages.RoundInstruction,
+  ) -> tuple[states.ServerState, tasks.Metrics]:
+    """Runs the round in the current TFF context; states are dense NumPy arrays."""
+    result, metrics = self.next(states.to_sparse(state), list(clients), instruction)
+    new_state = states.to_dense(
+      states.SparseState(result.model, result.round_index), self.prunable_size
+    )
+    return new_state, tasks.Metrics(*metrics)
 
 
 class RoundBuilder:
@@ -58,6 +76,7 @@ class RoundBuilder:
     *,
     active_count: int,
     seed: int,
+    all_clients_every_round: bool = False,
   ):
     """Fixes everything static.
 
@@ -69,6 +88,8 @@ class RoundBuilder:
       events: Every adjustment of the run.
       active_count: Unpruned weights, constant over the run.
       seed: Seed of the run.
+      all_clients_every_round: Whether no client ever misses a round; then a mask
+        that a round has sent once is held by all until it is adjusted.
     """
     self._definition = model_definition
     self._store = store
@@ -78,12 +99,16 @@ class RoundBuilder:
     self._active_count = active_count
     self._seed = seed
     self._sizes = tfmot_masking.vector_sizes(model_definition)
+    self._all_clients_every_round = all_clients_every_round
+    self._work_by_block: dict[Optional[int], client_work.ClientWork] = {}
     self._by_block: dict[Optional[int], RoundComputation] = {}
+    self._held_positions: Optional[np.ndarray] = None
+    self._held_by_block: dict[Optional[int], RoundComputation] = {}
 
   @property
   def state_type(self) -> tff.Type:
-    """Type of the server state (unplaced)."""
-    return messages.state_type(self._sizes)
+    """Type of the state that rounds take and give (unplaced)."""
+    return states.sparse_state_type(self._sizes, self._active_count)
 
   def event(self, round_index: int) -> Optional[schedules.AdjustmentEvent]:
     """Returns the adjustment at the end of a round, if there is one."""
@@ -100,207 +125,81 @@ class RoundBuilder:
       np.asarray(event.counts if event else (), np.int32),
     )
 
-  def computation(self, round_index: int) -> RoundComputation:
-    """Returns the computation of a round."""
+  def mask_is_held(self, round_index: int) -> bool:
+    """Tells whether every participant received the current mask in an earlier round."""
+    return (
+      self._all_clients_every_round
+      and round_index > 0
+      and self.event(round_index - 1) is None
+    )
+
+  def computation(
+    self, round_index: int, mask: Optional[np.ndarray] = None
+  ) -> RoundComputation:
+    """Returns the computation of a round.
+
+    Args:
+      round_index: The round.
+      mask: bool [prunable weights], the current mask. Where all participants hold
+        it, positions are left out; without it they always travel.
+    """
     event = self.event(round_index)
     block = event.block if event else None
+    if mask is not None and self.mask_is_held(round_index):
+      return self._computation_of_holders(block, mask)
     if block not in self._by_block:
-      self._by_block[block] = self._build(block)
+      self._by_block[block] = self._build(block, None)
     return self._by_block[block]
 
+  def _computation_of_holders(
+    self, block: Optional[int], mask: np.ndarray
+  ) -> RoundComputation:
+    code = positions.smallest_code(self._sizes.prunable, self._active_count)
+    held = code.encode(tf.constant(mask)).numpy()
+    if self._held_positions is None or not np.array_equal(held, self._held_positions):
+      self._held_positions = held
+      self._held_by_block = {}
+    if block not in self._held_by_block:
+      self._held_by_block[block] = self._build(block, held)
+    return self._held_by_block[block]
+
   def _adjustment(self, block: int) -> base.Adjustment:
-    counts = [e.counts for e in self._events.values() if e.block == block]
-    capacities = np.max(np.asarray(counts), axis=0).tolist()
+    capacities = schedules.capacities(self._events.values(), block)
     return self._strategy.adjustment(self._definition.spec, block, capacities)
 
   @keras_graphs.sparing_eager_models()
-  def _build(self, block: Optional[int]) -> RoundComputation:
-    spec = self._definition.spec
-    adjustment = None if block is None else self._adjustment(block)
-    layers = 0 if block is None else len(spec.blocks[block])
-    instruction_type = tff.types.to_type(
-      messages.RoundInstruction(
-        tff.TensorType(np.int32),
-        tff.TensorType(np.float32),
-        tff.TensorType(np.int32, [layers]),
-      )
+  def _client_work(self, block: Optional[int]) -> client_work.ClientWork:
+    """Returns what clients compute, built once: it holds the model's graph."""
+    if block not in self._work_by_block:
+      adjustment = None if block is None else self._adjustment(block)
+      layers = 0 if block is None else len(self._definition.spec.blocks[block])
+      computation = client_work.build_client_work(
+        self._definition, self._store, self._config, adjustment, self._seed,
+        messages.sparse_model_type(self._sizes, self._active_count),
+        messages.instruction_type(layers),
+      )  # fmt: skip
+      self._work_by_block[block] = client_work.ClientWork(computation, adjustment)
+    return self._work_by_block[block]
+
+  def _build(
+    self, block: Optional[int], held_positions: Optional[np.ndarray]
+  ) -> RoundComputation:
+    built = self._client_work(block)
+    work, pack = built.computation, composition.build_pack(self.state_type)
+    if held_positions is not None:
+      work, pack = composition.hold_positions(work, pack, held_positions)
+    next_round = composition.compose(
+      work, pack, built.adjustment, self.state_type, self._sizes.prunable
     )
-    model_type = messages.sparse_model_type(self._sizes, self._active_count)
-    client_work = _build_client_work(
-      self._definition, self._store, self._config, adjustment, self._seed,
-      model_type, instruction_type,
-    )  # fmt: skip
-    next_round = _compose(
-      client_work, adjustment, self.state_type, instruction_type, self._active_count
+    _, model_type, instruction_type = work.type_signature.parameter
+    model_bytes = messages.size_bytes(model_type)
+    held_bytes = messages.size_bytes(
+      messages.held_model_type(self._sizes, self._active_count)
     )
     return RoundComputation(
       next_round,
-      messages.size_bytes(model_type) + messages.size_bytes(instruction_type),
-      messages.size_bytes(client_work.type_signature.result),
+      self._sizes.prunable,
+      model_bytes + messages.size_bytes(instruction_type),
+      messages.size_bytes(work.type_signature.result),
+      model_bytes - held_bytes,
     )
-
-
-def reference_type() -> tff.Type:
-  """Type of what says where a client's records lie."""
-  return tff.types.to_type(
-    client_store.ClientReference(*([tff.TensorType(np.int64)] * 4))
-  )
-
-
-def _build_client_work(
-  model_definition: definition.ModelDefinition,
-  store: client_store.ClientStore,
-  config: training.TrainingConfig,
-  adjustment: Optional[base.Adjustment],
-  seed: int,
-  model_type: tff.Type,
-  instruction_type: tff.Type,
-) -> tff.Computation:
-  """Builds (ClientReference, SparseModel, RoundInstruction) to ClientUpdate."""
-  spec = model_definition.spec
-
-  @tff.tensorflow.computation(reference_type(), model_type, instruction_type)
-  def client_work(
-    client: client_store.ClientReference,
-    model: messages.SparseModel,
-    instruction: messages.RoundInstruction,
-  ) -> messages.ClientUpdate:
-    trainer = training.LocalTrainer(model_definition, config, store.decode)
-    weights, mask = messages.unpack_model(model, spec.size)
-    records = store.read(client.first_record, client.training_examples)
-    examples = batches.shuffled(
-      records,
-      config.local_epochs,
-      client_seed(seed, instruction.round_index, client.client),
-    )
-    rate = instruction.learning_rate
-    statistics: Any = ()
-    if adjustment is None:
-      trained, metrics = trainer.train(weights, mask, examples, rate)
-    else:
-      look = functools.partial(
-        adjustment.client_statistics, mask=mask, counts=instruction.counts
-      )
-      trained, metrics, statistics = trainer.train_with_statistics(
-        weights, mask, examples, rate, look
-      )
-    offset = trained.batch_norm_mean - weights.batch_norm_mean
-    active = model.active_values.shape[0]
-    return messages.ClientUpdate(
-      messages.TrainedModel(
-        packing.gather_active(trained.prunable, mask, active),
-        trained.dense,
-        offset,
-        trained.batch_norm_variance + tf.square(offset),
-      ),
-      tf.cast(client.training_examples, tf.float32),
-      metrics,
-      statistics,
-    )
-
-  return client_work
-
-
-def client_seed(seed: int, round_index: tf.Tensor, client: tf.Tensor) -> tf.Tensor:
-  """Returns the int32 [2] seed of one client in one round."""
-  fold_in = tf.random.experimental.stateless_fold_in
-  run = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
-  return fold_in(fold_in(run, round_index), tf.cast(client, tf.int32))
-
-
-def _compose(
-  client_work: tff.Computation,
-  adjustment: Optional[base.Adjustment],
-  state_type: tff.Type,
-  instruction_type: tff.Type,
-  active_count: int,
-) -> tff.Computation:
-  """Wires a round around the client work."""
-  update_type = client_work.type_signature.result
-
-  @tff.tensorflow.computation(state_type)
-  def pack(state: messages.ServerState) -> messages.SparseModel:
-    return messages.pack_model(state.weights, state.mask, active_count)
-
-  @tff.tensorflow.computation(state_type, update_type.model)
-  def merge(
-    state: messages.ServerState, mean: messages.TrainedModel
-  ) -> messages.ServerState:
-    variance = mean.second_moment - tf.square(mean.mean_offset)
-    weights = tfmot_masking.ModelWeights(
-      packing.scatter_active(mean.active_values, state.mask),
-      mean.dense,
-      state.weights.batch_norm_mean + mean.mean_offset,
-      tf.maximum(variance, 0.0),
-    )
-    return messages.ServerState(weights, state.mask, state.round_index + 1)
-
-  adjust = _build_adjust(adjustment, update_type, state_type, instruction_type)
-
-  @tff.federated_computation(
-    tff.FederatedType(state_type, tff.SERVER),
-    tff.FederatedType(reference_type(), tff.CLIENTS),
-    tff.FederatedType(instruction_type, tff.SERVER),
-  )
-  def next_round(state: Any, clients: Any, instruction: Any) -> Any:
-    model = tff.federated_broadcast(tff.federated_map(pack, state))
-    received = tff.federated_broadcast(instruction)
-    update = tff.federated_map(client_work, (clients, model, received))
-    mean = tff.federated_mean(update.model, update.weight)
-    merged = tff.federated_map(merge, (state, mean))
-    if adjust is not None:
-      merged = adjust(merged, update, instruction)
-    return merged, tff.federated_sum(update.metrics)
-
-  return next_round
-
-
-def _build_adjust(
-  adjustment: Optional[base.Adjustment],
-  update_type: tff.Type,
-  state_type: tff.Type,
-  instruction_type: tff.Type,
-) -> Any:
-  """Builds the server's mask adjustment, or None for a round without one."""
-  if adjustment is None:
-    return None
-  weighted_type = tff.types.to_type([update_type.statistics, np.float32])
-
-  @tff.tensorflow.computation()
-  def zero() -> Any:
-    return adjustment.zero(), tf.zeros([], tf.float32)
-
-  total_type = zero.type_signature.result
-
-  @tff.tensorflow.computation(total_type, weighted_type)
-  def accumulate(total: Any, sent: Any) -> Any:
-    statistics, weight = sent
-    return adjustment.accumulate(total[0], statistics, weight), total[1] + weight
-
-  @tff.tensorflow.computation(total_type, total_type)
-  def merge(left: Any, right: Any) -> Any:
-    return tf.nest.map_structure(tf.add, tuple(left), tuple(right))
-
-  @tff.tensorflow.computation(total_type)
-  def report(total: Any) -> Any:
-    return tf.nest.map_structure(lambda t: t / tf.maximum(total[1], 1e-30), total[0])
-
-  mean_type = report.type_signature.result
-
-  @tff.tensorflow.computation(state_type, mean_type, instruction_type)
-  def apply(
-    state: messages.ServerState, mean: Any, instruction: messages.RoundInstruction
-  ) -> messages.ServerState:
-    prunable, mask = adjustment.apply(
-      state.weights.prunable, state.mask, mean, instruction.counts
-    )
-    return state._replace(
-      weights=state.weights._replace(prunable=prunable), mask=mask
-    )
-
-  def adjust(merged: Any, update: Any, instruction: Any) -> Any:
-    sent = tff.federated_zip((update.statistics, update.weight))
-    mean = tff.federated_aggregate(sent, zero(), accumulate, merge, report)
-    return tff.federated_map(apply, (merged, mean, instruction))
-
-  return adjust

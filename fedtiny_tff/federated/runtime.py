@@ -36,6 +36,18 @@ def worker_binary_path() -> pathlib.Path:
   return pathlib.Path(tff.__file__).parent / "data" / "worker_binary"
 
 
+def _worker_environment() -> dict[str, str]:
+  """Returns the worker's environment variables: ours, quiet, and with large pages.
+
+  Tensors of megabytes are allocated anew at every operation; mapping them in pages of
+  4 kB was measured as a fifth of what a ResNet18 round costs beside its training.
+  glibc before 2.35 ignores the setting.
+  """
+  given = os.environ.get("GLIBC_TUNABLES", "")
+  tunables = ":".join(filter(None, ["glibc.malloc.hugetlb=1", given]))
+  return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "GLIBC_TUNABLES": tunables}
+
+
 class LocalRuntime(contextlib.AbstractContextManager):
   """Runs TFF computations in one local worker process.
 
@@ -75,7 +87,7 @@ class LocalRuntime(contextlib.AbstractContextManager):
       stderr=subprocess.DEVNULL,
       # Ctrl-C goes to us alone; the worker goes when the round has been left.
       start_new_session=True,
-      env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+      env=_worker_environment(),
     )  # fmt: skip
     try:
       stub = self._connect(port)

@@ -23,7 +23,7 @@ from fedtiny_tff import (
   training,
 )
 from fedtiny_tff.data import client_store
-from fedtiny_tff.federated import evaluation, messages, rounds
+from fedtiny_tff.federated import evaluation, messages
 from fedtiny_tff.models import definition
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -97,10 +97,12 @@ def _candidate(
     pool.batch_norm_mean,
     pool.batch_norm_variance,
   )
-  return messages.unpack_model(sparse, size)
+  weights, mask, _ = messages.unpack_model(sparse, size)
+  return weights, mask
 
 
-def _pool_type(sizes: ModelWeights, candidates: int, active: int) -> tff.Type:
+def candidate_pool_type(sizes: ModelWeights, candidates: int, active: int) -> tff.Type:
+  """Type of the candidates on their way to a client."""
   packed = positions.smallest_code(sizes.prunable, active).encoded_bytes
   return tff.types.to_type(
     CandidatePool(
@@ -113,6 +115,25 @@ def _pool_type(sizes: ModelWeights, candidates: int, active: int) -> tff.Type:
   )
 
 
+def batch_norm_statistics_type(sizes: ModelWeights, candidates: int) -> tff.Type:
+  """Type of the statistics under which clients score the candidates."""
+  channels = tff.TensorType(np.float32, [candidates, sizes.batch_norm_mean])
+  return tff.types.to_type(BatchNormStatistics(channels, channels))
+
+
+def batch_moments_type(sizes: ModelWeights, candidates: int) -> tff.Type:
+  """Type of what a client measured of every candidate."""
+  channels = tff.TensorType(np.float64, [candidates, sizes.batch_norm_mean])
+  fields = batch_statistics.BatchMoments._fields
+  return tff.types.to_type(batch_statistics.BatchMoments(*([channels] * len(fields))))
+
+
+def candidate_scores_type(candidates: int) -> tff.Type:
+  """Type of a client's metrics of every candidate."""
+  sums = tff.TensorType(np.float32, [candidates])
+  return tff.types.to_type(training.Metrics(*([sums] * len(training.Metrics._fields))))
+
+
 def _build_measure(
   model_definition: definition.ModelDefinition,
   store: client_store.ClientStore,
@@ -122,7 +143,7 @@ def _build_measure(
   """Builds (ClientReference, CandidatePool) to BatchMoments [candidates, BN]."""
   candidates = pool_type.active_values.shape[0]
 
-  @tff.tensorflow.computation(rounds.reference_type(), pool_type)
+  @tff.tensorflow.computation(messages.reference_type(), pool_type)
   def measure(
     client: client_store.ClientReference, pool: CandidatePool
   ) -> batch_statistics.BatchMoments:
@@ -157,7 +178,7 @@ def _build_score(
   """Builds (ClientReference, CandidatePool, BatchNormStatistics) to Metrics."""
   candidates = pool_type.active_values.shape[0]
 
-  @tff.tensorflow.computation(rounds.reference_type(), pool_type, statistics_type)
+  @tff.tensorflow.computation(messages.reference_type(), pool_type, statistics_type)
   def score(
     client: client_store.ClientReference,
     pool: CandidatePool,
@@ -212,9 +233,8 @@ def build_selection(
     (CandidatePool@SERVER, {ClientReference}@CLIENTS) to SelectionResult@SERVER.
   """
   sizes = tfmot_masking.vector_sizes(model_definition)
-  pool_type = _pool_type(sizes, candidates, active_count)
-  channels = tff.TensorType(np.float32, [candidates, sizes.batch_norm_mean])
-  statistics_type = tff.types.to_type(BatchNormStatistics(channels, channels))
+  pool_type = candidate_pool_type(sizes, candidates, active_count)
+  statistics_type = batch_norm_statistics_type(sizes, candidates)
   score = _build_score(
     model_definition, store, pool_type, statistics_type, batch_size
   )
@@ -227,7 +247,7 @@ def build_selection(
 
   @tff.federated_computation(
     tff.FederatedType(pool_type, tff.SERVER),
-    tff.FederatedType(rounds.reference_type(), tff.CLIENTS),
+    tff.FederatedType(messages.reference_type(), tff.CLIENTS),
   )
   def select(pool: Any, clients: Any) -> Any:
     received = tff.federated_broadcast(pool)

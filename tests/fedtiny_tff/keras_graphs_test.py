@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import cost, keras_graphs, tfmot_masking
+from fedtiny_tff import keras_graphs, model_profile, tfmot_masking
 from tests.fedtiny_tff import support
 
 _INPUTS = np.ones([1, 4, 4, 1], np.float32)
@@ -46,7 +46,7 @@ def test_inside_a_graph_nothing_is_switched_back():
   assert keras_graphs.switched_classes()
 
 
-@pytest.mark.parametrize("build", [cost.profile_model, tfmot_masking.vector_sizes])
+@pytest.mark.parametrize("build", [model_profile.profile_model, tfmot_masking.vector_sizes])
 def test_the_functions_that_only_look_at_a_model_spare_others(build):
   model = support.build_cnn()
   expected = model(_INPUTS)

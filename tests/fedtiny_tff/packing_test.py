@@ -43,7 +43,7 @@ def test_gather_and_scatter_are_inverse(mask):
   count = int(mask.sum())
   values = packing.gather_active(tf.constant(vector), tf.constant(mask), count)
   np.testing.assert_array_equal(values, vector[mask])
-  restored = packing.scatter_active(values, tf.constant(mask))
+  restored = packing.scatter(values, tf.where(mask)[:, 0], len(mask))
   np.testing.assert_array_equal(restored, np.where(mask, vector, 0.0))
   again = packing.gather_active(restored, tf.constant(mask), count)
   np.testing.assert_array_equal(again, values)
@@ -56,7 +56,8 @@ def test_shapes_are_static_in_a_graph():
     packed = packing.pack_mask(mask)
     assert values.shape == [4]
     assert packed.shape == [2]
-    restored = packing.scatter_active(values, packing.unpack_mask(packed, 10))
+    places = tf.where(packing.unpack_mask(packed, 10))[:, 0]
+    restored = packing.scatter(values, tf.ensure_shape(places, [4]), 10)
     assert restored.shape == [10]
     return restored
 
@@ -75,6 +76,10 @@ def test_a_wrong_count_cannot_be_gathered(count):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_wrong_count_cannot_be_scattered(count):
-  mask = tf.constant([True, False, True, False])
-  with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible"):
-    packing.scatter_active(tf.ones([count]), mask)
+  with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
+    packing.scatter(tf.ones([count]), tf.constant([0, 2], tf.int64), 4)
+
+
+def test_truth_values_are_scattered_too():
+  found = packing.scatter(tf.ones([2], tf.bool), tf.constant([3, 0], tf.int64), 4)
+  np.testing.assert_array_equal(found, [True, False, False, True])

@@ -215,3 +215,32 @@ def test_the_schedule_never_prunes_and_can_be_serialised():
   assert not should
   assert sparsity == 0.0
   assert schedule.get_config() == {"class_name": "NeverPrune", "config": {}}
+
+
+@pytest.mark.parametrize(
+  ("name", "hidden"), [("float32", tf.float32), ("bfloat16", tf.bfloat16)]
+)
+def test_layers_compute_in_the_given_dtype_and_variables_stay_float32(
+  weights, mask, name, hidden
+):
+  model = tfmot_masking.MaskedModel(support.cnn(), name)
+  model.assign(weights, mask)
+  assert {v.dtype for v in model.model.variables if v.dtype.is_floating} == {tf.float32}
+  assert {layer.moving_mean.dtype for layer in model.batch_norm_layers} == {tf.float32}
+  *inner, last = model.model.layers[1:]
+  # Wrappers too: they must not turn their inputs back.
+  assert {layer.compute_dtype for layer in inner} == {hidden.name}
+  assert last.compute_dtype == "float32"
+  outputs = [layer.output.dtype for layer in inner]
+  assert set(outputs) == {hidden}
+  assert model.model(support.random_images(2)[0]).dtype == tf.float32
+
+
+def test_no_variable_is_drawn_and_none_is_left_over_in_a_graph():
+  """Both would be paid for again at every call of a TFF computation."""
+  with tf.Graph().as_default() as graph:
+    model = tfmot_masking.MaskedModel(support.cnn())
+    variables = tf.compat.v1.global_variables()
+  assert {id(v) for v in variables} == {id(v) for v in model.model.variables}
+  random = [op.name for op in graph.get_operations() if "random" in op.type.lower()]
+  assert random == []

@@ -244,13 +244,6 @@ def test_a_models_own_losses_are_trained_on():
   np.testing.assert_allclose(metrics.loss_sum, 2 * np.log(2), rtol=1e-6)
 
 
-def test_metrics_by_hand():
-  # Equal logits: ln 2 each; of tied classes the first is taken, so one hit.
-  metrics = training.batch_metrics(tf.constant([0, 1], tf.int64), tf.zeros([2, 2]))
-  np.testing.assert_allclose(metrics.loss_sum, 2 * np.log(2), rtol=1e-6)
-  assert (float(metrics.correct), float(metrics.examples)) == (1.0, 2.0)
-
-
 def test_metrics_add_up():
   one = training.Metrics(tf.constant(1.5), tf.constant(2.0), tf.constant(3.0))
   total = training.add_metrics(training.add_metrics(training.zero_metrics(), one), one)
@@ -321,3 +314,25 @@ def test_augmentation_follows_the_seed(case):
 def test_an_unknown_augmentation_is_refused():
   with pytest.raises(ValueError, match="augmentations must be of crop, flip, cutout"):
     TrainingConfig(OptimizerConfig(), augmentations=("crop", "blur"))
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32(case):
+  model, _, _, records, order, start, mask, trainer = case
+  config = dataclasses.replace(_config(), compute_dtype="bfloat16")
+  other = training.LocalTrainer(model, config, support.decode_images)
+  arguments = (start, mask, _examples(records, order), tf.constant(_RATE))
+  weights, metrics = other.train(*arguments)
+  exact, exact_metrics = trainer.train(*arguments)
+  assert {vector.dtype for vector in weights} == {tf.float32}
+  assert metrics.loss_sum.dtype == tf.float32
+  moved = np.abs(exact.prunable.numpy() - start.prunable.numpy() * mask.numpy()).max()
+  error = np.abs(weights.prunable.numpy() - exact.prunable.numpy()).max()
+  # Rounded to 8 bits at every layer, and yet the same training.
+  assert 0.0 < error < 0.2 * moved
+  assert float(metrics.loss_sum) == pytest.approx(float(exact_metrics.loss_sum), rel=0.02)
+  assert not np.count_nonzero(weights.prunable.numpy()[~mask.numpy()])
+
+
+def test_an_unknown_compute_dtype_is_refused():
+  with pytest.raises(ValueError, match="float32, bfloat16, got 'auto'"):
+    dataclasses.replace(_config(), compute_dtype="auto")

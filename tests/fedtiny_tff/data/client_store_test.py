@@ -73,12 +73,42 @@ def test_records_are_read_by_place(tmp_path, feature_type):
   examples = _examples(6, (2, 3), feature_type)
   order = [4, 0, 5, 2]
   store = support.write_store(tmp_path / "s", info, examples, order)
-  assert (tmp_path / "s").stat().st_size == 4 * store.record_bytes
+  assert (tmp_path / "s").stat().st_size == 4 * store.stored_record_bytes
   for first, count in [(0, 4), (1, 2), (3, 1), (0, 1)]:
     features, labels = _read(store, first, count)
     wanted = [examples[i] for i in order[first : first + count]]
     np.testing.assert_array_equal(features, np.stack([f for f, _ in wanted]))
     assert labels == [label for _, label in wanted]
+
+
+def test_any_tfrecord_reader_reads_a_store(tmp_path):
+  info = support.dataset_info((2, 3))
+  examples = _examples(5, (2, 3), "uint8")
+  support.write_store(tmp_path / "s", info, examples, [3, 1, 4])
+  found = list(tf.data.TFRecordDataset(str(tmp_path / "s")).as_numpy_iterator())
+  assert found == [client_store.encode(examples[i], info) for i in (3, 1, 4)]
+
+
+def test_more_examples_than_are_written_at_a_time(tmp_path, monkeypatch):
+  monkeypatch.setattr(client_store, "_WRITE_CHUNK", 2)
+  info = support.dataset_info((2, 3))
+  examples = _examples(7, (2, 3), "uint8")
+  order = [6, 0, 3, 2, 5]
+  store = support.write_store(tmp_path / "s", info, examples, order)
+  assert _read(store, 0, 5)[1] == [examples[i][1] for i in order]
+
+
+def test_an_altered_record_is_noticed(tmp_path):
+  info = support.dataset_info((2, 3))
+  store = support.write_store(
+    tmp_path / "s", info, _examples(4, (2, 3), "uint8"), range(4)
+  )
+  content = bytearray((tmp_path / "s").read_bytes())
+  content[store.stored_record_bytes + 20] ^= 1
+  (tmp_path / "s").write_bytes(content)
+  _read(store, 2, 2)
+  with pytest.raises(tf.errors.DataLossError, match="corrupted"):
+    _read(store, 0, 2)
 
 
 @pytest.mark.parametrize("first", [0, 2, 4])
@@ -171,8 +201,11 @@ def test_examples_may_be_written_in_any_order(permutation, kept):
   file = io.BytesIO()
   order = permutation[:kept]
   client_store.write_records(file, iter(examples), order, info)
-  expected = b"".join(client_store.encode(examples[i], info) for i in order)
-  assert file.getvalue() == expected
+  # A frame is 8 bytes of length, 4 of its checksum, the record, 4 of its checksum.
+  content = file.getvalue()
+  found = [content[i * 26 + 12 : i * 26 + 22] for i in range(kept)]
+  assert found == [client_store.encode(examples[i], info) for i in order]
+  assert len(content) == kept * 26
 
 
 def test_writing_consumes_a_stream_once_and_one_by_one():
@@ -198,7 +231,7 @@ def test_writing_consumes_a_stream_once_and_one_by_one():
   client_store.write_records(file, stream(), range(49, -1, -1), info)
   # The one being written, and the one the loop variable still holds.
   assert most <= 2
-  assert [file.getvalue()[i * 11 + 8] for i in range(50)] == list(range(49, -1, -1))
+  assert [file.getvalue()[i * 27 + 20] for i in range(50)] == list(range(49, -1, -1))
 
 
 _FEDERATION = partition.Federation(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedtiny_tff.federated import evaluation
+from fedtiny_tff.federated import evaluation, states
 from tests.fedtiny_tff.federated import support
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
@@ -32,8 +32,13 @@ def stored(tmp_path_factory, clients):
 
 
 @pytest.fixture(scope="module")
-def evaluate(stored):
+def computation(stored):
   return evaluation.build_evaluation(MODEL, stored[0], active_count=40, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def evaluate(computation):
+  return lambda state, references: computation(states.to_sparse(state), references)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +62,10 @@ def check(found, wanted):
 
 
 class TestBuildEvaluation:
-  def test_type(self, evaluate):
-    assert evaluate.type_signature.compact_representation() == (
-      "(<state=<weights=<prunable=float32[125],dense=float32[41],"
-      "batch_norm_mean=float32[10],batch_norm_variance=float32[10]>,mask=bool[125],"
+  def test_type(self, computation):
+    assert computation.type_signature.compact_representation() == (
+      "(<state=<model=<active_values=float32[40],positions=uint8[16],"
+      "dense=float32[41],batch_norm_mean=float32[10],batch_norm_variance=float32[10]>,"
       "round_index=int32>@SERVER,clients={<client=int64,first_record=int64,"
       "training_examples=int64,development_examples=int64>}@CLIENTS> -> "
       "<loss_sum=float32,correct=float32,examples=float32>@SERVER)"

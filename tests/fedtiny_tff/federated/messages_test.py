@@ -24,12 +24,6 @@ def mask_of(*active: int) -> np.ndarray:
 
 
 class TestTypes:
-  def test_state(self):
-    assert messages.state_type(SIZES).compact_representation() == (
-      "<weights=<prunable=float32[10],dense=float32[3],batch_norm_mean=float32[2],"
-      "batch_norm_variance=float32[2]>,mask=bool[10],round_index=int32>"
-    )
-
   def test_sparse_model(self):
     found = messages.sparse_model_type(SIZES, 4).compact_representation()
     assert found == (
@@ -42,6 +36,34 @@ class TestTypes:
     assert found.compact_representation() == (
       "<active_values=float32[1],positions=uint8[2],dense=float32[0],"
       "batch_norm_mean=float32[0],batch_norm_variance=float32[0]>"
+    )
+
+  def test_held_model(self):
+    found = messages.held_model_type(SIZES, 4).compact_representation()
+    assert found == (
+      "<active_values=float32[4],dense=float32[3],"
+      "batch_norm_mean=float32[2],batch_norm_variance=float32[2]>"
+    )
+
+  def test_reference(self):
+    assert messages.reference_type().compact_representation() == (
+      "<client=int64,first_record=int64,training_examples=int64,"
+      "development_examples=int64>"
+    )
+
+  def test_instruction(self):
+    assert messages.instruction_type(2).compact_representation() == (
+      "<round_index=int32,learning_rate=float32,counts=int32[2]>"
+    )
+
+  def test_client_update(self):
+    sent = tff.types.to_type([tff.TensorType(np.int32, [5])])
+    found = messages.client_update_type(SIZES, 4, sent).compact_representation()
+    assert found == (
+      "<model=<active_values=float32[4],dense=float32[3],mean_offset=float32[2],"
+      "second_moment=float32[2]>,weight=float32,"
+      "metrics=<loss_sum=float32,correct=float32,examples=float32>,"
+      "statistics=<int32[5]>>"
     )
 
 
@@ -67,8 +89,9 @@ class TestPackModel:
     packed = messages.pack_model(
       WEIGHTS._replace(prunable=tf.constant(prunable)), tf.constant(mask), count
     )
-    weights, unpacked = messages.unpack_model(packed, size)
+    weights, unpacked, places = messages.unpack_model(packed, size)
     np.testing.assert_array_equal(unpacked, mask)
+    np.testing.assert_array_equal(places, np.flatnonzero(mask))
     np.testing.assert_array_equal(weights.prunable, np.where(mask, prunable, 0))
     assert support.to_bytes(weights[1:]) == support.to_bytes(WEIGHTS[1:])
 
@@ -85,6 +108,16 @@ class TestPackModel:
       messages.pack_model(WEIGHTS, tf.constant(mask_of(0, 2, 9)), active)
 
 
+class TestPositionsApart:
+  def test_leaving_out_and_putting_back_gives_the_model(self):
+    packed = messages.pack_model(WEIGHTS, tf.constant(mask_of(0, 2, 9)), 3)
+    held = messages.without_positions(packed)
+    assert held._fields == tuple(f for f in packed._fields if f != "positions")
+    again = messages.with_positions(held, packed.positions)
+    assert isinstance(again, messages.SparseModel)
+    assert support.to_bytes(again) == support.to_bytes(packed)
+
+
 class TestSizeBytes:
   def test_sparse_model_by_hand(self):
     # 4 values, 10 bits in 2 bytes, 3 parameters, 2 means, 2 variances.
@@ -96,11 +129,6 @@ class TestSizeBytes:
     packed = messages.pack_model(WEIGHTS, tf.constant(mask_of(1, 2, 3, 4)), 4)
     found = messages.size_bytes(messages.sparse_model_type(SIZES, 4))
     assert found == sum(np.asarray(v).nbytes for v in packed)
-
-  def test_state_by_hand(self):
-    # Floats, one byte per mask entry, the round.
-    wanted = 4 * (10 + 3 + 2 + 2) + 10 + 4
-    assert messages.size_bytes(messages.state_type(SIZES)) == wanted
 
   def test_placement_changes_nothing(self):
     model_type = messages.sparse_model_type(SIZES, 4)

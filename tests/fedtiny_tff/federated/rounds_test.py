@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from fedtiny_tff import batches, optimizers, schedules, training
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
-from fedtiny_tff.federated import messages, rounds
+from fedtiny_tff.federated import client_work, messages, rounds, states
 from fedtiny_tff.models.definition import ModelDefinition
 from fedtiny_tff.strategies import base, fedtiny
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -18,9 +18,12 @@ from tests.fedtiny_tff.federated import support
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 
+MODEL_TAIL = (
+  "dense=float32[{1}],batch_norm_mean=float32[{2}],batch_norm_variance=float32[{2}]"
+)
 STATE = (
-  "<weights=<prunable=float32[{0}],dense=float32[{1}],batch_norm_mean=float32[{2}],"
-  "batch_norm_variance=float32[{2}]>,mask=bool[{0}],round_index=int32>@SERVER"
+  "<model=<active_values=float32[{0}],positions=uint8[{3}],"
+  f"{MODEL_TAIL}>,round_index=int32>@SERVER"
 )
 REFERENCES = (
   "{{<client=int64,first_record=int64,training_examples=int64,"
@@ -28,7 +31,7 @@ REFERENCES = (
 )
 ROUND = (
   f"(<state={STATE},clients={REFERENCES},instruction=<round_index=int32,"
-  f"learning_rate=float32,counts=int32[{{3}}]>@SERVER> -> <{STATE},"
+  f"learning_rate=float32,counts=int32[{{4}}]>@SERVER> -> <{STATE},"
   "<loss_sum=float32,correct=float32,examples=float32>@SERVER>)"
 )
 
@@ -56,10 +59,10 @@ class Setting:
     computation = self.builder.computation(0 if ordinary else round_index)
     if ordinary:
       instruction = instruction._replace(counts=np.zeros([0], np.int32))
-    result, metrics = computation.next(
+    result, metrics = computation.run(
       state, self.references if references is None else references, instruction
     )
-    return support.as_state(result), training.Metrics(*map(float, metrics))
+    return result, training.Metrics(*map(float, metrics))
 
 
 def make_setting(
@@ -99,7 +102,7 @@ def linear(tmp_path_factory) -> Setting:
 
 
 @pytest.fixture(scope="module")
-def zeros() -> messages.ServerState:
+def zeros() -> states.ServerState:
   """All weights 0; kernel [[active, pruned], [pruned, active]]."""
   weights = ModelWeights(*(np.zeros(size, np.float32) for size in (4, 2, 0, 0)))
   return support.make_state(weights, np.array([True, False, False, True]))
@@ -155,7 +158,7 @@ def cnn(cnn_setting) -> Setting:
 
 
 @pytest.fixture(scope="module")
-def cnn_start(cnn) -> messages.ServerState:
+def cnn_start(cnn) -> states.ServerState:
   return support.make_state(
     support.random_weights(cnn.definition),
     support.random_mask(cnn.definition, CNN_COUNTS),
@@ -168,10 +171,10 @@ class Step:
 
   round_index: int
   event: schedules.AdjustmentEvent | None
-  before: messages.ServerState
-  after: messages.ServerState
+  before: states.ServerState
+  after: states.ServerState
   metrics: training.Metrics
-  unadjusted: messages.ServerState
+  unadjusted: states.ServerState
   unadjusted_metrics: training.Metrics
 
 
@@ -193,7 +196,7 @@ def history(cnn, cnn_start) -> list[Step]:
 class TestTypes:
   def test_ordinary_round(self, cnn):
     found = cnn.builder.computation(0).next.type_signature.compact_representation()
-    assert found == ROUND.format(125, 41, 10, 0)
+    assert found == ROUND.format(40, 41, 10, 16, 0)
 
   @pytest.mark.parametrize(
     ("round_index", "block", "layers"), [(1, 2, 2), (2, 1, 1), (3, 0, 1)]
@@ -202,16 +205,16 @@ class TestTypes:
     assert cnn.builder.event(round_index).block == block
     computation = cnn.builder.computation(round_index)
     found = computation.next.type_signature.compact_representation()
-    assert found == ROUND.format(125, 41, 10, layers)
+    assert found == ROUND.format(40, 41, 10, 16, layers)
 
   def test_model_without_batch_norm(self, linear):
     found = linear.builder.computation(0).next.type_signature
-    assert found.compact_representation() == ROUND.format(4, 2, 0, 0)
+    assert found.compact_representation() == ROUND.format(2, 2, 0, 1, 0)
 
   def test_state_and_reference(self, cnn):
     found = cnn.builder.state_type.compact_representation()
-    assert found + "@SERVER" == STATE.format(125, 41, 10)
-    found = rounds.reference_type().compact_representation()
+    assert found + "@SERVER" == STATE.format(40, 41, 10, 16)
+    found = messages.reference_type().compact_representation()
     assert "{" + found + "}@CLIENTS" == REFERENCES.format()
 
   def test_each_computation_is_built_once(self, cnn):
@@ -268,13 +271,13 @@ class TestBytes:
     computation = linear.builder.computation(round_index)
     instruction_type = computation.next.type_signature.parameter.instruction.member
     model_type = messages.sparse_model_type(ModelWeights(4, 2, 0, 0), 2)
-    client_work = rounds._build_client_work(
+    work = client_work.build_client_work(
       linear.definition, linear.store, linear.config, adjustment, 0,
       model_type, instruction_type,
     )  # fmt: skip
     model = messages.pack_model(zeros.weights, tf.constant(zeros.mask), 2)
     instruction = linear.builder.instruction(round_index, 0.1)
-    update = client_work(linear.references[0], model, instruction)
+    update = work(linear.references[0], model, instruction)
 
     def payload(value) -> int:
       return sum(leaf.nbytes for leaf in support.leaves(value))
@@ -435,14 +438,14 @@ class TestRoundFromFirstPrinciples:
 
 
 def reference_round(
-  setting: Setting, state: messages.ServerState, round_index: int, rate: float
-) -> tuple[messages.ServerState, list[np.ndarray], float]:
+  setting: Setting, state: states.ServerState, round_index: int, rate: float
+) -> tuple[states.ServerState, list[np.ndarray], float]:
   """The round without its adjustment, its clients' gradients, its summed loss."""
   plain = support.PlainModel(setting.definition)
   results = []
   for number, client in enumerate(setting.clients):
     client_number = tf.constant(number, tf.int64)
-    seed = rounds.client_seed(0, tf.constant(round_index), client_number)
+    seed = client_work.client_seed(0, tf.constant(round_index), client_number)
     records = tf.zeros([len(client.training.labels), 1])
     order = batches.shuffled(records, setting.config.local_epochs, seed).order.numpy()
     steps = [
@@ -455,7 +458,7 @@ def reference_round(
       support.train_reference(plain, state, client.training, steps, rate, momentum)
     )
   weights = support.average_reference([r.weights for r in results], setting.examples)
-  merged = messages.ServerState(weights, state.mask, state.round_index + 1)
+  merged = states.ServerState(weights, state.mask, state.round_index + 1)
   return merged, [r.gradient for r in results], sum(r.loss_sum for r in results)
 
 
@@ -680,7 +683,7 @@ class TestClientSeed:
   def test_differs_by_seed_round_and_client(self):
     numbers = [0, 1, 2, 2**31 - 1]
     found = {
-      tuple(rounds.client_seed(seed, tf.constant(r), tf.constant(c, tf.int64)).numpy())
+      tuple(client_work.client_seed(seed, tf.constant(r), tf.constant(c, tf.int64)).numpy())
       for seed in (*numbers, 2**31, 2**40)
       for r in numbers
       for c in numbers

@@ -5,6 +5,7 @@ TFF, no tfmot, no packing.
 """
 
 import contextlib
+import io
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import tensorflow as tf
 from fedtiny_tff.data import client_store
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.data.examples import DatasetInfo, Preprocessing
-from fedtiny_tff.federated import messages
+from fedtiny_tff.federated import states
 from fedtiny_tff.models import definition
 from fedtiny_tff.models.definition import ModelDefinition
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -67,20 +68,18 @@ def write_store(
   shape = clients[0].training.features.shape[1:]
   unchanged = Preprocessing(1.0, (0.0,), (1.0,))
   info = DatasetInfo("tiny", shape, "float32", ("a", "b", "c"), unchanged)
-  records: list[bytes] = []
+  examples: list[tuple[np.ndarray, int]] = []
   references = []
   for number, client in enumerate(clients):
     sizes = [len(part.labels) for part in client]
     references.append(
-      ClientReference(*(np.int64(n) for n in (number, len(records), *sizes)))
+      ClientReference(*(np.int64(n) for n in (number, len(examples), *sizes)))
     )
     for part in client:
-      records += [
-        client_store.encode((x, int(y)), info)
-        for x, y in zip(part.features, part.labels, strict=True)
-      ]
-  path.write_bytes(b"".join(records))
-  return ClientStore(str(path), info, len(records)), references
+      examples += zip(part.features, part.labels.tolist(), strict=True)
+  with path.open("wb") as file:
+    client_store.write_records(file, iter(examples), range(len(examples)), info)
+  return ClientStore(str(path), info, len(examples)), references
 
 
 @contextlib.contextmanager
@@ -89,11 +88,11 @@ def overwritten(store: ClientStore, first: int, count: int) -> Iterator[None]:
   path = pathlib.Path(store.path)
   before = path.read_bytes()
   other = (np.full(store.info.shape, 7.5, np.float32), 0)
-  size = store.record_bytes
-  spoilt = client_store.encode(other, store.info) * count
-  path.write_bytes(
-    before[: first * size] + spoilt + before[(first + count) * size :]
-  )
+  with path.open("r+b") as file:
+    spoilt = io.BytesIO()
+    client_store.write_records(spoilt, [other] * count, range(count), store.info)
+    file.seek(first * store.stored_record_bytes)
+    file.write(spoilt.getvalue())
   try:
     yield
   finally:
@@ -203,20 +202,11 @@ def random_mask(
   return np.concatenate(parts)
 
 
-def make_state(weights: ModelWeights, mask: np.ndarray) -> messages.ServerState:
+def make_state(weights: ModelWeights, mask: np.ndarray) -> states.ServerState:
   """Masks the weights and starts at round 0."""
   prunable = np.where(mask, weights.prunable, np.float32(0.0))
-  return messages.ServerState(
+  return states.ServerState(
     weights._replace(prunable=prunable), mask, np.int32(0)
-  )
-
-
-def as_state(result) -> messages.ServerState:
-  """Turns what TFF returns into a state of NumPy arrays."""
-  return messages.ServerState(
-    ModelWeights(*(np.asarray(v) for v in result.weights)),
-    np.asarray(result.mask),
-    np.asarray(result.round_index),
   )
 
 
@@ -306,7 +296,7 @@ class ClientResult(NamedTuple):
 
 def train_reference(
   plain: PlainModel,
-  state: messages.ServerState,
+  state: states.ServerState,
   part: Part,
   batches: Iterable[np.ndarray],
   rate: float,
@@ -378,7 +368,7 @@ def largest(scores: np.ndarray, count: int) -> np.ndarray:
 
 def adjust_reference(
   definition_: ModelDefinition,
-  state: messages.ServerState,
+  state: states.ServerState,
   gradients: Sequence[np.ndarray],
   counts: Sequence[int],
   block: int,

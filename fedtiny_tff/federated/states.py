@@ -1,0 +1,67 @@
+"""What the server keeps from round to round.
+
+Rounds work on the sparse form: TFF's runtime takes and gives it in a fraction of the
+time of dense vectors, and an ordinary round only replaces values in it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedtiny_tff.federated import messages
+from fedtiny_tff.tfmot_masking import ModelWeights
+
+
+class ServerState(NamedTuple):
+  """Everything a round starts from, laid out dense: NumPy arrays of the driver.
+
+  Attributes:
+    weights: Dense vectors of the global model, zero where pruned.
+    mask: bool [prunable weights].
+    round_index: int32, rounds finished.
+  """
+
+  weights: ModelWeights
+  mask: np.ndarray
+  round_index: np.int32
+
+
+class SparseState(NamedTuple):
+  """The same as rounds take and give it.
+
+  Attributes:
+    model: The global model.
+    round_index: int32, rounds finished.
+  """
+
+  model: messages.SparseModel
+  round_index: tf.Tensor
+
+
+def sparse_state_type(sizes: ModelWeights, active: int) -> tff.Type:
+  """Type of a sparse state (unplaced)."""
+  model = messages.sparse_model_type(sizes, active)
+  return tff.types.to_type(SparseState(model, tff.TensorType(np.int32)))
+
+
+def to_sparse(state: ServerState) -> SparseState:
+  """Packs a state.
+
+  Args:
+    state: NumPy arrays; weights are zero where pruned.
+  """
+  weights = ModelWeights(*(tf.constant(vector, tf.float32) for vector in state.weights))
+  active = int(np.count_nonzero(state.mask))
+  packed = messages.pack_model(weights, tf.constant(state.mask, tf.bool), active)
+  model = messages.SparseModel(*(part.numpy() for part in packed))
+  return SparseState(model, np.int32(state.round_index))
+
+
+def to_dense(state: SparseState, size: int) -> ServerState:
+  """Unpacks a state of `size` prunable weights into NumPy arrays."""
+  model = messages.SparseModel(*(tf.constant(np.asarray(part)) for part in state.model))
+  unpacked = messages.unpack_model(model, size)
+  weights = ModelWeights(*(vector.numpy() for vector in unpacked.weights))
+  return ServerState(weights, unpacked.mask.numpy(), np.int32(state.round_index))
