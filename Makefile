@@ -7,15 +7,18 @@ OUT ?= runs/digits
 ARGS ?=
 # Processes that run tests side by side.
 JOBS ?= 2
+# What `make bench` measures; BENCH="wire population" picks some.
+BENCH ?= wire mask_adapter population selection long_run round_throughput compute_dtype \
+  peer_library selection_quality
 
 PY := .venv/bin/python
-SOURCES := fedtiny_tff tflite_export pipelines tests tools $(if $(wildcard benchmarks/*.py),benchmarks)
+SOURCES := fedtiny_tff tflite_export pipelines tests tools benchmarks
 UV_COMPILE := $(PY) -m uv pip compile --quiet --python-version 3.11 \
   --python-platform x86_64-manylinux_2_31 --generate-hashes --no-emit-index-url \
   --only-binary :all: --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor run test test-slow lint lock build-files clean
+.PHONY: help setup doctor run test test-slow bench lint lock build-files clean
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +43,9 @@ test: setup ## Sets up and runs the quick tests.
 
 test-slow: setup ## Runs the tests that need minutes.
 	@$(PY) -m pytest -m slow $(ARGS)
+
+bench: setup ## Measures speed, memory and bytes into benchmarks/results/ (BENCH=names).
+	@for name in $(BENCH); do $(PY) -m benchmarks.$$name || exit 1; done
 
 lint: setup ## Checks style and types.
 	@$(PY) -m ruff check .

@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags
 
-from fedtiny_tff import learning_rates, optimizers, schedules, training
+from fedtiny_tff import compute_dtypes, learning_rates, optimizers, schedules, training
 from fedtiny_tff.candidates import default_pool_size
 from fedtiny_tff.data import partition, sources
 from fedtiny_tff.densities import LAYER_COUNTS
@@ -51,6 +51,7 @@ class RunConfig:
       self.local_epochs,
       self.batch_size,
       tuple(self.augmentations),
+      self.compute_dtype,
     )
 
   def learning_rate(self, round_index: int) -> float:
@@ -86,12 +87,12 @@ class RunConfig:
 _CHOICES: dict[str, Any] = {
   "dataset": sources.SOURCES,
   "partitioner": partition.PARTITIONERS,
-  "model": models.MODELS,
   "strategy": strategies.STRATEGIES,
   "layer_densities": LAYER_COUNTS,
   "granularity": schedules.GRANULARITIES,
   "client_optimizer": optimizers.OPTIMIZERS,
   "selection": SELECTIONS,
+  "compute_dtype": compute_dtypes.CHOICES,
   "learning_rate_schedule": learning_rates.LEARNING_RATE_SCHEDULES,
 }
 
@@ -180,6 +181,11 @@ def make_config(values: dict[str, Any]) -> RunConfig:
       raise InputError(
         f"--{name} must be one of {', '.join(choices)}, got {values[name]!r}"
       )
+  if values["model"] not in models.MODELS and not models.is_own(values["model"]):
+    raise InputError(
+      f"--model must be one of {', '.join(models.MODELS)}, a file FILE.keras or "
+      f"PACKAGE.MODULE:FUNCTION, got {values['model']!r}"
+    )
   for target in values["targets"]:
     if target not in targets.TARGETS:
       raise InputError(
@@ -188,7 +194,9 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     if values["targets"].count(target) > 1:
       raise InputError(f"--targets names {target!r} more than once")
   _check_numbers(values)
-  config = RunConfig(dict(values))
+  # Resolved here, so that a run continued on another CPU does not change its type.
+  compute_dtype = compute_dtypes.resolve(values["compute_dtype"])
+  config = RunConfig({**values, "compute_dtype": compute_dtype})
   try:
     _ = config.training, config.pruning
   except ValueError as error:

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from fedtiny_tff import tasks
 from fedtiny_tff.data import client_store, examples, partition, sources
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.errors import InputError
+from pipelines import anomalies, files
 from pipelines import config as config_lib
-from pipelines import files
 
 _FILES = ("clients.records", "public.records", "test.records", "clients.npy")
 _CHECKSUMS = "checksums.json"
@@ -34,6 +35,8 @@ class RunData:
     references: int64 [clients, 4], where each client's records lie.
     public: The server's samples, taken from the training split.
     test: The test split, for final figures only.
+    anomalies: Labels that nobody trains on, because they are what a model is to find;
+      empty for classification.
   """
 
   info: examples.DatasetInfo
@@ -41,6 +44,7 @@ class RunData:
   references: np.ndarray
   public: ClientStore
   test: ClientStore
+  anomalies: tuple[int, ...] = ()
 
   def reference(self, client: int) -> ClientReference:
     """Returns where a client's records lie."""
@@ -52,6 +56,7 @@ class RunData:
       "name": self.info.name,
       "input_shape": list(self.info.shape),
       "classes": list(self.info.class_names),
+      "anomaly_classes": [self.info.class_names[label] for label in self.anomalies],
       "clients": len(self.references),
       "training_examples": int(self.references[:, 2].sum()),
       "development_examples": int(self.references[:, 3].sum()),
@@ -66,6 +71,19 @@ def read_all(store: ClientStore) -> tuple[np.ndarray, np.ndarray]:
   """Reads a whole store: float32 [n, ...] model inputs and int64 [n] labels."""
   features, labels = store.decode(store.read(0, store.num_records))
   return features.numpy(), labels.numpy()
+
+
+def read_test(data: RunData, task: tasks.Task) -> tuple[np.ndarray, np.ndarray]:
+  """Reads the test split as a task judges it.
+
+  Returns:
+    float32 [n, ...] model inputs; and int64 [n]: classes, or where there are none,
+    1 for an anomaly and 0 for a normal example.
+  """
+  inputs, labels = read_all(data.test)
+  if not task.has_classes:
+    labels = np.isin(labels, data.anomalies).astype(np.int64)
+  return inputs, labels
 
 
 def _write(
@@ -85,19 +103,32 @@ class DataPlan:
   Attributes:
     dataset: The examples.
     federation: Which training example belongs to whom.
+    anomalies: Labels that belong to nobody.
   """
 
   dataset: examples.Dataset
   federation: partition.Federation
+  anomalies: tuple[int, ...] = ()
 
 
-def plan_data(config: config_lib.RunConfig) -> DataPlan:
-  """Opens the dataset and assigns its training split.
+def load_dataset(config: config_lib.RunConfig) -> examples.Dataset:
+  """Opens the dataset.
 
   Raises:
-    InputError: When files are missing or the split cannot be made.
+    InputError: When files are missing.
   """
-  dataset = sources.load(config.dataset, config.data_dir)
+  return sources.load(config.dataset, config.data_dir)
+
+
+def plan_data(
+  config: config_lib.RunConfig, dataset: examples.Dataset, task: tasks.Task
+) -> DataPlan:
+  """Assigns the training split; anomalies are left out of it.
+
+  Raises:
+    InputError: When the split cannot be made.
+  """
+  left_out = anomalies.anomaly_labels(config.anomaly_classes, dataset.info, task)
   federation = partition.federate(
     dataset.labels,
     partitioner=config.partitioner,
@@ -105,8 +136,9 @@ def plan_data(config: config_lib.RunConfig) -> DataPlan:
     alpha=config.dirichlet_alpha,
     public_per_class=config.public_samples_per_class,
     seed=config.seed,
+    left_out=left_out,
   )
-  return DataPlan(dataset, federation)
+  return DataPlan(dataset, federation, left_out)
 
 
 def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
@@ -126,7 +158,7 @@ def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
     # Written last: its presence says that the others are whole.
     sums = {name: _checksum(folder / name) for name in _FILES}
     files.write_text(checksums, json.dumps(sums, indent=2) + "\n")
-  return open_data(dataset.info, folder)
+  return open_data(plan, folder)
 
 
 def _checksum(path: pathlib.Path) -> str:
@@ -155,20 +187,23 @@ def _check_files(folder: pathlib.Path) -> None:
     ) from error
 
 
-def open_data(info: examples.DatasetInfo, folder: pathlib.Path) -> RunData:
+def open_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
   """Opens data that `write_data` wrote.
 
   Raises:
     InputError: When a file is missing or altered.
   """
   _check_files(folder)
+  info = plan.dataset.info
 
   def store(name: str) -> ClientStore:
     path = folder / f"{name}.records"
     probe = ClientStore(str(path), info, 0)
     return dataclasses.replace(
-      probe, num_records=path.stat().st_size // probe.record_bytes
+      probe, num_records=path.stat().st_size // probe.stored_record_bytes
     )
 
   references = np.load(folder / "clients.npy", mmap_mode="r", allow_pickle=False)
-  return RunData(info, store("clients"), references, store("public"), store("test"))
+  return RunData(
+    info, store("clients"), references, store("public"), store("test"), plan.anomalies
+  )

@@ -14,8 +14,6 @@ Evaluates the final sparse model of a run on the test split.
 
 
 def _figures(path: str) -> dict[str, Any]:
-  import numpy as np
-
   from pipelines import config as config_lib
   from pipelines import data_stage, model_files
   from pipelines.run_directory import RunDirectory
@@ -23,23 +21,31 @@ def _figures(path: str) -> dict[str, Any]:
   config = config_lib.from_flags()
   run = RunDirectory(path)
   model, masks = model_files.load(run.model)
-  data = data_stage.write_data(data_stage.plan_data(config), run.data)
-  inputs, labels = data_stage.read_all(data.test)
-  logits = model.predict(inputs, batch_size=256, verbose=0).astype(np.float64)
-  shifted = logits - logits.max(axis=1, keepdims=True)
-  log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-  hits = np.argmax(logits, axis=1) == labels
+  task = model_files.read_task(run.model)
+  plan = data_stage.plan_data(config, data_stage.load_dataset(config), task)
+  data = data_stage.write_data(plan, run.data)
+  inputs, labels = data_stage.read_test(data, task)
+  outputs = model.predict(inputs, batch_size=256, verbose=0)
   active = sum(int(mask.sum()) for mask in masks.values())
-  return {
-    "test_examples": len(labels),
-    "accuracy": float(hits.mean()),
-    "loss": float(-log_shares[np.arange(len(labels)), labels].mean()),
-    "density": active / sum(mask.size for mask in masks.values()),
-    "accuracy_by_class": {
+  by_class: dict[str, Optional[float]] = {}
+  if task.has_classes:
+    hits = outputs.argmax(axis=1) == labels
+    by_class = {
       name: float(hits[labels == label].mean()) if (labels == label).any() else None
       for label, name in enumerate(data.info.class_names)
-    },
+    }
+  return {
+    "test_examples": len(labels),
+    **task.quality(inputs, outputs, labels)._asdict(),
+    "density": active / sum(mask.size for mask in masks.values()),
+    "accuracy_by_class": by_class,
   }
+
+
+def _shown(value: Optional[float]) -> str:
+  if value is None:
+    return "-"
+  return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def main() -> Optional[int]:
@@ -50,9 +56,9 @@ def main() -> Optional[int]:
     return None
   by_class = figures.pop("accuracy_by_class")
   for name, value in figures.items():
-    print(f"{name:<14} {value:.4f}" if isinstance(value, float) else f"{name:<14} {value}")
+    print(f"{name:<14} {_shown(value)}")
   for name, value in by_class.items():
-    print(f"  class {name:<10} {'-' if value is None else f'{value:.4f}'}")
+    print(f"  class {name:<10} {_shown(value)}")
   return None
 
 

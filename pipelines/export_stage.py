@@ -18,11 +18,13 @@ def export_request(run: RunDirectory, data: data_stage.RunData) -> ExportRequest
   evaluated on.
   """
   model, masks = model_files.load(run.model)
+  task = model_files.read_task(run.model)
   calibration, _ = data_stage.read_all(data.public)
-  inputs, labels = data_stage.read_all(data.test)
+  inputs, labels = data_stage.read_test(data, task)
   return ExportRequest(
     model=model,
     masks=masks,
+    task=task,
     calibration_inputs=calibration,
     evaluation_inputs=inputs,
     evaluation_labels=labels,

@@ -1,27 +1,51 @@
-"""The final model on disk: `model/model.keras` and `model/masks.npz`."""
+"""The final model on disk: `model/model.keras`, `masks.npz` and `task.txt`."""
 
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
 from pipelines import files
 
 
 def save(
-  folder: pathlib.Path, model: tf.keras.Model, masks: dict[str, np.ndarray]
+  folder: pathlib.Path,
+  model: tf.keras.Model,
+  masks: dict[str, np.ndarray],
+  task: tasks.Task,
 ) -> None:
-  """Writes model and masks, both or neither.
+  """Writes all, or nothing.
 
   Args:
     folder: Where; replaced as a whole.
     model: Plain Keras model, pruned weights zero.
     masks: Layer name to bool array in the kernel's shape.
+    task: What the model is for.
   """
   with files.replacing_folder(folder) as fresh:
     model.save(fresh / "model.keras")
     np.savez_compressed(fresh / "masks.npz", **masks)
+    (fresh / "task.txt").write_text(f"{task.name}\n")
+
+
+def read_task(folder: pathlib.Path) -> tasks.Task:
+  """Reads what the model is for; the user's own code is not needed for it.
+
+  Raises:
+    InputError: When it is missing or damaged.
+  """
+  path = folder / "task.txt"
+  if not path.is_file():
+    raise InputError(f"{path}: not found; train the run first (pipelines.train)")
+  name = path.read_text(errors="replace").strip()
+  if name not in tasks.TASKS:
+    raise InputError(
+      f"{path}: must say {' or '.join(tasks.TASKS)}, got {name!r}; delete the folder "
+      "and run the training command again"
+    )
+  return tasks.TASKS[name]
 
 
 def load(folder: pathlib.Path) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:

@@ -1,6 +1,5 @@
 """`report.json`: what a run did and what came of it; and its closing table."""
 
-import dataclasses
 import json
 from typing import Any, Optional
 
@@ -9,18 +8,20 @@ import rich.console
 import rich.table
 import tensorflow as tf
 
-from fedtiny_tff import cost
+from fedtiny_tff import device_cost, tasks
 from pipelines import config as config_lib
-from pipelines import data_stage, files, model_files
+from pipelines import cost_figures, data_stage, files, model_files
 from pipelines.run_directory import RunDirectory
 from pipelines.training_pipeline import TrainingOutcome, finalize
 
 
-def accuracy(model: tf.keras.Model, data: data_stage.RunData) -> float:
-  """Returns the share of the test split that a model gets right."""
-  inputs, labels = data_stage.read_all(data.test)
-  logits = model.predict(inputs, batch_size=256, verbose=0)
-  return float(np.mean(np.argmax(logits, axis=1) == labels))
+def measured_quality(
+  model: tf.keras.Model, data: data_stage.RunData, task: tasks.Task
+) -> tasks.Quality:
+  """Returns a model's figures on the test split."""
+  inputs, labels = data_stage.read_test(data, task)
+  outputs = model.predict(inputs, batch_size=256, verbose=0)
+  return task.quality(inputs, outputs, labels)
 
 
 def _layers(outcome: TrainingOutcome) -> list[dict[str, Any]]:
@@ -42,34 +43,25 @@ def _cost(config: config_lib.RunConfig, outcome: TrainingOutcome) -> dict[str, A
   spec = outcome.definition.spec
   active = spec.active_counts(np.asarray(outcome.sparse.state.mask))
   references = outcome.data.references
-  workload = cost.Workload(
+  workload = device_cost.Workload(
     int(references[:, 2].sum()) // len(references),
     config.local_epochs,
     config.batch_size,
   )
-  profile = cost.profile_model(outcome.definition)
-  own = outcome.strategy.round_cost(profile, workload, spec, active)
-  rows = outcome.sparse.rows
-  ordinary = [r["bytes_up_per_client"] for r in rows if r["adjusted_block"] == ""]
-  adjusting = [r["bytes_up_per_client"] for r in rows if r["adjusted_block"] != ""]
-  dense_bytes = _dense_bytes(outcome)
-  return {
-    **dataclasses.asdict(own),
-    "upload_bytes": max(ordinary, default=0),
-    "adjust_upload_bytes": max(adjusting, default=0),
-    "download_bytes": max(r["bytes_down_per_client"] for r in rows),
-    "dense": {
-      **dataclasses.asdict(cost.dense_cost(profile, workload)),
-      "upload_bytes": dense_bytes,
-      "adjust_upload_bytes": 0,
-      "download_bytes": dense_bytes,
-    },
-  }
+  scored = [row for row in outcome.candidates if row["loss"] != ""]
+  plan = cost_figures.MaskPlan(
+    active,
+    outcome.strategy.plan_events(spec, active, config.pruning),
+    len(scored),
+    config.selection == "adaptive",
+  )
+  model = cost_figures.CostModel(outcome.definition, workload)
+  return model.beside_dense(outcome.strategy.name, plan)
 
 
-def _dense_bytes(outcome: TrainingOutcome) -> int:
-  weights = outcome.sparse.state.weights
-  return 4 * sum(int(np.size(vector)) for vector in weights)
+def _without_blanks(row: dict[str, Any]) -> dict[str, Any]:
+  """Turns what a CSV leaves empty into null."""
+  return {name: None if value == "" else value for name, value in row.items()}
 
 
 def _density_all(outcome: TrainingOutcome) -> float:
@@ -90,12 +82,14 @@ def make_report(
   """
   mask = np.asarray(outcome.sparse.state.mask)
   sparse_model, _ = model_files.load(run.model)
-  sparse = accuracy(sparse_model, outcome.data)
-  dense: Optional[float] = None
+  task = outcome.definition.task
+  sparse = measured_quality(sparse_model, outcome.data, task)
+  dense: Optional[tasks.Quality] = None
   if not outcome.strategy.is_sparse:
     dense = sparse
   elif outcome.dense is not None:
-    dense = accuracy(finalize(outcome.definition, outcome.dense.state), outcome.data)
+    dense_model = finalize(outcome.definition, outcome.dense.state)
+    dense = measured_quality(dense_model, outcome.data, task)
   stage_seconds = {name: round(value, 3) for name, value in seconds.items()}
   for phase in ("sparse", "dense"):
     result = getattr(outcome, phase)
@@ -104,12 +98,15 @@ def make_report(
       stage_seconds[f"{phase}_rounds"] = round(spent, 3)
   return {
     "run": config.configuration(),
+    "task": task.name,
     "dataset": outcome.data.summary(),
     "density": int(np.count_nonzero(mask)) / mask.size,
     "density_all_parameters": _density_all(outcome),
     "layers": _layers(outcome),
-    "accuracy": {"dense": dense, "sparse": sparse},
-    "selection": outcome.candidates,
+    "accuracy": {"dense": dense and dense.accuracy, "sparse": sparse.accuracy},
+    "auc": sparse.auc,
+    "auc_by_model": {"dense": dense and dense.auc, "sparse": sparse.auc},
+    "selection": [_without_blanks(row) for row in outcome.candidates],
     "events": outcome.sparse.events,
     "artifacts": [],
     "cost": _cost(config, outcome),
@@ -126,14 +123,22 @@ def add_artifacts(
   """Returns a report with the artifacts of some targets put in or replaced."""
   kept = [row for row in report["artifacts"] if row["target"] not in targets]
   artifacts = sorted([*kept, *rows], key=lambda row: row["path"])
-  hits = {name: report["accuracy"][name] for name in ("dense", "sparse")}
   exports = {name: round(s, 3) for name, s in seconds.items() if "export" in name}
   return {
     **report,
     "artifacts": artifacts,
-    "accuracy": hits | {row["path"]: row["accuracy"] for row in artifacts},
+    "accuracy": _by_model(report["accuracy"], artifacts, "accuracy"),
+    "auc_by_model": _by_model(report["auc_by_model"], artifacts, "auc"),
     "seconds": {**report["seconds"], **exports},
   }
+
+
+def _by_model(
+  before: dict[str, Any], artifacts: list[dict[str, Any]], figure: str
+) -> dict[str, Any]:
+  """Returns a figure of the two models and of every artifact by its path."""
+  models = {name: before[name] for name in ("dense", "sparse")}
+  return models | {row["path"]: row[figure] for row in artifacts}
 
 
 def write(run: RunDirectory, report: dict[str, Any]) -> None:
@@ -145,26 +150,32 @@ def _percent(value: Optional[float]) -> str:
   return "-" if value is None else f"{100 * value:.2f} %"
 
 
+def _decimal(value: Optional[float]) -> str:
+  return "-" if value is None else f"{value:.4f}"
+
+
 def print_summary(
   run: RunDirectory, report: dict[str, Any], console: rich.console.Console
 ) -> None:
-  """Prints the closing table: accuracy, density, bytes, and where files are."""
+  """Prints the closing table: quality, density, bytes, and where files are."""
   table = rich.table.Table(title=f"{report['run']['strategy']} on {report['dataset']['name']}")
-  for heading in ("what", "accuracy", "density", "bytes", "dense bytes", "arena", "file"):
+  has_classes = tasks.TASKS[report["task"]].has_classes
+  figure, shown = ("accuracy", _percent) if has_classes else ("AUC", _decimal)
+  by_model = report["accuracy" if has_classes else "auc_by_model"]
+  for heading in ("what", figure, "density", "bytes", "dense bytes", "arena", "file"):
     is_text = heading in ("what", "file")
     table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
-  hits = report["accuracy"]
   parameters = 4 * report["cost"]["parameters"]
-  table.add_row("dense model", _percent(hits["dense"]), "100.00 %", f"{parameters:,}", "", "", "")
+  table.add_row("dense model", shown(by_model["dense"]), "100.00 %", f"{parameters:,}", "", "", "")
   table.add_row(
-    "sparse model", _percent(hits["sparse"]), _percent(report["density"]), "", "", "",
+    "sparse model", shown(by_model["sparse"]), _percent(report["density"]), "", "", "",
     "model/model.keras",
   )  # fmt: skip
   for row in report["artifacts"]:
     arena = row["arena_bytes"]
     table.add_row(
       row["format"],
-      _percent(row["accuracy"]),
+      shown(by_model[row["path"]]),
       _percent(row["density"]),
       f"{row['bytes']:,}",
       f"{row['dense_bytes']:,}",

@@ -10,9 +10,9 @@ from typing import Any, Optional
 
 import numpy as np
 
-from fedtiny_tff import seeds
+from fedtiny_tff import seeds, tasks
 from fedtiny_tff.data.client_store import ClientReference
-from fedtiny_tff.federated import evaluation, messages, rounds
+from fedtiny_tff.federated import evaluation, rounds, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -36,7 +36,7 @@ class PhaseResult:
     events: One mapping per mask adjustment.
   """
 
-  state: messages.ServerState
+  state: states.ServerState
   rows: list[dict[str, Any]]
   events: list[dict[str, Any]]
 
@@ -47,10 +47,10 @@ def to_arrays(weights: ModelWeights, mask: np.ndarray) -> dict[str, np.ndarray]:
   return {**named, "mask": np.asarray(mask, bool)}
 
 
-def from_arrays(arrays: dict[str, np.ndarray], done: int) -> messages.ServerState:
+def from_arrays(arrays: dict[str, np.ndarray], done: int) -> states.ServerState:
   """Rebuilds a server state after `done` rounds."""
   weights = ModelWeights(*(arrays[name] for name in ModelWeights._fields))
-  return messages.ServerState(weights, arrays["mask"], np.int32(done))
+  return states.ServerState(weights, arrays["mask"], np.int32(done))
 
 
 def participants(
@@ -86,7 +86,7 @@ class Phase:
     self._log = log
     self._progress = progress
 
-  def run(self, initial: messages.ServerState) -> PhaseResult:
+  def run(self, initial: states.ServerState) -> PhaseResult:
     """Runs the rounds that are not finished yet.
 
     Args:
@@ -111,8 +111,8 @@ class Phase:
     return PhaseResult(state, rows, events)
 
   def _resume(
-    self, initial: messages.ServerState
-  ) -> tuple[messages.ServerState, list[dict], list[dict]]:
+    self, initial: states.ServerState
+  ) -> tuple[states.ServerState, list[dict], list[dict]]:
     stored = self._store.load_latest()
     if stored is None:
       return initial, [], []
@@ -120,7 +120,7 @@ class Phase:
     self._progress.say(f"{self._name}: going on after round {done - 1}")
     return from_arrays(arrays, done), document["rows"], document["events"]
 
-  def _build(self, state: messages.ServerState) -> tuple[rounds.RoundBuilder, Any]:
+  def _build(self, state: states.ServerState) -> tuple[rounds.RoundBuilder, Any]:
     active_count = int(np.count_nonzero(state.mask))
     spec = self._definition.spec
     plan = self._strategy.plan_events(
@@ -134,6 +134,9 @@ class Phase:
       plan,
       active_count=active_count,
       seed=self._config.seed,
+      all_clients_every_round=(
+        self._config.clients_per_round == self._config.num_clients
+      ),
     )
     evaluate = evaluation.build_evaluation(
       self._definition,
@@ -147,26 +150,24 @@ class Phase:
     self,
     builder: rounds.RoundBuilder,
     evaluate: Any,
-    state: messages.ServerState,
+    state: states.ServerState,
     number: int,
-  ) -> tuple[messages.ServerState, dict[str, Any], Optional[dict[str, Any]]]:
+  ) -> tuple[states.ServerState, dict[str, Any], Optional[dict[str, Any]]]:
     start = time.monotonic()
     clients = participants(self._config, self._data, "participants", number)
-    computation = builder.computation(number)
+    computation = builder.computation(number, np.asarray(state.mask))
     instruction = builder.instruction(number, self._config.learning_rate(number))
-    new_state, metrics = computation.next(state, clients, instruction)
+    new_state, metrics = computation.run(state, clients, instruction)
     event = builder.event(number)
     moved = self._movement(state, new_state, number, event.block if event else None)
     last = number == self._config.rounds - 1
     held_out = None
     if last or (number + 1) % self._config.eval_every_rounds == 0:
-      held_out = evaluate(new_state, clients)
+      held_out = evaluate(states.to_sparse(new_state), clients)
     row = {
       "round": number,
-      "train_loss": _share(metrics.loss_sum, metrics.examples),
-      "train_accuracy": _share(metrics.correct, metrics.examples),
-      "eval_loss": _share(held_out.loss_sum, held_out.examples) if held_out else "",
-      "eval_accuracy": _share(held_out.correct, held_out.examples) if held_out else "",
+      **_means("train", metrics, self._definition.task),
+      **_means("eval", held_out, self._definition.task),
       "density": int(np.count_nonzero(new_state.mask)) / self._definition.spec.size,
       "clients": len(clients),
       "seconds": round(time.monotonic() - start, 3),
@@ -179,8 +180,8 @@ class Phase:
 
   def _movement(
     self,
-    before: messages.ServerState,
-    after: messages.ServerState,
+    before: states.ServerState,
+    after: states.ServerState,
     number: int,
     block: Optional[int],
   ) -> Optional[dict[str, Any]]:
@@ -203,6 +204,17 @@ class Phase:
     }
 
 
+def _means(part: str, sums: Optional[Any], task: tasks.Task) -> dict[str, Any]:
+  """Names the mean loss and accuracy of a part; empty where there is none."""
+  loss: Any = ""
+  accuracy: Any = ""
+  if sums is not None:
+    loss = _share(sums.loss_sum, sums.examples)
+    if task.has_classes:
+      accuracy = _share(sums.correct, sums.examples)
+  return {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
+
+
 def _share(total: Any, count: Any) -> float:
   return round(float(total) / max(float(count), 1.0), 6)
 
@@ -211,6 +223,8 @@ def _figures(row: dict[str, Any]) -> str:
   figures = f"loss {row['train_loss']:.3f}"
   if row["eval_accuracy"] != "":
     figures += f", held-out accuracy {row['eval_accuracy']:.3f}"
+  elif row["eval_loss"] != "":
+    figures += f", held-out loss {row['eval_loss']:.3f}"
   if row["adjusted_block"] != "":
     figures += f", block {row['adjusted_block']} adjusted"
   return figures

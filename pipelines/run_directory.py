@@ -11,8 +11,8 @@ from pipelines import config as config_lib
 from pipelines import files
 
 _REPORT_PARTS = {
-  "run", "dataset", "density", "layers", "accuracy", "selection", "events", "artifacts",
-  "cost", "seconds",
+  "run", "task", "dataset", "density", "layers", "accuracy", "auc", "auc_by_model",
+  "selection", "events", "artifacts", "cost", "seconds",
 }  # fmt: skip
 
 

@@ -35,11 +35,17 @@ def _define_data() -> None:
     "Training examples of each class that the server keeps for pre-training and "
     "calibration; no client holds them.",
   )
+  flags.DEFINE_list(
+    "anomaly_classes",
+    [],
+    "Classes that an autoencoder is to tell from the others: nobody trains on them. "
+    "Empty = the dataset's last class.",
+  )
   _group(
     "Data",
     [
       "dataset", "data_dir", "partitioner", "num_clients", "dirichlet_alpha",
-      "public_samples_per_class",
+      "public_samples_per_class", "anomaly_classes",
     ],
   )  # fmt: skip
 
@@ -49,7 +55,8 @@ def _define_model() -> None:
     "model",
     "digits_cnn",
     "Model: resnet18, vgg11_bn, resnet8, ds_cnn, mobilenet_v1_025, "
-    "mobilenet_v1_sparse, mobilenet_v2_sparse, small_cnn or digits_cnn.",
+    "mobilenet_v1_sparse, mobilenet_v2_sparse, small_cnn, digits_cnn or autoencoder; "
+    "or your own: a file FILE.keras, or PACKAGE.MODULE:FUNCTION.",
   )
   flags.DEFINE_float(
     "width", 1.0, "Multiplies the model's channels and hidden units; above 0."
@@ -112,6 +119,12 @@ def _define_training() -> None:
   flags.DEFINE_list(
     "augmentations", [], "Random changes to training images, in order: crop, flip, cutout."
   )
+  flags.DEFINE_string(
+    "compute_dtype",
+    "float32",
+    "What clients compute in: float32, bfloat16, or auto (bfloat16 where the CPU has "
+    "AMX or AVX512-BF16). Weights, masks, statistics and sums stay float32.",
+  )
   flags.DEFINE_integer("seed", 0, "Seed of all randomness; same seed, same bytes.")
   flags.DEFINE_integer(
     "eval_every_rounds", 1, "Rounds between evaluations on the clients' held-out parts."
@@ -126,7 +139,7 @@ def _define_training() -> None:
     [
       "rounds", "clients_per_round", "local_epochs", "batch_size", "client_optimizer",
       "client_learning_rate", "client_momentum", "client_weight_decay",
-      "client_clip_norm", "learning_rate_schedule", "augmentations", "seed",
+      "client_clip_norm", "learning_rate_schedule", "augmentations", "compute_dtype", "seed",
       "eval_every_rounds", "dense_baseline",
     ],
   )  # fmt: skip

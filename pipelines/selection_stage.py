@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import batches, seeds, tfmot_masking, training
-from fedtiny_tff.federated import messages, selection
+from fedtiny_tff.federated import selection, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -30,7 +30,7 @@ class StartingPoint:
       accuracy are empty where nothing was scored.
   """
 
-  state: messages.ServerState
+  state: states.ServerState
   candidates: list[dict[str, Any]]
 
 
@@ -111,7 +111,9 @@ def choose(
     hits = np.asarray(result.metrics.correct, np.float64) / examples
     chosen = int(np.argmin(losses))
     for row, loss, hit in zip(rows, losses, hits, strict=True):
-      row["loss"], row["accuracy"] = round(float(loss), 6), round(float(hit), 6)
+      row["loss"] = round(float(loss), 6)
+      if model_definition.task.has_classes:
+        row["accuracy"] = round(float(hit), 6)
     weights = weights._replace(
       batch_norm_mean=np.asarray(result.statistics.mean)[chosen],
       batch_norm_variance=np.asarray(result.statistics.variance)[chosen],
@@ -119,4 +121,4 @@ def choose(
   rows[chosen]["chosen"] = 1
   mask = masks[chosen]
   masked = weights._replace(prunable=np.where(mask, weights.prunable, np.float32(0)))
-  return StartingPoint(messages.ServerState(masked, mask, np.int32(0)), rows)
+  return StartingPoint(states.ServerState(masked, mask, np.int32(0)), rows)

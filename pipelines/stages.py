@@ -6,7 +6,14 @@ from typing import Any
 import rich.console
 
 from pipelines import config as config_lib
-from pipelines import data_stage, export_stage, files, report, training_pipeline
+from pipelines import (
+  data_stage,
+  export_stage,
+  files,
+  model_files,
+  report,
+  training_pipeline,
+)
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export.artifacts import VerificationError
@@ -45,7 +52,10 @@ def export(
   """
   trained = run.read_report()
   files.remove_leftovers(run.path)
-  data = data_stage.write_data(data_stage.plan_data(config), run.data)
+  plan = data_stage.plan_data(
+    config, data_stage.load_dataset(config), model_files.read_task(run.model)
+  )
+  data = data_stage.write_data(plan, run.data)
   rows, failures = export_stage.export_all(targets, run, data, progress)
   made = report.add_artifacts(trained, targets, rows, progress.seconds)
   report.write(run, made)

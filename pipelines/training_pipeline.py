@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from fedtiny_tff import schedules, tfmot_masking
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import messages, runtime
+from fedtiny_tff.federated import runtime, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import base
@@ -73,8 +73,8 @@ def plan_experiment(config: config_lib.RunConfig) -> Experiment:
   Raises:
     InputError: When data are missing or do not fit the model or the clients.
   """
-  data = data_stage.plan_data(config)
-  info = data.dataset.info
+  dataset = data_stage.load_dataset(config)
+  info = dataset.info
   if config.augmentations and len(info.shape) != 3:
     raise InputError(
       f"--augmentations={','.join(config.augmentations)}: dataset {info.name} holds no "
@@ -86,7 +86,7 @@ def plan_experiment(config: config_lib.RunConfig) -> Experiment:
   spec = schedules.GRANULARITIES[config.granularity](plain.spec)
   return Experiment(
     config,
-    data,
+    data_stage.plan_data(config, dataset, plain.task),
     dataclasses.replace(plain, spec=spec),
     strategies.get_strategy(config.strategy),
   )
@@ -112,12 +112,24 @@ class _Training:
     states = self._states("pretrained")
     stored = states.load_latest()
     if stored is not None:
-      return rounds_stage.from_arrays(stored[1], 0).weights
+      return self._checked(rounds_stage.from_arrays(stored[1], 0).weights)
     public = self.data.public.num_records
     with self._progress.stage("pretrain", f"pre-training on {public} public samples"):
       weights = selection_stage.pretrain(self._config, self.data, self.definition)
     full = np.ones(self.definition.spec.size, bool)
     states.save(0, rounds_stage.to_arrays(weights, full), {})
+    return weights
+
+  def _checked(self, weights: ModelWeights) -> ModelWeights:
+    """Returns stored weights if they fit the model, which a user may have changed."""
+    stored = tuple(int(np.size(vector)) for vector in weights)
+    if models.is_own(self._config.model) and stored != tuple(
+      tfmot_masking.vector_sizes(self.definition)
+    ):
+      raise InputError(
+        f"--model={self._config.model}: is another model than the one this run began "
+        "with; bring that back, or name a new --output_dir"
+      )
     return weights
 
   def starting_point(self, weights: ModelWeights) -> selection_stage.StartingPoint:
@@ -139,7 +151,7 @@ class _Training:
     return start
 
   def rounds(
-    self, name: str, strategy: base.Strategy, initial: messages.ServerState
+    self, name: str, strategy: base.Strategy, initial: states.ServerState
   ) -> rounds_stage.PhaseResult:
     """Runs one phase."""
     if name == "sparse":
@@ -182,19 +194,19 @@ def train(
     dense = None
     if experiment.config.dense_baseline and stages.strategy.is_sparse:
       full = np.ones(stages.definition.spec.size, bool)
-      initial = messages.ServerState(pretrained, full, np.int32(0))
+      initial = states.ServerState(pretrained, full, np.int32(0))
       dense = stages.rounds("dense", base.Strategy(), initial)
   with progress.stage("finalize", "applying the final masks"):
     final = finalize(stages.definition, sparse.state)
     masks = stages.definition.spec.masks_by_layer(np.asarray(sparse.state.mask))
-    model_files.save(run.model, final, masks)
+    model_files.save(run.model, final, masks, stages.definition.task)
   return TrainingOutcome(
     stages.data, stages.definition, stages.strategy, start.candidates, sparse, dense
   )
 
 
 def finalize(
-  model_definition: definition.ModelDefinition, state: messages.ServerState
+  model_definition: definition.ModelDefinition, state: states.ServerState
 ) -> tf.keras.Model:
   """Turns a server state into a plain Keras model, through tfmot's wrappers.
 

@@ -38,6 +38,7 @@ def test_the_defaults_are_valid():
     ({"client_weight_decay": -0.1}, "decay"),
     ({"client_clip_norm": -1.0}, "clip norm must be at least 0, got -1.0"),
     ({"learning_rate_schedule": "linear"}, "constant, cosine, step, got 'linear'"),
+    ({"compute_dtype": "float16"}, "--compute_dtype .* float32, bfloat16, auto"),
     ({"augmentations": ["blur"]}, "augmentations must be of crop, flip, cutout"),
     ({"target_density": 1e-9, "pool_size": 0}, "means 100,000,000 candidates; set --pool_size"),
     ({"pool_size": 1001}, "--pool_size must be at most 1000, got 1001"),
@@ -156,3 +157,12 @@ def test_the_output_directory_must_be_named(arguments):
     flags.FLAGS(["x", *arguments])
     with pytest.raises(InputError, match="--output_dir is missing"):
       config.from_flags()
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_auto_compute_dtype_is_settled_when_the_run_is_configured(monkeypatch, native):
+  monkeypatch.setattr(config.compute_dtypes, "cpu_has_bfloat16", lambda: native)
+  made = support.make_config(compute_dtype="auto")
+  wanted = "bfloat16" if native else "float32"
+  assert made.training.compute_dtype == wanted
+  assert f"--compute_dtype={wanted}\n" in config.flagfile_text(made)

@@ -5,6 +5,7 @@ import collections
 import numpy as np
 import pytest
 
+from fedtiny_tff import tasks
 from fedtiny_tff.data import client_store, examples, partition, sources
 from fedtiny_tff.errors import InputError
 from pipelines import data_stage
@@ -13,7 +14,7 @@ from tests.pipelines import support
 
 @pytest.fixture(name="made", scope="module")
 def fixture_made(tmp_path_factory):
-  plan = data_stage.plan_data(support.make_config())
+  plan = support.plan_data(support.make_config())
   return data_stage.write_data(plan, tmp_path_factory.mktemp("run") / "data")
 
 
@@ -97,7 +98,7 @@ def test_the_summary_counts(made):
 
 def test_planning_repeats():
   first, second = (
-    data_stage.plan_data(support.make_config()).federation for _ in range(2)
+    support.plan_data(support.make_config()).federation for _ in range(2)
   )
   np.testing.assert_array_equal(first.public, second.public)
   for name in ("training", "development"):
@@ -107,14 +108,42 @@ def test_planning_repeats():
 
 
 def test_the_seed_decides_who_gets_what():
-  first = data_stage.plan_data(support.make_config(seed=1)).federation
-  second = data_stage.plan_data(support.make_config(seed=2)).federation
+  first = support.plan_data(support.make_config(seed=1)).federation
+  second = support.plan_data(support.make_config(seed=2)).federation
   assert first.public.tolist() != second.public.tolist()
 
 
 def test_missing_files_are_bad_input(tmp_path):
   with pytest.raises(InputError, match=r"train\.tfrecord not found"):
-    data_stage.plan_data(support.make_config(dataset="cifar10", data_dir=str(tmp_path)))
+    support.plan_data(support.make_config(dataset="cifar10", data_dir=str(tmp_path)))
+
+
+def test_anomalies_are_in_the_test_split_only(tmp_path):
+  config = support.make_config(anomaly_classes=["3", "7"])
+  plan = support.plan_data(config, tasks.RECONSTRUCT)
+  data = data_stage.write_data(plan, tmp_path / "data")
+  assert data.anomalies == (3, 7)
+  assert data.summary()["anomaly_classes"] == ["3", "7"]
+  normal = set(range(10)) - {3, 7}
+  for store in (data.clients, data.public):
+    assert set(data_stage.read_all(store)[1].tolist()) == normal
+  inputs, classes = data_stage.read_all(data.test)
+  assert set(classes.tolist()) == set(range(10))
+  # Each place holds what it would hold of the whole split: no index is shifted.
+  dataset = sources.load("digits", None)
+  label_of = {client_store.encode(e, dataset.info): e[1] for e in dataset.train()}
+  stored = _records(data.clients)
+  assert [label_of[r] for r in stored] == data_stage.read_all(data.clients)[1].tolist()
+  judged_inputs, judged = data_stage.read_test(data, tasks.RECONSTRUCT)
+  np.testing.assert_array_equal(judged_inputs, inputs)
+  assert judged.tolist() == [int(label in (3, 7)) for label in classes]
+
+
+def test_classification_is_judged_by_class(made):
+  _, classes = data_stage.read_all(made.test)
+  np.testing.assert_array_equal(
+    data_stage.read_test(made, tasks.CLASSIFY)[1], classes
+  )
 
 
 def _toy_plan():

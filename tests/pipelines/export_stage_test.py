@@ -31,12 +31,12 @@ def fixture_run(untrained):
 
 @pytest.fixture(name="data")
 def fixture_data(untrained, run):
-  return data_stage.write_data(data_stage.plan_data(untrained.config), run.data)
+  return data_stage.write_data(support.plan_data(untrained.config), run.data)
 
 
 def _bundle(name, **more):
   path = f"{name}/model.tflite"
-  row = Artifact(path, name, "fp32_sparse", 5, 9, 0.1, 0.5, 1.0, 0.0, "toy 1", None)
+  row = Artifact(path, name, "fp32_sparse", 5, 9, 0.1, 0.5, None, 1.0, 0.0, "toy 1", None)
   return ExportBundle({path: b"bytes", f"{name}/c/README.md": b"text", **more}, (row,))
 
 

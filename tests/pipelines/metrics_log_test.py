@@ -80,6 +80,15 @@ def test_every_round_is_written_once(paths):
   assert "round" not in {tag for tag, _, _ in events}
 
 
+def test_accuracies_of_an_autoencoder_are_not_drawn(paths):
+  row = _row(0, eval_loss=1.5, train_accuracy="", eval_accuracy="")
+  metrics_log.MetricsLog(*paths).write([row])
+  assert "2.25,,1.5,," in paths[0].read_text()
+  tags = {tag for tag, _, _ in _events(paths[1])}
+  assert {"train_loss", "eval_loss"} < tags
+  assert not {tag for tag in tags if "accuracy" in tag}
+
+
 def test_a_continued_run_starts_tensorboard_over(paths):
   metrics_log.MetricsLog(*paths).write([_row(0), _row(1), _row(2)])
   # The newest state was damaged: round 2 comes again.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rich.console
 
+from fedtiny_tff import tasks
 from pipelines import report
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -45,7 +46,7 @@ def test_good_reports_fit(schema, artifacts):
 def test_what_was_not_computed_may_be_empty(schema):
   made = support.handmade_report()
   made["accuracy"]["dense"] = None
-  made["selection"][0] |= {"loss": "", "accuracy": ""}
+  made["selection"][0] |= {"loss": None, "accuracy": None}
   made["events"] = []
   schema.validate(made)
 
@@ -194,7 +195,8 @@ def test_the_summary_shows_what_was_not_computed_as_a_dash(tmp_path):
   assert [cell.strip() for cell in dense.split("│")][2] == "-"
 
 
-def test_accuracy_is_the_share_of_test_labels_hit(monkeypatch):
+def _measured(monkeypatch, task, outputs):
+  """Judges outputs for four zeros of the classes 0, 1, 1, 2; 2 is an anomaly."""
   labels = np.array([0, 1, 1, 2])
   monkeypatch.setattr(
     report.data_stage, "read_all", lambda store: (np.zeros([4, 1]), labels)
@@ -202,7 +204,58 @@ def test_accuracy_is_the_share_of_test_labels_hit(monkeypatch):
 
   class Model:
     def predict(self, inputs, **options):
-      return np.eye(3)[[0, 1, 2, 2]]
+      return np.array(outputs)
 
-  data: Any = types.SimpleNamespace(test=None)
-  assert report.accuracy(Model(), data) == 0.75
+  data: Any = types.SimpleNamespace(test=None, anomalies=(2,))
+  return report.measured_quality(Model(), data, task)
+
+
+def test_accuracy_is_the_share_of_test_labels_hit(monkeypatch):
+  found = _measured(monkeypatch, tasks.CLASSIFY, np.eye(3)[[0, 1, 2, 2]])
+  assert (found.accuracy, found.auc) == (0.75, None)
+
+
+def test_auc_ranks_the_anomalies(monkeypatch):
+  # Errors 1, 4, 9, 4: the anomaly beats one of three and ties with another.
+  found = _measured(monkeypatch, tasks.RECONSTRUCT, [[1.0], [2.0], [3.0], [2.0]])
+  assert found == tasks.Quality(loss=4.5, accuracy=None, auc=1.5 / 3)
+
+
+def _reconstruction_report():
+  made = support.handmade_report()
+  made |= {"task": "reconstruct", "auc": 0.75}
+  made["accuracy"] |= {"dense": None, "sparse": None}
+  made["auc_by_model"] |= {"dense": 0.875, "sparse": 0.75}
+  made["dataset"]["anomaly_classes"] = ["1"]
+  made["selection"][0]["accuracy"] = None
+  row = support.artifact(MCU, accuracy=None, auc=0.5, argmax_agreement=None)
+  return report.add_artifacts(made, ["mcu"], [row], {})
+
+
+def test_reports_of_autoencoders_fit(schema):
+  made = _reconstruction_report()
+  schema.validate(made)
+  assert made["auc_by_model"] == {"dense": 0.875, "sparse": 0.75, MCU: 0.5}
+  assert set(made["accuracy"].values()) == {None}
+  for area in (1.5, "0.5"):
+    assert not schema.is_valid(made | {"auc": area})
+
+
+def test_the_summary_of_an_autoencoder_shows_auc(tmp_path):
+  lines = _summary(tmp_path, _reconstruction_report()).splitlines()
+  cells = [[cell.strip() for cell in line.split("│")] for line in lines if "│" in line]
+  assert {row[1]: row[2] for row in cells} == {
+    "dense model": "0.8750",
+    "sparse model": "0.7500",
+    "fp32_sparse": "0.5000",
+  }
+  heading = next(line for line in lines if "what" in line)
+  assert "AUC" in heading
+  assert "accuracy" not in heading
+
+
+def test_what_a_csv_leaves_empty_is_null():
+  row = {"candidate": 0, "loss": "", "accuracy": "", "chosen": 1}
+  assert report._without_blanks(row) == {
+    "candidate": 0, "loss": None, "accuracy": None, "chosen": 1,
+  }  # fmt: skip

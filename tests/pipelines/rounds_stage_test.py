@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import rich.console
 
-from fedtiny_tff import schedules, training
-from fedtiny_tff.federated import messages
+from fedtiny_tff import schedules, tasks, training
+from fedtiny_tff.federated import states
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import metrics_log, rounds_stage, state_store
 from pipelines.progress import Progress
@@ -30,7 +30,7 @@ def _weights(value):
 
 
 def _state(value=0.0, mask=START):
-  return messages.ServerState(_weights(value), mask, np.int32(0))
+  return states.ServerState(_weights(value), mask, np.int32(0))
 
 
 class _Builder:
@@ -39,6 +39,7 @@ class _Builder:
   def __init__(self, events):
     self._events = {event.round_index: event for event in events}
     self.rounds = []
+    self.masks = []
     self.wrong_layer = None
 
   def event(self, number):
@@ -47,7 +48,9 @@ class _Builder:
   def instruction(self, number, learning_rate):
     return (number, learning_rate)
 
-  def computation(self, number):
+  def computation(self, number, mask):
+    self.masks.append(np.array(mask))
+
     def advance(state, clients, instruction):
       assert instruction == (number, 0.05)
       self.rounds.append((number, [int(c.client) for c in clients]))
@@ -60,12 +63,12 @@ class _Builder:
         mask[0] = not mask[0]
       value = state.weights.prunable[0] + 1
       metrics = training.Metrics(np.float32(6), np.float32(1), np.float32(4))
-      new = messages.ServerState(_weights(value), mask, np.int32(number + 1))
+      new = states.ServerState(_weights(value), mask, np.int32(number + 1))
       return new, metrics
 
     block = self.event(number).block if self.event(number) else None
     upload = 100 if block is None else 100 + 8
-    return types.SimpleNamespace(next=advance, upload_bytes=upload, download_bytes=50)
+    return types.SimpleNamespace(run=advance, upload_bytes=upload, download_bytes=50)
 
 
 @pytest.fixture(name="world")
@@ -80,7 +83,7 @@ def fixture_world(tmp_path, monkeypatch):
   evaluated = []
 
   def evaluate(state, clients):
-    evaluated.append(float(state.weights.prunable[0]))
+    evaluated.append(float(state.model.active_values[0]))
     return training.Metrics(np.float32(2), np.float32(3), np.float32(4))
 
   monkeypatch.setattr(
@@ -93,7 +96,7 @@ def fixture_world(tmp_path, monkeypatch):
     reference=lambda k: rounds_stage.ClientReference(*references[k]),
   )
   strategy: Any = types.SimpleNamespace(plan_events=lambda *arguments: events)
-  definition: Any = types.SimpleNamespace(spec=SPEC)
+  definition: Any = types.SimpleNamespace(spec=SPEC, task=tasks.CLASSIFY)
   console = rich.console.Console(file=io.StringIO(), soft_wrap=True)
 
   def phase(**changes):
@@ -109,8 +112,9 @@ def fixture_world(tmp_path, monkeypatch):
     )
 
   return types.SimpleNamespace(
-    phase=phase, builder=builder, evaluated=evaluated, data=data, path=tmp_path
-  )
+    phase=phase, builder=builder, evaluated=evaluated, data=data, path=tmp_path,
+    definition=definition,
+  )  # fmt: skip
 
 
 def test_rounds_follow_one_another(world):
@@ -129,6 +133,29 @@ def test_figures_are_means_over_examples(world):
   assert row["clients"] == 3
   assert row["bytes_up_per_client"] == 108
   assert row["bytes_down_per_client"] == 50
+
+
+def test_without_classes_accuracies_are_empty(world):
+  world.definition.task = tasks.RECONSTRUCT
+  rows = world.phase().run(_state()).rows
+  assert [row["train_loss"] for row in rows] == [1.5] * 5
+  assert [row["eval_loss"] for row in rows] == ["", 0.5, "", 0.5, 0.5]
+  assert {row[f"{part}_accuracy"] for row in rows for part in ("train", "eval")} == {""}
+  table = csv.DictReader((world.path / "metrics.csv").open())
+  assert {row["train_accuracy"] for row in table} == {""}
+
+
+def test_progress_shows_what_there_is(world):
+  assert rounds_stage._figures(world.phase().run(_state()).rows[4]) == (
+    "loss 1.500, held-out accuracy 0.750"
+  )
+  shown = {"train_loss": 0.25, "adjusted_block": 2, "eval_accuracy": ""}
+  assert rounds_stage._figures({**shown, "eval_loss": 0.5}) == (
+    "loss 0.250, held-out loss 0.500, block 2 adjusted"
+  )
+  assert rounds_stage._figures({**shown, "eval_loss": ""}) == (
+    "loss 0.250, block 2 adjusted"
+  )
 
 
 def test_rounds_are_evaluated_when_due_and_the_last_always(world):
@@ -164,15 +191,41 @@ def test_every_round_is_stored_before_the_next(world, monkeypatch):
   seen = []
   advance = world.builder.computation
 
-  def computation(number):
+  def computation(number, mask):
     stored = state_store.StateStore(world.path / "state").load_latest()
     rows = (world.path / "metrics.csv").read_text().count("\n") - 1
     seen.append((number, stored[0] if stored else 0, rows))
-    return advance(number)
+    return advance(number, mask)
 
   monkeypatch.setattr(world.builder, "computation", computation)
   world.phase().run(_state())
   assert seen == [(number,) * 3 for number in range(5)]
+
+
+def test_each_round_is_built_for_the_mask_it_starts_from(world):
+  result = world.phase().run(_state())
+  # Events at the end of rounds 1 and 3.
+  first, last = _state().mask, result.state.mask
+  for number, wanted in ((0, first), (1, first), (4, last)):
+    np.testing.assert_array_equal(world.builder.masks[number], wanted)
+  between = world.builder.masks[2]
+  np.testing.assert_array_equal(between, world.builder.masks[3])
+  assert (between != first).sum() == (between != last).sum() == 2
+
+
+@pytest.mark.parametrize(("per_round", "wanted"), [(4, True), (3, False)])
+def test_masks_may_be_held_only_when_every_client_takes_part(
+  world, monkeypatch, per_round, wanted
+):
+  given = {}
+
+  def build(*arguments, **named):
+    given.update(named)
+    return world.builder
+
+  monkeypatch.setattr(rounds_stage.rounds, "RoundBuilder", build)
+  world.phase(clients_per_round=per_round, num_clients=4).run(_state())
+  assert given["all_clients_every_round"] is wanted
 
 
 @pytest.mark.parametrize("broken_in", [0, 1, 3, 4])
@@ -183,10 +236,10 @@ def test_a_broken_phase_goes_on_and_ends_the_same(world, monkeypatch, broken_in)
   world.builder.rounds.clear()
   advance = world.builder.computation
 
-  def computation(number):
+  def computation(number, mask):
     if number == broken_in:
       raise KeyboardInterrupt
-    return advance(number)
+    return advance(number, mask)
 
   with monkeypatch.context() as patch:
     patch.setattr(world.builder, "computation", computation)

@@ -381,9 +381,14 @@ def test_costs_are_below_dense(finished):
   costs = finished.report["cost"]
   for name in ("forward_flops", "adjust_round_flops", "memory_bytes", "upload_bytes"):
     assert 0 < costs[name] < costs["dense"][name]
-  assert costs["adjust_upload_bytes"] == max(
-    int(row["bytes_up_per_client"]) for row in finished.rows()
-  )
+
+
+def test_predicted_bytes_are_those_that_travelled(finished):
+  costs, rows = finished.report["cost"], finished.rows()
+  up = [int(row["bytes_up_per_client"]) for row in rows]
+  assert costs["adjust_upload_bytes"] == max(up)
+  assert costs["upload_bytes"] == min(up) == up[0]
+  assert costs["download_bytes"] == int(rows[0]["bytes_down_per_client"])
 
 
 # ----------------------------------------------------------------- model/

@@ -1,9 +1,11 @@
 """Pre-training and the choice of a candidate; scoring itself is scripted here."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from fedtiny_tff import training
+from fedtiny_tff import tasks, training
 from fedtiny_tff.federated import selection
 from fedtiny_tff.strategies import registry
 from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
@@ -70,6 +72,15 @@ def test_the_least_loss_wins_although_another_hits_more(made, weights, scored):
   assert scored == [3]
 
 
+def test_without_classes_the_loss_alone_is_shown(made, weights, scored):
+  experiment, data = made
+  definition = dataclasses.replace(experiment.definition, task=tasks.RECONSTRUCT)
+  start = _choose((dataclasses.replace(experiment, definition=definition), data), weights)
+  assert [row["loss"] for row in start.candidates] == [1.5, 0.5, 0.75]
+  assert [row["accuracy"] for row in start.candidates] == ["", "", ""]
+  assert [row["chosen"] for row in start.candidates] == [0, 1, 0]
+
+
 def test_the_winners_mask_and_statistics_are_installed(made, weights, scored):
   state = _choose(made, weights).state
   experiment, _ = made
@@ -132,7 +143,7 @@ def test_pretraining_learns_the_public_samples_and_repeats(made):
   for one, other in zip(first, second, strict=True):
     assert isinstance(one, np.ndarray)
     np.testing.assert_array_equal(one, other)
-  state = training_pipeline.messages.ServerState(
+  state = training_pipeline.states.ServerState(
     first, np.ones(support.PRUNABLE, bool), np.int32(0)
   )
   model = training_pipeline.finalize(experiment.definition, state)

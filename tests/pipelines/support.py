@@ -17,6 +17,7 @@ import psutil
 from absl import flags
 from absl.testing import flagsaver
 
+from fedtiny_tff import tasks
 from pipelines import app, config, run_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -66,6 +67,14 @@ def flag_values(**changes: Any) -> dict[str, Any]:
   values = {name: flags.FLAGS[name].default for name in run_flags.names()}
   values["targets"] = ["android", "mcu"]
   return values | TINY | {"output_dir": "unused"} | changes
+
+
+def plan_data(made: config.RunConfig, task: Optional[tasks.Task] = None) -> Any:
+  """Returns a configuration's `DataPlan`, for classification by default."""
+  from pipelines import data_stage
+
+  dataset = data_stage.load_dataset(made)
+  return data_stage.plan_data(made, dataset, task or tasks.CLASSIFY)
 
 
 def make_config(**changes: Any) -> config.RunConfig:
@@ -206,7 +215,7 @@ def layer_masks(active: int = ACTIVE) -> np.ndarray:
 def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
   """Makes a run directory that can be exported and evaluated, in a second."""
   from fedtiny_tff import tfmot_masking
-  from fedtiny_tff.federated import messages
+  from fedtiny_tff.federated import states
   from pipelines import data_stage, model_files, report, training_pipeline
   from pipelines.run_directory import RunDirectory
 
@@ -219,9 +228,10 @@ def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
   mask = layer_masks()
   weights = tfmot_masking.initial_weights(experiment.definition, made.seed)
   masked = weights._replace(prunable=np.where(mask, weights.prunable, np.float32(0)))
-  state = messages.ServerState(masked, mask, np.int32(made.rounds))
+  state = states.ServerState(masked, mask, np.int32(made.rounds))
   model = training_pipeline.finalize(experiment.definition, state)
-  model_files.save(run.model, model, experiment.definition.spec.masks_by_layer(mask))
+  masks = experiment.definition.spec.masks_by_layer(mask)
+  model_files.save(run.model, model, masks, experiment.definition.task)
   text = handmade_report()
   text["run"] = made.configuration()
   report.write(run, text)
@@ -238,6 +248,7 @@ def artifact(path: str, **changes: Any) -> dict[str, Any]:
     "dense_bytes": 152_856,
     "density": 0.1,
     "accuracy": 0.875,
+    "auc": None,
     "argmax_agreement": 1.0,
     "max_abs_error": 1e-6,
     "runtime": "a runtime 1.0",
@@ -254,10 +265,20 @@ def _round_cost() -> dict[str, Any]:
     "training_flops_per_round": 176_721_084.0,
     "adjust_round_flops": 642_854.0,
     "memory_bytes": 54_756,
+    "parameter_bytes": 16_820,
+    "gradient_bytes": 16_820,
+    "index_bytes": 14_796,
+    "buffer_bytes": 6_320,
     "activation_bytes": 1_787_136,
     "upload_bytes": 17_988,
     "adjust_upload_bytes": 21_156,
     "download_bytes": 22_612,
+    "position_bytes": 4_624,
+    "download_bytes_mask_held": 17_988,
+    "selection_download_bytes": 60_000,
+    "selection_upload_bytes": 10_000,
+    "stored_bytes": 21_444,
+    "stored_layers": {"dense": 0, "bitmap": 5, "coo": 0, "csr": 0},
   }
 
 
@@ -273,10 +294,12 @@ def handmade_report(artifacts: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
       "rounds": 4,
       "seed": 5,
     },
+    "task": "classify",
     "dataset": {
       "name": "digits",
       "input_shape": [8, 8, 1],
       "classes": ["0", "1"],
+      "anomaly_classes": [],
       "clients": 4,
       "training_examples": 90,
       "development_examples": 10,
@@ -290,6 +313,9 @@ def handmade_report(artifacts: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     "layers": [{"name": "conv2", "shape": [3, 3, 16, 32], "density": 0.1, "block": 0}],
     "accuracy": {"dense": 0.975, "sparse": 0.9625}
     | {row["path"]: row["accuracy"] for row in rows},
+    "auc": None,
+    "auc_by_model": {"dense": None, "sparse": None}
+    | {row["path"]: row["auc"] for row in rows},
     "selection": [
       {"candidate": 0, "density": 0.1, "loss": 2.3, "accuracy": 0.1, "chosen": 1}
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import messages
+from fedtiny_tff.federated import states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
 from pipelines import training_pipeline
@@ -42,7 +42,7 @@ def _state(definition, mask):
   weights = core_support.random_weights(definition, 1)
   weights = ModelWeights(*(np.asarray(vector) for vector in weights))
   # Not masked beforehand: the masks alone must take care of it.
-  return messages.ServerState(weights, mask, np.int32(3))
+  return states.ServerState(weights, mask, np.int32(3))
 
 
 def test_the_final_model_is_the_masked_state():
