@@ -4,7 +4,9 @@ Nothing here asserts a time: each benchmark prints a table of figures measured s
 side in one run and writes them to `benchmarks/results/NAME.json`.
 """
 
+import logging
 import os
 
-# TensorFlow's start-up chatter would stand between the tables.
+# TensorFlow's chatter would stand between the tables.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -15,7 +15,6 @@ from benchmarks.rounds_under_test import (
 from fedtiny_tff import compute_dtypes
 from fedtiny_tff.federated import runtime
 from fedtiny_tff.models import registry
-from pipelines import process_memory
 
 _CLIENTS = 10
 
@@ -34,7 +33,6 @@ def _measure(case: Case) -> dict[str, Any]:
       for dtype in compute_dtypes.POLICIES
     }
     seconds = fastest_seconds(calls, case.repeats)
-    rss_mb = process_memory.rss_mb()
   images = _CLIENTS * case.examples
   return {
     "model": case.model,
@@ -42,7 +40,6 @@ def _measure(case: Case) -> dict[str, Any]:
     "float32_images_per_second": images / seconds["float32"],
     "bfloat16_images_per_second": images / seconds["bfloat16"],
     "ratio": seconds["float32"] / seconds["bfloat16"],
-    "rss_mb": rss_mb,
   }
 
 

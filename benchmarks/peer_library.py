@@ -3,7 +3,7 @@
 The library (FedPruning, commit 7069881) was measured on another machine, together with
 a plain TensorFlow step; only ratios to that step can be carried over. Here the ratio of
 our round to the same step comes from `round_throughput`, that of bfloat16 to float32
-from `compute_dtype`; run both first. Its bytes are those of 10 clients a round, up and
+from `compute_dtype`, and memory from `memory`; run all three first. Its bytes are those of 10 clients a round, up and
 down together; ours count the same.
 """
 
@@ -62,16 +62,17 @@ def _compare(peer: Peer) -> dict[str, Any]:
   round_mb = _CLIENTS * (figures.upload_bytes + figures.download_bytes) / 1e6
   to_step = _row("round_throughput", peer)["ratio_to_step"]
   lead = peer.step_images_per_second / peer.images_per_second
-  dtypes = _row("compute_dtype", peer)
+  dtypes, memory = _row("compute_dtype", peer), _row("memory", peer)
+  rss_mb = memory["driver_rss_mb"] + memory["worker_rss_mb"]
   return {
     "model": peer.model,
     "width": peer.width,
     "density": peer.density,
     "speed_ratio_float32": to_step * lead,
     "speed_ratio_bfloat16": to_step * dtypes["ratio"] * lead,
-    "rss_mb": dtypes["rss_mb"],
+    "rss_mb": rss_mb,
     "peer_rss_mb": peer.rss_mb,
-    "rss_ratio": dtypes["rss_mb"] / peer.rss_mb,
+    "rss_ratio": rss_mb / peer.rss_mb,
     "round_mb": round_mb,
     "peer_round_mb": peer.round_mb,
     "bytes_ratio": round_mb / peer.round_mb,

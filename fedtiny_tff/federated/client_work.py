@@ -19,7 +19,8 @@ class ClientWork:
   """What clients compute in a round.
 
   Attributes:
-    computation: (ClientReference, SparseModel, RoundInstruction) to ClientUpdate.
+    computation: (ClientReference, ModelValues, positions, RoundInstruction) to
+      ClientUpdate.
     adjustment: How the server moves the mask afterwards, if it does.
   """
 
@@ -33,10 +34,14 @@ def build_client_work(
   config: training.TrainingConfig,
   adjustment: Optional[base.Adjustment],
   seed: int,
-  model_type: tff.Type,
+  values_type: tff.Type,
+  positions_type: tff.Type,
   instruction_type: tff.Type,
 ) -> tff.Computation:
-  """Builds (ClientReference, SparseModel, RoundInstruction) to ClientUpdate.
+  """Builds (ClientReference, ModelValues, positions, RoundInstruction) to ClientUpdate.
+
+  Positions are an argument of their own: they arrive with the values, or the client
+  holds them. The computation is the same, so that the worker prepares its graph once.
 
   Args:
     model_definition: The model.
@@ -44,18 +49,23 @@ def build_client_work(
     config: Local training.
     adjustment: What is sent for a mask adjustment, or None in an ordinary round.
     seed: Seed of the run.
-    model_type: Type of the SparseModel.
+    values_type: Type of the ModelValues.
+    positions_type: Type of the positions.
     instruction_type: Type of the RoundInstruction.
   """
   spec = model_definition.spec
 
-  @tff.tensorflow.computation(messages.reference_type(), model_type, instruction_type)
+  @tff.tensorflow.computation(
+    messages.reference_type(), values_type, positions_type, instruction_type
+  )
   def client_work(
     client: client_store.ClientReference,
-    model: messages.SparseModel,
+    values: messages.ModelValues,
+    positions: tf.Tensor,
     instruction: messages.RoundInstruction,
   ) -> messages.ClientUpdate:
     trainer = training.LocalTrainer(model_definition, config, store.decode)
+    model = messages.with_positions(values, positions)
     weights, mask, places = messages.unpack_model(model, spec.size)
     records = store.read(client.first_record, client.training_examples)
     examples = batches.shuffled(

@@ -3,86 +3,86 @@
     server state -> sparse model -> clients train -> weighted means -> server state
 """
 
+from collections.abc import Callable
 from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedtiny_tff.federated import client_work as client_work_lib
 from fedtiny_tff.federated import messages, states
 from fedtiny_tff.strategies import base
 
 
-def build_pack(state_type: tff.Type) -> tff.Computation:
-  """Builds SparseState to SparseModel, what clients receive."""
-
-  @tff.tensorflow.computation(state_type)
-  def pack(state: states.SparseState) -> messages.SparseModel:
-    return state.model
-
-  return pack
-
-
-def hold_positions(
-  client_work: tff.Computation, pack: tff.Computation, held: np.ndarray
-) -> tuple[tff.Computation, tff.Computation]:
-  """Makes positions a constant of the client work; then they need not travel.
-
-  Only small computations are new: the client work, which holds the model's graph, is
-  reused as it is, by us and by the worker.
+def _build_positions(
+  state_type: tff.Type, held: Optional[np.ndarray]
+) -> Callable[[Any], Any]:
+  """Builds how clients come to know where the active weights are.
 
   Args:
-    client_work: (ClientReference, SparseModel, RoundInstruction) to ClientUpdate.
-    pack: SparseState to SparseModel.
-    held: uint8 [bytes], the positions that every participant holds.
+    state_type: Type of the state.
+    held: uint8 [bytes], the positions that every participant holds: a constant that
+      each evaluates by itself, so that nothing travels. None to broadcast them.
 
   Returns:
-    (ClientReference, HeldModel, RoundInstruction) to ClientUpdate, and SparseState to
-    HeldModel, which fails when the state has other positions.
+    From the state at the server to positions at the clients.
   """
+  if held is not None:
 
-  @tff.tensorflow.computation(pack.type_signature.parameter)
-  def leave_out(state: states.SparseState) -> messages.HeldModel:
+    @tff.tensorflow.computation()
+    def hold() -> tf.Tensor:
+      return tf.constant(held)
+
+    return lambda state: tff.federated_eval(hold, tff.CLIENTS)
+
+  @tff.tensorflow.computation(state_type)
+  def positions(state: states.SparseState) -> tf.Tensor:
+    return state.model.positions
+
+  return lambda state: tff.federated_broadcast(tff.federated_map(positions, state))
+
+
+def _build_values(state_type: tff.Type, held: Optional[np.ndarray]) -> tff.Computation:
+  """Builds SparseState to ModelValues; fails for other positions than those held."""
+
+  @tff.tensorflow.computation(state_type)
+  def values(state: states.SparseState) -> messages.ModelValues:
+    sent = messages.without_positions(state.model)
+    if held is None:
+      return sent
     same = tf.debugging.assert_equal(
       state.model.positions, held, "clients hold another mask than the server"
     )
     with tf.control_dependencies([same]):
-      values = tf.identity(state.model.active_values)
-    return messages.without_positions(state.model)._replace(active_values=values)
+      return sent._replace(active_values=tf.identity(sent.active_values))
 
-  held_type = leave_out.type_signature.result
-
-  @tff.tensorflow.computation(held_type)
-  def put_back(model: messages.HeldModel) -> messages.SparseModel:
-    return messages.with_positions(model, tf.constant(held))
-
-  reference, _, instruction_type = client_work.type_signature.parameter
-
-  @tff.federated_computation(reference, held_type, instruction_type)
-  def work(client: Any, model: Any, instruction: Any) -> Any:
-    return client_work(client, put_back(model), instruction)
-
-  return work, leave_out
+  return values
 
 
 def compose(
-  client_work: tff.Computation,
-  pack: tff.Computation,
-  adjustment: Optional[base.Adjustment],
+  work: client_work_lib.ClientWork,
   state_type: tff.Type,
   prunable_size: int,
+  held_positions: Optional[np.ndarray] = None,
 ) -> tff.Computation:
   """Wires a round around the client work.
 
   Args:
-    client_work: (ClientReference, model, RoundInstruction) to ClientUpdate.
-    pack: SparseState to that model.
-    adjustment: How the mask is moved, or None for a round without it.
+    work: What clients compute, and how the mask is moved afterwards.
     state_type: Type of the state.
     prunable_size: Prunable weights of the model.
+    held_positions: uint8 [bytes], where every participant holds the mask already;
+      None for positions to travel.
+
+  Returns:
+    (SparseState@SERVER, {ClientReference}@CLIENTS, RoundInstruction@SERVER) to
+    (SparseState@SERVER, Metrics@SERVER).
   """
-  update_type = client_work.type_signature.result
-  instruction_type = client_work.type_signature.parameter[2]
+  update_type = work.computation.type_signature.result
+  instruction_type = work.computation.type_signature.parameter[3]
+  values = _build_values(state_type, held_positions)
+  place_positions = _build_positions(state_type, held_positions)
 
   @tff.tensorflow.computation(state_type, update_type.model)
   def merge(
@@ -99,7 +99,7 @@ def compose(
     return states.SparseState(model, state.round_index + 1)
 
   adjust = _build_adjust(
-    adjustment, update_type, state_type, instruction_type, prunable_size
+    work.adjustment, update_type, state_type, instruction_type, prunable_size
   )
 
   @tff.federated_computation(
@@ -108,9 +108,12 @@ def compose(
     tff.FederatedType(instruction_type, tff.SERVER),
   )
   def next_round(state: Any, clients: Any, instruction: Any) -> Any:
-    model = tff.federated_broadcast(tff.federated_map(pack, state))
-    received = tff.federated_broadcast(instruction)
-    update = tff.federated_map(client_work, (clients, model, received))
+    received = tff.federated_broadcast(tff.federated_map(values, state))
+    positions = place_positions(state)
+    told = tff.federated_broadcast(instruction)
+    update = tff.federated_map(
+      work.computation, (clients, received, positions, told)
+    )
     mean = tff.federated_mean(update.model, update.weight)
     merged = tff.federated_map(merge, (state, mean))
     if adjust is not None:

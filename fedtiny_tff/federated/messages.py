@@ -34,8 +34,8 @@ class SparseModel(NamedTuple):
   batch_norm_variance: tf.Tensor
 
 
-class HeldModel(NamedTuple):
-  """A model on its way to clients that hold the mask: a `SparseModel` less positions.
+class ModelValues(NamedTuple):
+  """A `SparseModel` less its positions: all that clients need that hold the mask.
 
   Attributes:
     active_values: float32 [active weights], in order of position.
@@ -139,18 +139,24 @@ def unpack_model(model: SparseModel, size: int) -> UnpackedModel:
   return UnpackedModel(weights, positions.mask_at(places, size), places)
 
 
-def without_positions(model: SparseModel) -> HeldModel:
+def without_positions(model: SparseModel) -> ModelValues:
   """Leaves out where the active weights are."""
-  return HeldModel(*(getattr(model, name) for name in HeldModel._fields))
+  return ModelValues(*(getattr(model, name) for name in ModelValues._fields))
 
 
-def with_positions(model: HeldModel, positions_: tf.Tensor) -> SparseModel:
+def with_positions(values: ModelValues, positions_: tf.Tensor) -> SparseModel:
   """Puts back where the active weights are."""
-  return SparseModel(positions=positions_, **model._asdict())
+  return SparseModel(positions=positions_, **values._asdict())
 
 
 def _vector(dtype: type, *shape: int) -> tff.TensorType:
   return tff.TensorType(dtype, shape)
+
+
+def positions_type(sizes: ModelWeights, active: int) -> tff.Type:
+  """Type of what says where the active weights are."""
+  code = positions.smallest_code(sizes.prunable, active)
+  return _vector(np.uint8, code.encoded_bytes)
 
 
 def sparse_model_type(sizes: ModelWeights, active: int) -> tff.Type:
@@ -158,9 +164,7 @@ def sparse_model_type(sizes: ModelWeights, active: int) -> tff.Type:
   return tff.types.to_type(
     SparseModel(
       _vector(np.float32, active),
-      _vector(
-        np.uint8, positions.smallest_code(sizes.prunable, active).encoded_bytes
-      ),
+      positions_type(sizes, active),
       _vector(np.float32, sizes.dense),
       _vector(np.float32, sizes.batch_norm_mean),
       _vector(np.float32, sizes.batch_norm_variance),
@@ -175,10 +179,10 @@ def reference_type() -> tff.Type:
   )
 
 
-def held_model_type(sizes: ModelWeights, active: int) -> tff.Type:
-  """Type of a model on its way to a client that holds the mask."""
+def model_values_type(sizes: ModelWeights, active: int) -> tff.Type:
+  """Type of a model's values on their way to a client."""
   return tff.types.to_type(
-    HeldModel(
+    ModelValues(
       _vector(np.float32, active),
       _vector(np.float32, sizes.dense),
       _vector(np.float32, sizes.batch_norm_mean),

@@ -9,6 +9,7 @@ positions do not travel.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Optional
 
@@ -28,6 +29,9 @@ from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import client_work, composition, messages, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
+
+# A new computation costs about a second and 20 MB of the worker's memory.
+_LEAST_HELD_ROUNDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +106,7 @@ class RoundBuilder:
     self._all_clients_every_round = all_clients_every_round
     self._work_by_block: dict[Optional[int], client_work.ClientWork] = {}
     self._by_block: dict[Optional[int], RoundComputation] = {}
-    self._held_positions: Optional[np.ndarray] = None
-    self._held_by_block: dict[Optional[int], RoundComputation] = {}
+    self._held: Optional[tuple[np.ndarray, RoundComputation]] = None
 
   @property
   def state_type(self) -> tff.Type:
@@ -133,6 +136,18 @@ class RoundBuilder:
       and self.event(round_index - 1) is None
     )
 
+  def positions_stay(self, round_index: int) -> bool:
+    """Tells whether positions are left out of a round.
+
+    They are where the mask is held, in rounds without adjustment, when at least
+    `_LEAST_HELD_ROUNDS` of them use the computation that must be made for the mask.
+    """
+    if not self.mask_is_held(round_index) or self.event(round_index) is not None:
+      return False
+    first = max((r + 2 for r in self._events if r < round_index), default=1)
+    end = min((r for r in self._events if r > round_index), default=math.inf)
+    return end - first >= _LEAST_HELD_ROUNDS
+
   def computation(
     self, round_index: int, mask: Optional[np.ndarray] = None
   ) -> RoundComputation:
@@ -140,28 +155,23 @@ class RoundBuilder:
 
     Args:
       round_index: The round.
-      mask: bool [prunable weights], the current mask. Where all participants hold
-        it, positions are left out; without it they always travel.
+      mask: bool [prunable weights], the current mask; lets positions be left out
+        where `positions_stay`. Without it they always travel.
     """
     event = self.event(round_index)
     block = event.block if event else None
-    if mask is not None and self.mask_is_held(round_index):
-      return self._computation_of_holders(block, mask)
+    if mask is not None and self.positions_stay(round_index):
+      return self._computation_of_holders(mask)
     if block not in self._by_block:
       self._by_block[block] = self._build(block, None)
     return self._by_block[block]
 
-  def _computation_of_holders(
-    self, block: Optional[int], mask: np.ndarray
-  ) -> RoundComputation:
+  def _computation_of_holders(self, mask: np.ndarray) -> RoundComputation:
     code = positions.smallest_code(self._sizes.prunable, self._active_count)
     held = code.encode(tf.constant(mask)).numpy()
-    if self._held_positions is None or not np.array_equal(held, self._held_positions):
-      self._held_positions = held
-      self._held_by_block = {}
-    if block not in self._held_by_block:
-      self._held_by_block[block] = self._build(block, held)
-    return self._held_by_block[block]
+    if self._held is None or not np.array_equal(held, self._held[0]):
+      self._held = held, self._build(None, held)
+    return self._held[1]
 
   def _adjustment(self, block: int) -> base.Adjustment:
     capacities = schedules.capacities(self._events.values(), block)
@@ -175,7 +185,8 @@ class RoundBuilder:
       layers = 0 if block is None else len(self._definition.spec.blocks[block])
       computation = client_work.build_client_work(
         self._definition, self._store, self._config, adjustment, self._seed,
-        messages.sparse_model_type(self._sizes, self._active_count),
+        messages.model_values_type(self._sizes, self._active_count),
+        messages.positions_type(self._sizes, self._active_count),
         messages.instruction_type(layers),
       )  # fmt: skip
       self._work_by_block[block] = client_work.ClientWork(computation, adjustment)
@@ -184,22 +195,16 @@ class RoundBuilder:
   def _build(
     self, block: Optional[int], held_positions: Optional[np.ndarray]
   ) -> RoundComputation:
-    built = self._client_work(block)
-    work, pack = built.computation, composition.build_pack(self.state_type)
-    if held_positions is not None:
-      work, pack = composition.hold_positions(work, pack, held_positions)
+    work = self._client_work(block)
     next_round = composition.compose(
-      work, pack, built.adjustment, self.state_type, self._sizes.prunable
+      work, self.state_type, self._sizes.prunable, held_positions
     )
-    _, model_type, instruction_type = work.type_signature.parameter
-    model_bytes = messages.size_bytes(model_type)
-    held_bytes = messages.size_bytes(
-      messages.held_model_type(self._sizes, self._active_count)
-    )
+    _, values, sent, instruction = work.computation.type_signature.parameter
+    position_bytes = messages.size_bytes(sent) if held_positions is None else 0
     return RoundComputation(
       next_round,
       self._sizes.prunable,
-      model_bytes + messages.size_bytes(instruction_type),
-      messages.size_bytes(work.type_signature.result),
-      model_bytes - held_bytes,
+      messages.size_bytes(values) + position_bytes + messages.size_bytes(instruction),
+      messages.size_bytes(work.computation.type_signature.result),
+      position_bytes,
     )

@@ -8,6 +8,11 @@ H. Huang et al., ICDCS 2023, arXiv 2212.01977.
     every few rounds, in one block, output to input:
       clients: the a largest |gradient| at pruned positions, as (index, value)
       server:  drop the a smallest |weight|, grow the a largest |mean gradient|
+
+What a client keeps and sends is O(a). Of the dense gradient one layer's is needed at a
+time: each is reduced to its a largest entries by itself. A device that back-propagates
+layer by layer therefore never holds two; TensorFlow, which simulates it here, computes
+the same values and frees them when it sees fit.
 """
 
 from collections.abc import Sequence

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow_federated as tff
 
 from fedtiny_tff import optimizers, schedules, training
-from fedtiny_tff.federated import client_work, messages, rounds, states
+from fedtiny_tff.federated import client_work, messages, rounds
 from fedtiny_tff.strategies import fedtiny
 from tests.fedtiny_tff.federated import support
 
@@ -13,7 +14,10 @@ pytestmark = pytest.mark.usefixtures("local_runtime")
 # 40 of 125 weights are active: 160 bytes of values, 16 of positions.
 COUNTS = (16, 10, 8, 6)
 POSITION_BYTES = 16
-EVENTS = (schedules.AdjustmentEvent(2, 2, (3, 2)), schedules.AdjustmentEvent(5, 1, (4,)))
+EVENTS = (
+  schedules.AdjustmentEvent(6, 2, (3, 2)),
+  schedules.AdjustmentEvent(12, 1, (4,)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,41 +63,44 @@ def state(model_definition):
 
 class TestMaskIsHeld:
   def test_from_the_round_after_it_was_sent_until_it_is_adjusted(self, builder):
-    # Sent in rounds 0, 3 and 6: the first round, and those after an event.
-    held = [builder.mask_is_held(number) for number in range(9)]
-    assert held == [False, True, True, False, True, True, False, True, True]
+    # Sent in rounds 0, 7 and 13: the first round, and those after an event.
+    held = [number for number in range(20) if builder.mask_is_held(number)]
+    assert held == [*range(1, 7), *range(8, 13), *range(14, 20)]
 
   def test_never_when_a_client_may_miss_a_round(self, make_builder):
     some = make_builder(False)
-    assert not any(some.mask_is_held(number) for number in range(9))
+    assert not any(some.mask_is_held(number) for number in range(20))
+
+
+class TestPositionsStay:
+  def test_in_enough_rounds_without_adjustment(self, builder):
+    # Rounds 1 to 5, and from 14 on; 8 to 11 are one too few for a computation.
+    stay = [number for number in range(20) if builder.positions_stay(number)]
+    assert stay == [*range(1, 6), *range(14, 20)]
 
   def test_decides_what_travels(self, builder, make_builder, state):
-    sent = builder.computation(0, state.mask).position_bytes
-    assert sent == builder.computation(1).position_bytes == POSITION_BYTES
+    for number in (0, 6, 7, 8, 13):
+      sent = builder.computation(number, state.mask)
+      assert sent.position_bytes == POSITION_BYTES
+    assert builder.computation(1).position_bytes == POSITION_BYTES
     assert builder.computation(1, state.mask).position_bytes == 0
     some = make_builder(False)
     assert some.computation(1, state.mask).position_bytes == POSITION_BYTES
 
 
 class TestHeldRound:
-  @pytest.mark.parametrize("number", [1, 2])
-  def test_only_the_positions_are_saved(self, builder, state, number):
-    sent, held = builder.computation(number), builder.computation(number, state.mask)
+  def test_only_the_positions_are_saved(self, builder, state):
+    sent, held = builder.computation(1), builder.computation(1, state.mask)
     assert held.download_bytes == sent.download_bytes - POSITION_BYTES
     assert held.upload_bytes == sent.upload_bytes
     assert held.next.type_signature == sent.next.type_signature
 
-  @pytest.mark.parametrize("number", [1, 2])
-  def test_gives_the_same_bytes_as_with_positions(
-    self, builder, federation, state, number
-  ):
-    instruction = builder.instruction(number, 0.1)
-    sent = builder.computation(number).run(state, federation[1], instruction)
-    held = builder.computation(number, state.mask).run(
-      state, federation[1], instruction
-    )
+  def test_gives_the_same_bytes_as_with_positions(self, builder, federation, state):
+    instruction = builder.instruction(1, 0.1)
+    sent = builder.computation(1).run(state, federation[1], instruction)
+    held = builder.computation(1, state.mask).run(state, federation[1], instruction)
     assert support.to_bytes(held) == support.to_bytes(sent)
-    assert np.count_nonzero(held[0].mask != state.mask) == (0 if number == 1 else 10)
+    assert support.to_bytes(held[0].weights) != support.to_bytes(state.weights)
 
   def test_a_state_of_another_mask_is_refused(self, builder, federation, state):
     other = state._replace(mask=np.roll(state.mask, 1))
@@ -115,25 +122,23 @@ class TestHeldRound:
     fresh = make_builder(True)
     first = fresh.computation(1, state.mask)
     assert fresh.computation(1, state.mask) is first
-    assert fresh.computation(4, np.roll(state.mask, 1)) is not first
+    assert fresh.computation(14, np.roll(state.mask, 1)) is not first
     assert fresh.computation(0).position_bytes == POSITION_BYTES
     assert len(built) == 1
 
 
-def test_what_travels_has_no_positions_in_its_type(builder, state):
-  """Reads the broadcast's type from the computation itself."""
-  held_type = messages.held_model_type(builder._sizes, 40).compact_representation()
-  sent_type = states.sparse_state_type(builder._sizes, 40).model.compact_representation()
+def test_positions_are_not_among_what_is_broadcast(builder, state):
+  """Reads the types from the computations themselves."""
+  values = messages.model_values_type(builder._sizes, 40).compact_representation()
+  positions = messages.positions_type(builder._sizes, 40).compact_representation()
   held = builder.computation(1, state.mask).next.to_building_block()
   sent = builder.computation(1).next.to_building_block()
-  assert held_type in _broadcast_types(held)
-  assert sent_type not in _broadcast_types(held)
-  assert sent_type in _broadcast_types(sent)
+  assert values in _broadcast_types(held)
+  assert positions not in _broadcast_types(held)
+  assert {values, positions} <= _broadcast_types(sent)
 
 
 def _broadcast_types(block) -> set[str]:
-  import tensorflow_federated as tff
-
   found = set()
 
   def look(inner):

@@ -38,8 +38,8 @@ class TestTypes:
       "batch_norm_mean=float32[0],batch_norm_variance=float32[0]>"
     )
 
-  def test_held_model(self):
-    found = messages.held_model_type(SIZES, 4).compact_representation()
+  def test_model_values(self):
+    found = messages.model_values_type(SIZES, 4).compact_representation()
     assert found == (
       "<active_values=float32[4],dense=float32[3],"
       "batch_norm_mean=float32[2],batch_norm_variance=float32[2]>"

@@ -270,14 +270,16 @@ class TestBytes:
     )
     computation = linear.builder.computation(round_index)
     instruction_type = computation.next.type_signature.parameter.instruction.member
-    model_type = messages.sparse_model_type(ModelWeights(4, 2, 0, 0), 2)
+    sizes = ModelWeights(4, 2, 0, 0)
     work = client_work.build_client_work(
       linear.definition, linear.store, linear.config, adjustment, 0,
-      model_type, instruction_type,
+      messages.model_values_type(sizes, 2), messages.positions_type(sizes, 2),
+      instruction_type,
     )  # fmt: skip
     model = messages.pack_model(zeros.weights, tf.constant(zeros.mask), 2)
     instruction = linear.builder.instruction(round_index, 0.1)
-    update = work(linear.references[0], model, instruction)
+    values = messages.without_positions(model)
+    update = work(linear.references[0], values, model.positions, instruction)
 
     def payload(value) -> int:
       return sum(leaf.nbytes for leaf in support.leaves(value))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow_federated as tff
 
 from fedtiny_tff import cost, optimizers, schedules, tfmot_masking, training
 from fedtiny_tff.federated import messages, rounds, selection, traffic
@@ -124,3 +125,42 @@ class TestSelection:
     assert found.upload_bytes == sent
     received = score.parameter[1], score.parameter[2]
     assert found.download_bytes == sum(map(messages.size_bytes, received))
+
+
+def _random(generator, message):
+  """Draws bytes of a message's type that no encoding can shorten."""
+  if isinstance(message, tff.StructType):
+    return [_random(generator, element) for element in message.children()]
+  raw = generator.bytes(int(np.prod(message.shape)) * np.dtype(message.dtype).itemsize)
+  return np.frombuffer(raw, message.dtype).reshape(message.shape)
+
+
+def _tensors(message) -> int:
+  if isinstance(message, tff.StructType):
+    return sum(_tensors(element) for element in message.children())
+  return 1
+
+
+@pytest.mark.parametrize("block", [None, 2])
+@pytest.mark.parametrize("direction", ["up", "down", "down_mask_held"])
+def test_bytes_from_types_are_those_that_tff_serialises(store, block, direction):
+  events = _events()
+  builder = rounds.RoundBuilder(
+    CNN, store, training.TrainingConfig(optimizers.OptimizerConfig("sgd", 0.1)),
+    registry.get_strategy("fedtiny"), events, active_count=ACTIVE, seed=0,
+  )  # fmt: skip
+  event = next((e for e in events if e.block == block), None)
+  number = 0 if event is None else event.round_index
+  work = builder._client_work(block).computation.type_signature
+  computation = builder.computation(number)
+  _, values, sent, instruction = work.parameter
+  message, wanted = work.result, computation.upload_bytes
+  if direction != "up":
+    parts = [values] if direction == "down_mask_held" else [values, sent]
+    message = tff.types.to_type([*parts, instruction])
+    wanted = computation.download_bytes
+    wanted -= computation.position_bytes if direction == "down_mask_held" else 0
+  value = _random(np.random.default_rng(1), message)
+  proto, _ = tff.framework.serialize_value(value, message)
+  # Names, types and shapes come on top: a few dozen bytes a tensor, whatever its size.
+  assert wanted <= proto.ByteSize() <= wanted + 64 * _tensors(message)

@@ -1,0 +1,105 @@
+"""The README's table of measurements, made from `benchmarks/results/`.
+
+`python -m benchmarks.summary` prints it; a test compares the two.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import results_file
+
+Rows = list[dict[str, Any]]
+
+
+def _named(row: dict[str, Any]) -> str:
+  width = row.get("width", 1.0)
+  return row["model"] if width == 1.0 else f"{row['model']} width {width:g}"
+
+
+def _joined(rows: Rows, key: str, form: str) -> str:
+  return ", ".join(f"{_named(row)} {row[key]:{form}}" for row in rows)
+
+
+def _population(rows: Rows) -> str:
+  seconds = ", ".join(
+    f"{1000 * row['seconds_per_round']:.0f} ms at {row['clients']:,}" for row in rows
+  )
+  memory = [row["rss_mb"] for row in rows]
+  return f"{seconds} clients; {min(memory):.0f}–{max(memory):.0f} MB"
+
+
+def _selection(rows: Rows) -> str:
+  row = rows[-1]
+  return (
+    f"linear: {row['fixed_seconds']:.2f} s + {row['seconds_per_candidate']:.2f} s a "
+    f"candidate, which is {row['candidate_to_round']:.0%} of a round"
+  )
+
+
+def _wire(rows: Rows) -> str:
+  return f"at most {max(row['upload_to_goal'] for row in rows):.3f}"
+
+
+def _long_run(rows: Rows) -> str:
+  row = rows[0]
+  return (
+    f"{row['early_rss_mb']:.0f} MB to {row['late_rss_mb']:.0f} MB, "
+    f"{row['growth']:+.1%}"
+  )
+
+
+def _memory(rows: Rows) -> str:
+  return "; ".join(
+    f"{_named(row)}, {row['images']:,} images: {row['driver_rss_mb']:.0f} and "
+    f"{row['worker_rss_mb']:.0f} MB"
+    for row in rows
+  )
+
+
+def _peer(rows: Rows) -> str:
+  return "; ".join(
+    f"{_named(row)}: {row['speed_ratio_float32']:.2f}× its speed "
+    f"({row['speed_ratio_bfloat16']:.2f}× in bfloat16), {row['rss_ratio']:.0%} of its "
+    f"memory, {row['bytes_ratio']:.1%} of its bytes"
+    for row in rows
+  )
+
+
+# Benchmark, what it tells, how its rows are said.
+LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
+  (
+    "round_throughput",
+    "images/s of a TFF round over the fastest plain TensorFlow loop",
+    lambda rows: _joined(rows, "ratio", ".2f"),
+  ),
+  (
+    "compute_dtype",
+    "bfloat16 round over float32 round",
+    lambda rows: _joined(rows, "ratio", ".2f"),
+  ),
+  (
+    "mask_adapter",
+    "price of tfmot's wrapper against gradients masked by hand",
+    lambda rows: _joined(rows, "price", "+.1%"),
+  ),
+  ("wire", "upload over 4 bytes × (active weights + all else)", _wire),
+  ("population", "a round of 10 clients, by population", _population),
+  ("selection", "adaptive selection, resnet8, 10 clients", _selection),
+  ("memory", "resident memory of the driver and of the worker", _memory),
+  ("long_run", "memory of 300 rounds, rounds 50–99 to the last 50", _long_run),
+  ("peer_library", "against the authors' PyTorch library, by chain of ratios", _peer),
+)
+
+
+def markdown() -> str:
+  """Returns the table, lines ending in newline."""
+  lines = ["| benchmark | what | measured |", "| --- | --- | --- |"]
+  for name, what, say in LINES:
+    rows = json.loads(results_file.path(name).read_text())
+    lines.append(f"| `{name}` | {what} | {say(rows)} |")
+  return "".join(f"{line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+  print(markdown(), end="")
