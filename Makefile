@@ -18,10 +18,10 @@ UV_COMPILE := $(PY) -m uv pip compile --quiet --python-version 3.11 \
   --only-binary :all: --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor run test test-slow bench lint lock build-files clean
+.PHONY: help setup arm64 doctor run test test-slow test-arm64 bench lint lock build-files clean
 
 help: ## Shows this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Installs the locked packages into .venv/ (PYTHON=... picks the interpreter).
 	@for python in python3 python3.11 "$(PYTHON)"; do \
@@ -32,6 +32,9 @@ setup: ## Installs the locked packages into .venv/ (PYTHON=... picks the interpr
 	echo "setup: no python3 found; install Python 3.11 (Debian and Ubuntu: apt-get install python3.11-venv)" >&2; \
 	exit 2
 
+arm64: setup ## Sets up LiteRT for emulated ARM64 in .cache/arm64/ (Debian 12; no root needed).
+	@$(PY) -m tools.arm64
+
 doctor: | $(PY) ## Tells what is right or wrong with this machine.
 	@$(PY) -m pipelines.doctor $(ARGS)
 
@@ -39,10 +42,13 @@ run: setup ## Sets up, trains and prunes on handwritten digits, exports (OUT=dir
 	@$(PY) -m pipelines.run --flagfile=pipelines/presets/digits.flags --output_dir="$(OUT)" $(ARGS)
 
 test: setup ## Sets up and runs the quick tests.
-	@$(PY) -m pytest -m "not slow" -n $(JOBS) --dist=loadfile $(ARGS)
+	@$(PY) -m pytest -m "not slow and not arm64" -n $(JOBS) --dist=loadfile $(ARGS)
 
 test-slow: setup ## Runs the tests that need minutes.
 	@$(PY) -m pytest -m slow $(ARGS)
+
+test-arm64: arm64 ## Runs exported files under emulated ARM64.
+	@$(PY) -m pytest -m arm64 $(ARGS)
 
 bench: setup ## Measures speed, memory and bytes into benchmarks/results/ (BENCH=names).
 	@for name in $(BENCH); do $(PY) -m benchmarks.$$name || exit 1; done

@@ -71,7 +71,8 @@ def _quiet_libraries() -> None:
   logging.getLogger("tensorflow").addFilter(_is_news)
 
 
-def _parse(argv: Sequence[str]) -> None:
+def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
+  """Reads the flags and returns the arguments, as many as are wanted."""
   try:
     rest = flags.FLAGS(list(argv))
   except UnicodeDecodeError as error:
@@ -79,23 +80,31 @@ def _parse(argv: Sequence[str]) -> None:
   # absl lets a ValueError of its own through for --noflag=value.
   except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
-  if len(rest) > 1:
-    raise InputError(f"unexpected argument {rest[1]!r}: every flag begins with --")
+  given = list(rest[1:])
+  if len(given) > len(wanted):
+    extra = given[len(wanted)]
+    raise InputError(f"unexpected argument {extra!r}: every flag begins with --")
+  if len(given) < len(wanted):
+    raise InputError(f"{wanted[len(given)]} is missing; see --help")
+  return given
 
 
 def run_app(
-  main: Callable[[], Optional[int]],
+  main: Callable[..., Optional[int]],
   summary: str,
   groups: dict[str, list[str]],
   argv: Optional[Sequence[str]] = None,
+  arguments: Sequence[str] = (),
 ) -> int:
   """Runs an app and returns its exit code.
 
   Args:
-    main: The app's work, after flags are parsed; None means done.
+    main: The app's work, after flags are parsed; None means done. It is called with
+      the arguments of the command line.
     summary: What the app does; the first part of `--help`.
     groups: Group title to flag names, for `--help`.
     argv: Command line; the process's by default.
+    arguments: What the arguments besides flags are called; all must be given.
   """
   argv = list(sys.argv if argv is None else argv)
   name = os.path.splitext(os.path.basename(argv[0]))[0]
@@ -105,8 +114,7 @@ def run_app(
   _quiet_libraries()
   signal.signal(signal.SIGTERM, _terminate)
   try:
-    _parse(argv)
-    return main() or ExitCode.DONE
+    return main(*_parse(argv, arguments)) or ExitCode.DONE
   except (Exception, KeyboardInterrupt) as error:
     code, message = _explain(error)
     if code is None:

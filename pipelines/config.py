@@ -15,7 +15,7 @@ from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from pipelines import run_flags
-from tflite_export import targets
+from tflite_export import arm64_setup, targets
 
 SELECTIONS = ("adaptive", "vanilla", "none")
 
@@ -193,6 +193,8 @@ def make_config(values: dict[str, Any]) -> RunConfig:
       )
     if values["targets"].count(target) > 1:
       raise InputError(f"--targets names {target!r} more than once")
+  if values["verify_arm64"] and arm64_setup.problem():
+    raise InputError(f"--verify_arm64: {arm64_setup.problem()}, or leave the flag out")
   _check_numbers(values)
   # Resolved here, so that a run continued on another CPU does not change its type.
   compute_dtype = compute_dtypes.resolve(values["compute_dtype"])

@@ -27,6 +27,7 @@ except ImportError:
 from pipelines import app
 from pipelines.errors import ExitCode
 from pipelines.format_flag import FORMAT
+from tflite_export import arm64_setup
 
 _SUMMARY = """
 Tells in one line each what is right or wrong with this machine.
@@ -42,7 +43,6 @@ _NEEDED_DISK_BYTES = 2 * _GIB
 _OPTIONAL_TOOLS = {
   "g++": "compiles exported C++ sources in the tests",
   "arm-none-eabi-g++": "compiles exported C++ sources for Cortex-M boards",
-  "qemu-aarch64-static": "runs exported files under ARM64 emulation",
   "chromium": "shows HTML reports the way readers see them",
 }
 
@@ -202,6 +202,17 @@ def check_tools(find: Callable[[str], Optional[str]]) -> list[Finding]:
   ]
 
 
+def check_arm64(problem: str) -> list[Finding]:
+  """Tells whether exported files can be run under emulated ARM64.
+
+  Args:
+    problem: What is missing, empty when nothing is.
+  """
+  if problem:
+    return [Finding("arm64", Status.NOTE, f"optional, for --verify_arm64: {problem}")]
+  return [Finding("arm64", Status.OK, "--verify_arm64 can run exported files")]
+
+
 def worker_path() -> Optional[pathlib.Path]:
   """Returns where TFF's worker belongs, or None when TFF is not installed."""
   try:
@@ -263,6 +274,7 @@ def check_all(root: pathlib.Path) -> list[Finding]:
     *check_disk(shutil.disk_usage(root).free),
     *check_bfloat16(_text(pathlib.Path("/proc/cpuinfo"))),
     *check_tools(shutil.which),
+    *check_arm64(arm64_setup.problem()),
   ]
 
 

@@ -10,6 +10,9 @@ from pipelines.run_directory import RunDirectory
 from tflite_export import targets
 from tflite_export.artifacts import ExportBundle, ExportRequest, VerificationError
 
+# Targets whose files LiteRT runs.
+ARM64_TARGETS = ("android",)
+
 
 def export_request(run: RunDirectory, data: data_stage.RunData) -> ExportRequest:
   """Gathers what exporters need.
@@ -42,8 +45,24 @@ def _write(run: RunDirectory, target: str, bundle: ExportBundle) -> None:
       (fresh / name).write_bytes(content)
 
 
+def _verified_on_arm64(
+  bundle: ExportBundle, request: ExportRequest, progress: Progress
+) -> dict[str, dict[str, Any]]:
+  """Returns the figures of every file by path, as in `report.json`."""
+  # Like a target's exporter, it loads its runtime only when it is used.
+  from tflite_export import arm64_verify
+
+  with progress.steps("on emulated ARM64: file", len(bundle.artifacts), 0) as steps:
+    figures = arm64_verify.verify(bundle, request, steps.advance)
+  return {path: dataclasses.asdict(figure) for path, figure in figures.items()}
+
+
 def export_all(
-  names: list[str], run: RunDirectory, data: data_stage.RunData, progress: Progress
+  names: list[str],
+  run: RunDirectory,
+  data: data_stage.RunData,
+  progress: Progress,
+  verify_arm64: bool = False,
 ) -> tuple[list[dict[str, Any]], list[str]]:
   """Exports to every named target.
 
@@ -55,6 +74,7 @@ def export_all(
     run: The run's directory, with a final model.
     data: The run's data.
     progress: Where progress is shown.
+    verify_arm64: Whether files for LiteRT must pass under emulated ARM64 too.
 
   Returns:
     One mapping per `.tflite`, as in `report.json`; and one line per target that
@@ -67,6 +87,9 @@ def export_all(
     with progress.stage(f"export_{target}", f"exporting and verifying: {target}"):
       try:
         bundle = targets.TARGETS[target](request)
+        arm64: dict[str, dict[str, Any]] = {}
+        if verify_arm64 and target in ARM64_TARGETS:
+          arm64 = _verified_on_arm64(bundle, request, progress)
       except VerificationError as error:
         shutil.rmtree(run.export / target, ignore_errors=True)
         failures.append(f"{target}: {error}")
@@ -74,5 +97,6 @@ def export_all(
       _write(run, target, bundle)
     for artifact in bundle.artifacts:
       row = dataclasses.asdict(artifact)
-      rows.append({**row, "path": f"export/{artifact.path}"})
+      row |= {"path": f"export/{artifact.path}", "arm64": arm64.get(artifact.path)}
+      rows.append(row)
   return rows, failures

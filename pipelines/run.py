@@ -27,7 +27,7 @@ def main() -> Optional[int]:
   config = config_lib.from_flags()
   run = RunDirectory(config.output_dir)
   made = stages.train(config, run, progress)
-  missing = stages.missing_targets(made, run, config.targets)
+  missing = stages.missing_targets(made, run, config.targets, config.verify_arm64)
   if missing:
     made = stages.export(config, run, missing, progress)
   stages.summarize(run, made)

@@ -11,8 +11,9 @@ FLAGS = flags.FLAGS
 # Flag name to (group, help). Order is the order of `--help`.
 GROUPS: dict[str, list[str]] = {}
 
-# Flags that say where or how loudly, not what: a run is the same without them.
-NOT_CONFIGURATION = ("output_dir",)
+# Flags that say where, how loudly or how carefully, not what: a run is the same
+# without them.
+NOT_CONFIGURATION = ("output_dir", "verify_arm64")
 
 
 def _group(group: str, names: list[str]) -> None:
@@ -148,7 +149,12 @@ def _define_training() -> None:
 def _define_output() -> None:
   flags.DEFINE_string("output_dir", None, "Run directory: made, or continued if it exists.")
   flags.DEFINE_list("targets", ["android", "mcu"], "What to export: android, mcu.")
-  _group("Output", ["output_dir", "targets"])
+  flags.DEFINE_boolean(
+    "verify_arm64",
+    False,
+    "Also run every Android file in LiteRT under emulated ARM64 (`make arm64` sets it up).",
+  )
+  _group("Output", ["output_dir", "targets", "verify_arm64"])
 
 
 _define_data()

@@ -56,7 +56,9 @@ def export(
     config, data_stage.load_dataset(config), model_files.read_task(run.model)
   )
   data = data_stage.write_data(plan, run.data)
-  rows, failures = export_stage.export_all(targets, run, data, progress)
+  rows, failures = export_stage.export_all(
+    targets, run, data, progress, config.verify_arm64
+  )
   made = report.add_artifacts(trained, targets, rows, progress.seconds)
   report.write(run, made)
   if failures:
@@ -64,14 +66,16 @@ def export(
   return made
 
 
-def missing_targets(made: dict[str, Any], run: RunDirectory, targets: list[str]) -> list[str]:
-  """Names the targets whose files are not all there."""
+def missing_targets(
+  made: dict[str, Any], run: RunDirectory, targets: list[str], verify_arm64: bool = False
+) -> list[str]:
+  """Names the targets whose files are not all there, or not all verified as wanted."""
   whole = {
     target
     for target in targets
     if any(row["target"] == target for row in made["artifacts"])
     and all(
-      _is_whole(run, row)
+      _is_whole(run, row) and not (verify_arm64 and _lacks_arm64(row))
       for row in made["artifacts"]
       if row["target"] == target
     )
@@ -82,6 +86,11 @@ def missing_targets(made: dict[str, Any], run: RunDirectory, targets: list[str])
 def _is_whole(run: RunDirectory, row: dict[str, Any]) -> bool:
   path = run.path / row["path"]
   return path.is_file() and path.stat().st_size == row["bytes"]
+
+
+def _lacks_arm64(row: dict[str, Any]) -> bool:
+  # Runs of earlier versions have no such entry.
+  return row["target"] in export_stage.ARM64_TARGETS and row.get("arm64") is None
 
 
 def summarize(run: RunDirectory, made: dict[str, Any]) -> None:

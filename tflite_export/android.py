@@ -1,8 +1,11 @@
 """The Android target: files for LiteRT, each checked before it is handed out.
 
-`fp32_sparse` is the product: weights stored sparse, so that XNNPACK on ARM takes
-its sparse kernels. `fp32_dense`, its twin, holds the same pruned weights stored
-dense: the baseline of every size and speed claim, and the fallback.
+Every format comes twice: with its weights stored sparse, and its twin, the same pruned
+weights stored dense, the baseline of every size and speed claim and the fallback.
+`fp32_sparse` and `fp16_sparse` are the product: XNNPACK on ARM takes its sparse kernels
+for them. int8 is never accelerated by zeros; there sparse storage saves bytes, and only
+where LiteRT unpacks it (`sparsify`): int8 dense layers stay dense, and so does every
+convolution and dense layer of `dynamic_range`.
 """
 
 import dataclasses
@@ -20,13 +23,14 @@ from tflite_export.artifacts import (
 )
 from tflite_export.compare import Comparison, compare, keras_outputs
 from tflite_export.convert import convert
+from tflite_export.sparsify import sparsify
 from tflite_export.weights import MaskedWeights, check_masked_zeros
 
 _TARGET = "android"
 
-# The converter leaves tensors with fewer zeros dense (`kMinSparsityLevel` in
-# tensorflow/compiler/mlir/lite/transforms/dense_to_sparse.cc).
-_MIN_STORED_SPARSE_ZEROS = 0.3
+# float32 and float16 layers of this many weights and zeros are smaller when sparse.
+_SURELY_SPARSE_WEIGHTS = 1024
+_SURELY_SPARSE_ZEROS = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +42,13 @@ class AndroidFormat:
     dense_twin: Format that stores the same numbers dense; itself if dense.
     tolerance: Largest allowed error of any output, as a share of the largest
       output magnitude of the Keras model.
+    floats: Whether all weights are floating point numbers.
   """
 
   format: str
   dense_twin: str
   tolerance: float
+  floats: bool
 
   @property
   def sparse(self) -> bool:
@@ -54,18 +60,32 @@ class AndroidFormat:
     """Where the file belongs, relative to the export directory."""
     return f"{_TARGET}/{self.format}.tflite"
 
+  @property
+  def dense_path(self) -> str:
+    """Where the dense twin belongs; for a dense file, itself."""
+    return f"{_TARGET}/{self.dense_twin}.tflite"
 
-ANDROID_FORMATS: tuple[AndroidFormat, ...] = (
-  AndroidFormat("fp32_sparse", dense_twin="fp32_dense", tolerance=1e-4),
-  AndroidFormat("fp32_dense", dense_twin="fp32_dense", tolerance=1e-4),
+
+# Half precision is 11 bits. Full-integer files saturate on inputs beyond the calibration
+# data, which anomalies are: of them, as of dynamic range, only what is plainly wrong is
+# refused, and `Artifact` tells the rest.
+ANDROID_FORMATS: tuple[AndroidFormat, ...] = tuple(
+  AndroidFormat(f"{name}_{storage}", f"{name}_dense", tolerance, floats)
+  for name, tolerance, floats in (
+    ("fp32", 1e-4, True),
+    ("fp16", 1e-2, True),
+    ("int8", 1.0, False),
+    ("dynamic_range", 0.5, False),
+  )
+  for storage in ("dense", "sparse")
 )
 
 
 def export_android(request: ExportRequest) -> ExportBundle:
   """Converts to every Android format and verifies each file.
 
-  A sparse file that is not smaller than its twin (few zeros, or a model of a few
-  kilobytes) is correct and kept; `Artifact.bytes` and `dense_bytes` show it.
+  A sparse file is never larger than its twin; where nothing gets smaller (few zeros, a
+  model of a few kilobytes, layers that LiteRT does not unpack) it is the twin.
 
   Args:
     request: The model, its masks and its data.
@@ -75,45 +95,45 @@ def export_android(request: ExportRequest) -> ExportBundle:
 
   Raises:
     VerificationError: A file does not load in LiteRT, computes something else
-      than the model, holds a masked weight that is not zero, or stores dense
-      what should be sparse.
+      than the model or its twin, holds a masked weight that is not zero, or stores
+      dense what should be sparse.
     InputError: The model cannot be converted, or data do not fit it.
   """
   reference = keras_outputs(request.model, request.evaluation_inputs)
-  contents = {
-    entry.format: convert(request.model, entry.format, request.calibration_inputs)
-    for entry in ANDROID_FORMATS
-  }
-  return ExportBundle(
-    files={entry.path: contents[entry.format] for entry in ANDROID_FORMATS},
-    artifacts=tuple(
-      _verified(
-        entry,
-        contents[entry.format],
-        len(contents[entry.dense_twin]),
-        request,
-        reference,
-      )
-      for entry in ANDROID_FORMATS
-    ),
-  )
+  files: dict[str, bytes] = {}
+  outputs: dict[str, np.ndarray] = {}
+  artifacts = []
+  for entry in ANDROID_FORMATS:
+    if entry.sparse:
+      content = sparsify(files[entry.dense_path])
+    else:
+      content = convert(request.model, entry.format, request.calibration_inputs)
+    files[entry.path] = content
+    twin = files[entry.dense_path]
+    if entry.sparse and content == twin:
+      outputs[entry.path] = outputs[entry.dense_path]
+    else:
+      outputs[entry.path] = run(entry, content, request.evaluation_inputs)
+    check_identical(entry, outputs[entry.dense_path], outputs[entry.path])
+    weights = check_weights(entry, content, request.masks)
+    comparison = check_outputs(entry, outputs[entry.path], request, reference)
+    artifacts.append(_artifact(entry, content, len(twin), weights, comparison))
+  return ExportBundle(files=files, artifacts=tuple(artifacts))
 
 
-def _verified(
+def _artifact(
   entry: AndroidFormat,
-  model_bytes: bytes,
+  content: bytes,
   dense_bytes: int,
-  request: ExportRequest,
-  reference: np.ndarray,
+  weights: MaskedWeights,
+  comparison: Comparison,
 ) -> Artifact:
-  """Checks one file and returns what is known about it."""
-  weights = check_weights(entry, model_bytes, request.masks)
-  comparison = check_outputs(entry, model_bytes, request, reference)
+  """Returns what is known about a checked file."""
   return Artifact(
     path=entry.path,
     target=_TARGET,
     format=entry.format,
-    bytes=len(model_bytes),
+    bytes=len(content),
     dense_bytes=dense_bytes,
     density=weights.density,
     accuracy=comparison.accuracy,
@@ -141,31 +161,62 @@ def check_weights(
   worth_it = [
     layer
     for layer, density in weights.layer_density.items()
-    if 1 - density >= _MIN_STORED_SPARSE_ZEROS
+    if masks[layer].size >= _SURELY_SPARSE_WEIGHTS
+    and 1 - density >= _SURELY_SPARSE_ZEROS
   ]
-  if entry.sparse and worth_it and not any(weights.stored_sparse.values()):
+  must_be_sparse = entry.sparse and entry.floats and worth_it
+  if must_be_sparse and not any(weights.stored_sparse.values()):
     raise VerificationError(
       f"{entry.path}: no tensor is stored sparse, although {len(worth_it)} of "
-      f"{len(masks)} masked layers are at least {_MIN_STORED_SPARSE_ZEROS:.0%} zero"
+      f"{len(masks)} masked layers have {_SURELY_SPARSE_WEIGHTS} weights or more and "
+      f"are at least {_SURELY_SPARSE_ZEROS:.0%} zero"
     )
   return weights
 
 
+def run(entry: AndroidFormat, model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
+  """Returns the outputs [N, values] of a file in LiteRT.
+
+  Raises:
+    VerificationError: It does not load or run.
+  """
+  try:
+    return litert.run(model_bytes, inputs)
+  except VerificationError as error:
+    raise VerificationError(f"{entry.path}: {error}") from error
+
+
+def check_identical(
+  entry: AndroidFormat, dense_outputs: np.ndarray, outputs: np.ndarray
+) -> None:
+  """Checks that a sparse file gave the same numbers as its twin.
+
+  On x86 it must: there XNNPACK runs both with the same dense kernels.
+
+  Raises:
+    VerificationError: They differ, on how many inputs, and by how much.
+  """
+  # A NaN in both is for the comparison with the model to refuse.
+  if not np.array_equal(dense_outputs, outputs, equal_nan=True):
+    difference = np.abs(outputs - dense_outputs)
+    raise VerificationError(
+      f"{entry.path}: outputs differ from the dense file's on "
+      f"{int(difference.any(axis=1).sum())} of {len(outputs)} inputs, by up to "
+      f"{difference.max():.3g}"
+    )
+
+
 def check_outputs(
   entry: AndroidFormat,
-  model_bytes: bytes,
+  outputs: np.ndarray,
   request: ExportRequest,
   reference: np.ndarray,
 ) -> Comparison:
-  """Runs a file in LiteRT and checks it against the Keras model's outputs.
+  """Checks a file's outputs [N, values] against the Keras model's.
 
   Raises:
-    VerificationError: It does not load, or its error is above the tolerance.
+    VerificationError: The error is above the tolerance.
   """
-  try:
-    outputs = litert.run(model_bytes, request.evaluation_inputs)
-  except VerificationError as error:
-    raise VerificationError(f"{entry.path}: {error}") from error
   comparison = compare(request, reference, outputs)
   # Written so that a NaN fails.
   if not comparison.relative_error <= entry.tolerance:

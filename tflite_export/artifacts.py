@@ -59,8 +59,8 @@ class Artifact:
   Attributes:
     path: Where the file belongs, relative to the export directory.
     target: Key of `TARGETS`.
-    format: One of `fp32_sparse fp16_sparse int8 int8_sparse dynamic_range
-      int8_decode` or a `_dense` twin.
+    format: One of `fp32_sparse fp16_sparse int8_sparse dynamic_range_sparse
+      int8_decode` or a `_dense` twin of these.
     bytes: Size of the file.
     dense_bytes: Size of its dense twin (its own size for a dense file).
     density: Non-zero share of the masked layers' weights, read from the file.

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
 from tflite_export.native_output import captured_stderr
+from tflite_export.sparsify import sparsify
 
 INPUT_NAME = "inputs"
 OUTPUT_NAME = "logits"
@@ -24,33 +25,32 @@ OUTPUT_NAME = "logits"
 
 @dataclasses.dataclass(frozen=True)
 class ConverterSettings:
-  """What the TFLite converter is told for one format.
+  """What is done for one format.
 
   Attributes:
-    optimizations: `DEFAULT` quantises weights; `EXPERIMENTAL_SPARSITY` stores
-      tensors with enough zeros with SparsityParameters and a DENSIFY op.
-    float16: Whether weights are stored as float16.
+    quantise: Whether weights are stored in fewer bits.
+    float16: Whether they are then stored as float16.
     full_integer: Whether activations, inputs and outputs are int8 too; needs
       calibration data.
+    sparse: Whether weights with enough zeros are stored sparse, with a DENSIFY.
   """
 
-  optimizations: tuple[tf.lite.Optimize, ...] = ()
+  quantise: bool = False
   float16: bool = False
   full_integer: bool = False
+  sparse: bool = False
 
 
-_QUANTISE = tf.lite.Optimize.DEFAULT
-_SPARSE = tf.lite.Optimize.EXPERIMENTAL_SPARSITY
-
+_DENSE_FORMATS = {
+  "fp32": ConverterSettings(),
+  "fp16": ConverterSettings(quantise=True, float16=True),
+  "int8": ConverterSettings(quantise=True, full_integer=True),
+  "dynamic_range": ConverterSettings(quantise=True),
+}
 FORMATS: dict[str, ConverterSettings] = {
-  "fp32_dense": ConverterSettings(),
-  "fp32_sparse": ConverterSettings((_SPARSE,)),
-  "fp16_dense": ConverterSettings((_QUANTISE,), float16=True),
-  "fp16_sparse": ConverterSettings((_QUANTISE, _SPARSE), float16=True),
-  "int8_dense": ConverterSettings((_QUANTISE,), full_integer=True),
-  "int8_sparse": ConverterSettings((_QUANTISE, _SPARSE), full_integer=True),
-  "dynamic_range_dense": ConverterSettings((_QUANTISE,)),
-  "dynamic_range_sparse": ConverterSettings((_QUANTISE, _SPARSE)),
+  f"{name}_{storage}": dataclasses.replace(settings, sparse=storage == "sparse")
+  for name, settings in _DENSE_FORMATS.items()
+  for storage in ("dense", "sparse")
 }
 
 
@@ -84,7 +84,7 @@ def convert(
   try:
     # The C++ code prints about twenty lines a call.
     with captured_stderr():
-      return bytes(
+      dense = bytes(
         _converter(model, input_shape, settings, calibration_inputs).convert()
       )
   # The converter raises whatever its MLIR, SavedModel and calibration layers
@@ -96,6 +96,7 @@ def convert(
       f"{type(error).__name__}: {reason.strip()}; use layers TFLite has built-in "
       "operators for"
     ) from error
+  return sparsify(dense) if settings.sparse else dense
 
 
 def _static_input_shape(model: tf.keras.Model) -> tuple[int, ...]:
@@ -155,7 +156,8 @@ def _converter(
   converter = tf.lite.TFLiteConverter.from_concrete_functions(
     [serve.get_concrete_function()], holder
   )
-  converter.optimizations = list(settings.optimizations)
+  if settings.quantise:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
   if settings.float16:
     converter.target_spec.supported_types = [tf.float16]
   if settings.full_integer:

@@ -81,7 +81,7 @@ def stored_weights(model_bytes: bytes) -> list[StoredWeight]:
           operator=code,
           # -1 stands for an input that is left out.
           layer_paths=_layer_paths([tensors[i] for i in named if i >= 0]),
-          zero=_is_zero(model, tensors[source]),
+          zero=is_zero(model, tensors[source]),
           stored_sparse=tensors[source].sparsity is not None,
         )
       )
@@ -96,8 +96,12 @@ def _stored_tensor(tensor: int, unpacked_from: Mapping[int, int]) -> int:
   return tensor
 
 
-def _is_zero(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
-  """Returns where the stored values mean zero."""
+def is_zero(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+  """Returns where a constant tensor's stored values mean zero, bool of its shape.
+
+  Raises:
+    InputError: The values cannot be read, see `flatbuffer_model.constant`.
+  """
   values = flatbuffer_model.constant(model, tensor)
   quantization = tensor.quantization
   zero_points = None if quantization is None else quantization.zeroPoint

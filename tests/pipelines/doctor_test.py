@@ -136,8 +136,15 @@ def test_bfloat16(cpu_flags, status, said):
 
 def test_a_missing_optional_tool_is_no_problem():
   findings = doctor.check_tools({"g++": "/usr/bin/g++"}.get)
-  assert _statuses(findings) == ["ok", "note", "note", "note"]
+  assert _statuses(findings) == ["ok", "note", "note"]
   assert not doctor.has_problem(findings)
+
+
+def test_emulated_arm64_is_optional():
+  [ready] = doctor.check_arm64("")
+  [missing] = doctor.check_arm64("not set up: run `make arm64`")
+  assert _statuses([ready, missing]) == ["ok", "note"]
+  assert missing.message.endswith("run `make arm64`")
 
 
 def test_worker(tmp_path):

@@ -145,10 +145,7 @@ def test_a_failed_verification_ends_the_command_with_3(run, monkeypatch, capsys)
   )
   assert "Traceback" not in printed.err
   assert printed.out == ""
-  assert sorted(_exported(run)) == [
-    "export/android/fp32_dense.tflite",
-    "export/android/fp32_sparse.tflite",
-  ]
+  assert sorted(_exported(run)) == support.ANDROID_FILES
   # The report tells what is there, and no more.
   made = run.read_report()
   assert [row["path"] for row in made["artifacts"]] == sorted(_exported(run))

@@ -23,12 +23,7 @@ _FLAGS = {
   "dense_baseline": "false",
   "targets": "android,mcu",
 }
-_FILES = [
-  "export/android/fp32_dense.tflite",
-  "export/android/fp32_sparse.tflite",
-  "export/mcu/model.tflite",
-  "export/mcu/model_dense.tflite",
-]
+_FILES = support.TFLITES
 _ENTRY_POINT = """
 import tensorflow as tf
 
@@ -89,7 +84,8 @@ def test_a_run_ends_with_verified_files(made):
   assert [row["path"] for row in report["artifacts"]] == _FILES
   assert report["density"] == pytest.approx(0.4, abs=0.01)
   assert len(report["events"]) == 1
-  assert report["artifacts"][0]["argmax_agreement"] == 1.0
+  agreement = {row["format"]: row["argmax_agreement"] for row in report["artifacts"]}
+  assert agreement["fp32_dense"] == agreement["fp32_sparse"] == 1.0
 
 
 def test_evaluation_and_export_need_the_run_only(made, tmp_path, monkeypatch, capsys):

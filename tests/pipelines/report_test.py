@@ -54,9 +54,8 @@ def test_what_was_not_computed_may_be_empty(schema):
 @pytest.mark.parametrize(
   "name",
   [
-    "fp32_sparse", "fp16_sparse", "int8", "int8_sparse", "dynamic_range",
-    "int8_decode", "fp32_dense", "fp16_dense", "int8_dense", "dynamic_range_dense",
-    "int8_decode_dense",
+    "fp32_sparse", "fp16_sparse", "int8_sparse", "dynamic_range_sparse", "int8_decode",
+    "fp32_dense", "fp16_dense", "int8_dense", "dynamic_range_dense",
   ],
 )  # fmt: skip
 def test_documented_formats_fit(schema, name):

@@ -26,12 +26,10 @@ from tests.pipelines import support
 TINY = support.TINY
 LAYERS = ["conv2", "conv3", "conv4", "dense1", "logits"]
 VARYING_COLUMNS = ("seconds", "rss_mb")
-TFLITES = [
-  "export/android/fp32_dense.tflite",
-  "export/android/fp32_sparse.tflite",
-  "export/mcu/model.tflite",
-  "export/mcu/model_dense.tflite",
-]
+TFLITES = support.TFLITES
+FP32_DENSE = "export/android/fp32_dense.tflite"
+FP32_SPARSE = "export/android/fp32_sparse.tflite"
+MCU = support.MCU_FILES[0]
 
 
 class Finished(NamedTuple):
@@ -322,14 +320,17 @@ def test_artifacts_tell_the_size_of_the_files(finished):
     assert row["bytes"] == (finished.path / path).stat().st_size
     assert row["target"] == path.split("/")[1]
   assert [rows[path]["format"] for path in TFLITES] == [
-    "fp32_dense", "fp32_sparse", "int8_decode", "int8_dense",
-  ]  # fmt: skip
-  for sparse, dense in ((TFLITES[1], TFLITES[0]), (TFLITES[2], TFLITES[3])):
+    *(pathlib.PurePath(path).stem for path in support.ANDROID_FILES),
+    "int8_decode",
+    "int8_dense",
+  ]
+  android = zip(support.ANDROID_FILES[1::2], support.ANDROID_FILES[::2], strict=True)
+  for sparse, dense in (*android, support.MCU_FILES):
     assert rows[sparse]["dense_bytes"] == rows[dense]["bytes"] > rows[sparse]["bytes"]
     assert rows[sparse]["accuracy"] == rows[dense]["accuracy"]
-  assert rows[TFLITES[0]]["argmax_agreement"] == 1.0
-  assert rows[TFLITES[2]]["arena_bytes"] > 0
-  assert rows[TFLITES[1]]["arena_bytes"] is None
+  assert rows[FP32_DENSE]["argmax_agreement"] == 1.0
+  assert rows[MCU]["arena_bytes"] > 0
+  assert rows[FP32_SPARSE]["arena_bytes"] is None
 
 
 def test_density_is_exact_overall_and_by_layer(finished):
@@ -486,22 +487,22 @@ def test_train_then_export_is_run(finished, copied, flagfile, capsys):
   assert not (copied.path / "export").exists()
   one = [f"--run_dir={copied.path}", "--targets=android"]
   assert support.call("export", export.main, *one) == 0
-  assert set(copied.report["accuracy"]) == {"dense", "sparse", *TFLITES[:2]}
+  assert set(copied.report["accuracy"]) == {"dense", "sparse", *support.ANDROID_FILES}
   rest = [f"--flagfile={flagfile}", f"--run_dir={copied.path}", "--targets=mcu"]
   capsys.readouterr()
   assert support.call("export", export.main, *rest) == 0
-  assert capsys.readouterr().out.count("export/") == 4
+  assert capsys.readouterr().out.count("export/") == len(TFLITES)
   assert _results(copied.path) == _results(finished.path)
   assert _report_without_seconds(copied.path) == _report_without_seconds(finished.path)
 
 
 def test_run_exports_again_what_is_missing(finished, copied, monkeypatch):
   _no_training(monkeypatch)
-  (copied.path / TFLITES[2]).unlink()
-  untouched = (copied.path / TFLITES[1]).stat().st_mtime_ns
+  (copied.path / MCU).unlink()
+  untouched = (copied.path / FP32_SPARSE).stat().st_mtime_ns
   arguments = [copied.arguments[0], f"--output_dir={copied.path}"]
   assert support.call("run", run.main, *arguments) == 0
-  assert (copied.path / TFLITES[1]).stat().st_mtime_ns == untouched
+  assert (copied.path / FP32_SPARSE).stat().st_mtime_ns == untouched
   assert _results(copied.path) == _results(finished.path)
 
 

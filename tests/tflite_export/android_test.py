@@ -2,14 +2,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
 from tflite_export import android, litert
 from tflite_export.android import ANDROID_FORMATS, export_android
 from tflite_export.artifacts import VerificationError
+from tflite_export.convert import convert
 
-SPARSE, DENSE = ANDROID_FORMATS
+FORMATS = {entry.format: entry for entry in ANDROID_FORMATS}
+SPARSE, DENSE = FORMATS["fp32_sparse"], FORMATS["fp32_dense"]
 
 
 @pytest.fixture(scope="module")
@@ -23,48 +26,70 @@ def bundle(request_):
 
 
 def test_files_and_artifacts(bundle):
-  assert set(bundle.files) == {
-    "android/fp32_sparse.tflite",
-    "android/fp32_dense.tflite",
-  }
-  sparse, dense = bundle.artifacts
-  assert (sparse.path, sparse.format) == ("android/fp32_sparse.tflite", "fp32_sparse")
-  assert (dense.path, dense.format) == ("android/fp32_dense.tflite", "fp32_dense")
-  assert sparse.bytes == len(bundle.files[sparse.path])
-  assert sparse.dense_bytes == dense.bytes == dense.dense_bytes
-  for artifact in bundle.artifacts:
-    # stem 432 x 0.05 = 22, pointwise 256 = 13 twice, expand 512 = 26, head 128 = 6.
-    assert artifact.density == (22 + 13 + 13 + 26 + 6) / 1584
+  formats = [
+    f"{name}_{storage}"
+    for name in ("fp32", "fp16", "int8", "dynamic_range")
+    for storage in ("dense", "sparse")
+  ]
+  assert list(bundle.files) == [f"android/{name}.tflite" for name in formats]
+  for artifact, format in zip(bundle.artifacts, formats, strict=True):
+    assert artifact.path == f"android/{format}.tflite"
+    assert artifact.format == format
     assert artifact.target == "android"
-    assert artifact.accuracy == 1
-    assert artifact.argmax_agreement == 1
-    assert artifact.max_abs_error < 1e-4
+    assert artifact.bytes == len(bundle.files[artifact.path])
     assert artifact.runtime == litert.runtime_name()
     assert artifact.arena_bytes is None
 
 
-def test_sparse_file_is_smaller_at_low_density(bundle):
-  sparse, dense = bundle.artifacts
-  # 1,504 zeros of 4 bytes go; each kept weight costs at most 2 bytes of index.
-  assert dense.bytes - sparse.bytes > 3000
+def test_dense_bytes_are_the_twins(bundle):
+  for dense, sparse in zip(bundle.artifacts[::2], bundle.artifacts[1::2], strict=True):
+    assert sparse.dense_bytes == dense.dense_bytes == dense.bytes
 
 
-def test_sparse_file_that_is_larger_is_kept_and_reported():
-  sparse, _ = export_android(
-    models.request(*models.pruned(0.69), evaluated=4)
-  ).artifacts
-  assert sparse.bytes > sparse.dense_bytes
+def test_twins_have_equal_figures(bundle):
+  for dense, sparse in zip(bundle.artifacts[::2], bundle.artifacts[1::2], strict=True):
+    for name in ("density", "accuracy", "argmax_agreement", "max_abs_error"):
+      assert getattr(sparse, name) == getattr(dense, name)
 
 
-def test_dense_model_exports_with_nothing_stored_sparse():
+def test_float_files_are_as_good_as_the_model(bundle):
+  for artifact in bundle.artifacts[:4]:
+    # stem 432 x 0.05 = 22, pointwise 256 = 13 twice, expand 512 = 26, head 128 = 6.
+    assert artifact.density == (22 + 13 + 13 + 26 + 6) / 1584
+    assert artifact.accuracy == 1
+    assert artifact.argmax_agreement == 1
+    assert artifact.max_abs_error < (1e-4 if "fp32" in artifact.format else 1e-2)
+
+
+def test_sparse_files_are_smaller_at_low_density(bundle):
+  saved = {
+    artifact.format: artifact.dense_bytes - artifact.bytes
+    for artifact in bundle.artifacts[1::2]
+  }
+  # 1,322 zeros of the larger four layers go; a tensor stored sparse adds 300 bytes or
+  # so, and each weight kept its index.
+  assert saved["fp32_sparse"] > 3000
+  assert saved["fp16_sparse"] > 1000
+  # The converter leaves tensors of fewer than 1,024 elements float32.
+  assert saved["dynamic_range_sparse"] > 3000
+  assert saved["int8_sparse"] >= 0
+
+
+def test_where_nothing_gets_smaller_the_sparse_file_is_its_twin():
   model = models.small_classifier()
-  sparse, _ = export_android(models.request(model, {}, evaluated=4)).artifacts
-  assert sparse.density == 1
+  made = export_android(models.request(model, {}, evaluated=4))
+  for artifact in made.artifacts:
+    assert artifact.bytes == artifact.dense_bytes
+    assert artifact.density == 1
+  assert (
+    made.files["android/int8_sparse.tflite"]
+    == (made.files["android/int8_dense.tflite"])
+  )
 
 
 def test_without_labels_there_is_no_accuracy(request_):
   bundle = export_android(dataclasses.replace(request_, evaluation_labels=None))
-  assert [artifact.accuracy for artifact in bundle.artifacts] == [None, None]
+  assert {artifact.accuracy for artifact in bundle.artifacts} == {None}
 
 
 def test_same_request_gives_same_files(request_, bundle):
@@ -77,7 +102,7 @@ def test_drifted_zero_is_refused(request_):
   kernel = model.get_layer("head").kernel
   kernel.assign_add(np.full(kernel.shape, 1e-9, np.float32))
   with pytest.raises(
-    VerificationError, match=r"fp32_sparse\.tflite: layer 'head': 122 of 122 masked"
+    VerificationError, match=r"fp32_dense\.tflite: layer 'head': 122 of 122 masked"
   ):
     export_android(models.request(model, masks))
 
@@ -88,11 +113,25 @@ def test_file_of_another_model_is_refused(request_):
     VerificationError, match=r"fp32_dense.tflite: largest output error .* of 32 inputs"
   ):
     android.check_outputs(
-      DENSE,
-      models.converted("fp32_dense", 0.05),
-      request_,
-      reference,
+      DENSE, outputs_of("fp32_dense", request_), request_, reference
     )
+
+
+def outputs_of(format, request):
+  return litert.run(models.converted(format, 0.05), request.evaluation_inputs)
+
+
+def test_sparse_file_that_differs_from_its_twin_is_refused(request_):
+  entry = FORMATS["int8_sparse"]
+  dense = outputs_of("int8_dense", request_)
+  android.check_identical(entry, dense, dense.copy())
+  sparse = dense.copy()
+  sparse[3, 1] += 0.25
+  with pytest.raises(
+    VerificationError,
+    match=r"int8_sparse\.tflite: outputs differ .* 1 of 32 inputs, by up to 0\.25",
+  ):
+    android.check_identical(entry, dense, sparse)
 
 
 def test_nan_outputs_are_refused():
@@ -108,18 +147,23 @@ def test_less_exact_format_is_refused(request_):
   reference = request_.model(request_.evaluation_inputs, training=False).numpy()
   with pytest.raises(VerificationError, match=r"allowed 0\.0001"):
     android.check_outputs(
-      SPARSE,
-      models.converted("fp16_sparse", 0.05),
-      request_,
-      reference,
+      SPARSE, outputs_of("fp16_sparse", request_), request_, reference
     )
 
 
-def test_dense_storage_in_a_sparse_format_is_refused(request_):
+def test_dense_storage_in_a_sparse_format_is_refused():
+  inputs = tf.keras.Input((64,))
+  model = tf.keras.Model(inputs, tf.keras.layers.Dense(16, name="head")(inputs))
+  models.randomise(model, seed=0)
+  masks = models.prune(model, 0.125)
+  content = convert(model, "fp32_dense")
   with pytest.raises(
-    VerificationError, match="no tensor is stored sparse, although 5 of 5 masked layers"
+    VerificationError, match="no tensor is stored sparse, although 1 of 1 masked layers"
   ):
-    android.check_weights(SPARSE, models.converted("fp32_dense", 0.05), request_.masks)
+    android.check_weights(SPARSE, content, masks)
+  assert android.check_weights(DENSE, content, masks).density == 0.125
+  # LiteRT would not load an int8 dense layer that is stored sparse.
+  assert android.check_weights(FORMATS["int8_sparse"], content, masks).density == 0.125
 
 
 @pytest.mark.parametrize("check", ["weights", "outputs"])
@@ -129,7 +173,7 @@ def test_damaged_file_is_refused(request_, check):
     if check == "weights":
       android.check_weights(SPARSE, damaged, request_.masks)
     else:
-      android.check_outputs(SPARSE, damaged, request_, np.ones((32, 4)))
+      android.run(SPARSE, damaged, request_.evaluation_inputs)
 
 
 def test_evaluation_data_of_another_shape_are_the_users_error(request_):
@@ -142,19 +186,21 @@ def test_evaluation_data_of_another_shape_are_the_users_error(request_):
 
 def test_an_autoencoder_is_judged_by_its_error():
   request = models.autoencoder_request()
-  sparse, dense = export_android(request).artifacts
+  artifacts = export_android(request).artifacts
   outputs = request.model(request.evaluation_inputs, training=False).numpy()
   difference = outputs - request.evaluation_inputs.reshape(24, 16)
   errors = np.square(difference).mean(axis=1)
   wins = (errors[1::2, np.newaxis] > errors[::2]).mean()
-  for artifact in (sparse, dense):
+  for artifact in artifacts:
     assert (artifact.accuracy, artifact.argmax_agreement) == (None, None)
+    assert artifact.auc == pytest.approx(wins, abs=0.1)
+  for artifact in artifacts[:2]:
     assert artifact.auc == pytest.approx(wins)
-  assert sparse.bytes < dense.bytes
+  assert artifacts[1].bytes < artifacts[0].bytes
 
 
 def test_an_autoencoder_that_differs_is_refused_without_naming_classes():
   request = models.autoencoder_request()
-  content = export_android(request).files["android/fp32_dense.tflite"]
+  outputs = request.model(request.evaluation_inputs, training=False).numpy()
   with pytest.raises(VerificationError, match=r"allowed 0\.0001$"):
-    android.check_outputs(DENSE, content, request, np.ones((24, 16)))
+    android.check_outputs(DENSE, outputs, request, np.ones((24, 16)))

@@ -1,0 +1,104 @@
+"""`--verify_arm64`: figures in the report, or nothing shipped."""
+
+import io
+
+import numpy as np
+import pytest
+import rich.console
+
+from fedtiny_tff.errors import InputError
+from pipelines import config, data_stage, export, export_stage, stages
+from pipelines.progress import Progress
+from tests.pipelines import support
+from tflite_export import arm64, arm64_setup, litert, targets
+from tflite_export.artifacts import Artifact, ExportBundle, VerificationError
+from tflite_export.convert import convert
+
+
+@pytest.fixture(name="run", scope="module")
+def fixture_run(tmp_path_factory):
+  made = support.make_untrained_run(tmp_path_factory.mktemp("runs") / "made")
+  return stages.RunDirectory(made.path), support.plan_data(made.config)
+
+
+@pytest.fixture(name="pretended")
+def fixture_pretended(monkeypatch):
+  """One Android file, and this machine's LiteRT in the emulator's place."""
+  row = Artifact(
+    "android/fp32_dense.tflite", "android", "fp32_dense",
+    5, 5, 0.1, 0.5, None, 1.0, 0.0, "toy 1", None,
+  )  # fmt: skip
+
+  def exporter(request):
+    return ExportBundle({row.path: convert(request.model, row.format)}, (row,))
+
+  monkeypatch.setattr(targets, "TARGETS", {"android": exporter, "mcu": exporter})
+  monkeypatch.setattr(arm64_setup, "problem", lambda: "")
+  monkeypatch.setattr(arm64, "run", litert.run)
+  monkeypatch.setattr(
+    arm64, "invoke_seconds", lambda contents, runs: np.full((len(contents), runs), 0.5)
+  )
+
+
+def _exported(run, verify_arm64):
+  directory, plan = run
+  data = data_stage.write_data(plan, directory.data)
+  progress = Progress(rich.console.Console(file=io.StringIO()))
+  return export_stage.export_all(
+    ["android"], directory, data, progress, verify_arm64=verify_arm64
+  )
+
+
+def test_figures_are_in_the_rows_when_asked_for(run, pretended):
+  [row], failures = _exported(run, verify_arm64=True)
+  assert failures == []
+  assert row["arm64"]["samples"] == 200
+  assert row["arm64"]["emulated_seconds"] == 0.5
+  assert row["arm64"]["emulated_speedup"] is None
+  [row], _ = _exported(run, verify_arm64=False)
+  assert row["arm64"] is None
+
+
+def test_a_failure_on_arm_ships_nothing_and_ends_with_3(
+  run, pretended, monkeypatch, capsys
+):
+  def refuse(*given):
+    raise VerificationError("on ARM64: XNNPack delegate failed")
+
+  monkeypatch.setattr(arm64, "run", refuse)
+  arguments = [f"--run_dir={run[0].path}", "--targets=android", "--verify_arm64"]
+  assert support.call("export", export.main, *arguments) == 3
+  printed = capsys.readouterr().err.splitlines()[-1]
+  assert printed.startswith("export: verification failed: android: android/fp32_dense")
+  assert not (run[0].export / "android").exists()
+
+
+def test_without_emulator_the_flag_is_refused(monkeypatch):
+  monkeypatch.setattr(arm64_setup, "problem", lambda: "not set up: run `make arm64`")
+  with pytest.raises(InputError, match=r"--verify_arm64: .*`make arm64`"):
+    config.make_config(support.flag_values(verify_arm64=True))
+  config.make_config(support.flag_values(verify_arm64=False))
+
+
+def test_the_flag_is_no_part_of_the_configuration(pretended):
+  verified, plain = (
+    config.make_config(support.flag_values(verify_arm64=value))
+    for value in (True, False)
+  )
+  assert verified.configuration() == plain.configuration()
+
+
+@pytest.mark.parametrize(
+  ("target", "figures", "missing"),
+  [("android", None, True), ("android", {"samples": 1}, False), ("mcu", None, False)],
+)
+def test_files_not_yet_verified_on_arm_are_exported_again(
+  run, target, figures, missing
+):
+  path = f"export/{target}/fp32_dense.tflite"
+  (run[0].path / path).parent.mkdir(parents=True, exist_ok=True)
+  (run[0].path / path).write_bytes(b"bytes")
+  row = support.artifact(path, bytes=5, arm64=figures)
+  made = {"artifacts": [row]}
+  assert stages.missing_targets(made, run[0], [target], True) == [target] * missing
+  assert stages.missing_targets(made, run[0], [target]) == []

@@ -1,0 +1,253 @@
+"""Would XNNPACK on ARM run a `.tflite` file sparse? What each operator says to it.
+
+The rules are in `xnnpack_rules` (one operator) and `xnnpack_clusters` (what belongs
+together); here they become a report. Nothing is run, and no ARM machine is needed.
+"""
+
+import dataclasses
+import math
+from typing import Optional
+
+import numpy as np
+
+from tflite_export import eligibility_errors
+from tflite_export.graph import Graph, Operator
+from tflite_export.graph_reader import read_graphs
+from tflite_export.xnnpack_clusters import Analysis, Cluster, Rejection
+from tflite_export.xnnpack_operators import block_size, is_pointwise
+from tflite_export.xnnpack_rules import Place
+
+# Half of the multiply-accumulates of all 1×1 convolutions.
+_ELIGIBLE_SHARE = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorReport:
+  """What is known of one operator.
+
+  Attributes:
+    subgraph: The subgraph it is in.
+    index: Its position there.
+    type: Name of the builtin operator.
+    input_shapes: Of its tensors; weights included, without those left out.
+    output_shapes: Likewise.
+    dtype: Element type of its first output, as it is calculated.
+    weight_dtype: Element type of its weight as it is stored, None without weight.
+    weight_bytes: Of its weight in the file, None without weight.
+    density: Share of its weight that is not zero, None without (or unreadable).
+    stored: "sparse" or "dense", None without weight.
+    macs: Multiply-accumulates of a 1×1 convolution, otherwise 0.
+    cluster: Number of the cluster it is in, None outside.
+    sparse_on_arm: Whether it is part of what XNNPACK runs sparse on ARM: 1×1
+      convolutions in sparse kernels, everything around them channel-first.
+    block: Output channels that its sparse kernel takes at a time: 1, 2 or 4; None
+      if it has none.
+    reason: Why it is not run sparse, None if it is.
+    mend: What to change, None if nothing is to be changed or known.
+  """
+
+  subgraph: int
+  index: int
+  type: str
+  input_shapes: tuple[tuple[int, ...], ...]
+  output_shapes: tuple[tuple[int, ...], ...]
+  dtype: Optional[str]
+  weight_dtype: Optional[str]
+  weight_bytes: Optional[int]
+  density: Optional[float]
+  stored: Optional[str]
+  macs: int
+  cluster: Optional[int]
+  sparse_on_arm: bool
+  block: Optional[int]
+  reason: Optional[str]
+  mend: Optional[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterReport:
+  """A cluster with 1×1 convolutions.
+
+  Attributes:
+    number: Counts all clusters of the file.
+    subgraph: The subgraph it is in.
+    operators: Indices of its operators there.
+    zeros: Zero weights of its 1×1 convolutions; more than two thirds must be.
+    weights: All weights of them.
+    sparse_on_arm: Whether XNNPACK runs it sparse.
+    reasons: Every rule that fails; empty if none.
+  """
+
+  number: int
+  subgraph: int
+  operators: tuple[int, ...]
+  zeros: int
+  weights: int
+  sparse_on_arm: bool
+  reasons: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """The answer for a file.
+
+  Attributes:
+    eligible: As the file is stored, ARM XNNPACK would load it and run at least half
+      of the multiply-accumulates of its 1×1 convolutions sparse.
+    zero_fraction_1x1: Share of zeros of all weights of 1×1 convolutions; None
+      without such weights.
+    sparse_macs: Of 1×1 convolutions that would run sparse.
+    macs: Of all 1×1 convolutions.
+    errors: What goes wrong on ARM although it works on x86.
+    clusters: Those with 1×1 convolutions.
+    ops: Every operator, in file order.
+  """
+
+  eligible: bool
+  zero_fraction_1x1: Optional[float]
+  sparse_macs: int
+  macs: int
+  errors: tuple[str, ...]
+  clusters: tuple[ClusterReport, ...]
+  ops: tuple[OperatorReport, ...]
+
+
+def inspect(model_bytes: bytes) -> Report:
+  """Reports on a file.
+
+  Raises:
+    InputError: The bytes are not a readable `.tflite` file.
+  """
+  ops: list[OperatorReport] = []
+  clusters: list[ClusterReport] = []
+  errors: list[eligibility_errors.ArmError] = []
+  zeros = weights = first = 0
+  for graph in read_graphs(model_bytes):
+    analysis = Analysis(graph)
+    ops += _operators(analysis, first)
+    clusters += _clusters(analysis, first)
+    errors += eligibility_errors.find(analysis)
+    first += len(analysis.clusters)
+    for weight in {graph.weight(each) for each in _pointwise(graph)}:
+      nonzero = graph.nonzero.get(-1 if weight is None else weight, np.empty(0, bool))
+      weights += nonzero.size
+      zeros += nonzero.size - int(nonzero.sum())
+  macs = sum(op.macs for op in ops)
+  sparse_macs = sum(op.macs for op in ops if op.sparse_on_arm)
+  loads = not any(error.prevents_loading for error in errors)
+  return Report(
+    eligible=loads and macs > 0 and sparse_macs >= _ELIGIBLE_SHARE * macs,
+    zero_fraction_1x1=zeros / weights if weights else None,
+    sparse_macs=sparse_macs,
+    macs=macs,
+    errors=tuple(error.message for error in errors),
+    clusters=tuple(clusters),
+    ops=tuple(ops),
+  )
+
+
+def _pointwise(graph: Graph) -> list[Operator]:
+  return [each for each in graph.operators if is_pointwise(graph, each)]
+
+
+def _clusters(analysis: Analysis, first: int) -> list[ClusterReport]:
+  """Reports on the clusters of a graph that have 1×1 convolutions."""
+  return [
+    ClusterReport(
+      number=number,
+      subgraph=analysis.graph.number,
+      operators=cluster.operators,
+      zeros=cluster.zeros,
+      weights=cluster.weights,
+      sparse_on_arm=cluster.taken,
+      reasons=tuple(rejection.reason for rejection in cluster.rejections),
+    )
+    for number, cluster in enumerate(analysis.clusters, first)
+    if cluster.weights
+  ]
+
+
+def _operators(analysis: Analysis, first: int) -> list[OperatorReport]:
+  """Reports on the operators of a graph."""
+  graph = analysis.graph
+  cluster_of = {
+    index: number
+    for number, cluster in enumerate(analysis.clusters)
+    for index in cluster.operators
+  }
+  blamed = {
+    rejection.operator
+    for cluster in analysis.clusters
+    if cluster.weights
+    for rejection in cluster.rejections
+  }
+  reports = []
+  for operator in graph.operators:
+    fused = analysis.fused_into(operator.index)
+    number = cluster_of.get(operator.index if fused is None else fused)
+    cluster = None if number is None else analysis.clusters[number]
+    sparse = cluster is not None and cluster.taken
+    refusal = None if sparse else _refusal(analysis, operator, cluster, blamed)
+    report = _facts(graph, operator)
+    reports.append(
+      dataclasses.replace(
+        report,
+        cluster=None if number is None else first + number,
+        sparse_on_arm=sparse,
+        block=block_size(graph, operator) if sparse else None,
+        reason=None if refusal is None else refusal.reason,
+        mend=(refusal.mend or None) if refusal is not None else None,
+      )
+    )
+  return reports
+
+
+def _refusal(
+  analysis: Analysis,
+  operator: Operator,
+  cluster: Optional[Cluster],
+  blamed: set[Optional[int]],
+) -> Rejection:
+  """Returns why an operator is not run sparse."""
+  if analysis.graph.unpacks(operator):
+    return Rejection(None, "unpacks a weight once, when the file is loaded", "")
+  said = analysis.fits[operator.index]
+  if cluster is not None:
+    rejection = cluster.rejections[0]
+    return Rejection(None, f"its cluster is rejected: {rejection.reason}", rejection.mend)
+  if said.place == Place.NOWHERE:
+    # Behind the end of a cluster it does no harm.
+    harmful = operator.index in blamed or is_pointwise(analysis.graph, operator)
+    return Rejection(None, said.reason, said.mend if harmful else "")
+  return Rejection(None, "is in no cluster", "")
+
+
+def _facts(graph: Graph, operator: Operator) -> OperatorReport:
+  """Reports what the file says of an operator."""
+  inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
+  outputs = [graph.tensors[index] for index in operator.outputs if index >= 0]
+  index = graph.weight(operator)
+  weight = None if index is None else graph.tensors[index]
+  nonzero = None if index is None else graph.nonzero.get(index)
+  stored = None if weight is None else "sparse" if weight.sparse else "dense"
+  macs = 0
+  if weight is not None and outputs and is_pointwise(graph, operator):
+    macs = max(math.prod(outputs[0].shape) * weight.shape[3], 0)
+  return OperatorReport(
+    subgraph=graph.number,
+    index=operator.index,
+    type=operator.type,
+    input_shapes=tuple(tensor.shape for tensor in inputs),
+    output_shapes=tuple(tensor.shape for tensor in outputs),
+    dtype=outputs[0].dtype if outputs else None,
+    weight_dtype=None if weight is None else weight.dtype,
+    weight_bytes=None if weight is None else weight.stored_bytes,
+    density=float(nonzero.mean()) if nonzero is not None and nonzero.size else None,
+    stored=stored,
+    macs=macs,
+    cluster=None,
+    sparse_on_arm=False,
+    block=None,
+    reason=None,
+    mend=None,
+  )
