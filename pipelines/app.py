@@ -7,7 +7,6 @@ its traceback.
 
 import logging
 import os
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -16,16 +15,10 @@ from typing import NoReturn, Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
+from pipelines import interruption
 from pipelines.errors import ExitCode, Terminated
 
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
-
-
-def _terminate(signum: int, frame: object) -> None:
-  del signum, frame
-  # A second signal while we unwind must not tear the clean-up apart.
-  signal.signal(signal.SIGTERM, signal.SIG_IGN)
-  raise Terminated
 
 
 def _describe(flag: flags.Flag) -> str:
@@ -112,11 +105,12 @@ def run_app(
     print(help_text(summary, groups))
     return ExitCode.DONE
   _quiet_libraries()
-  signal.signal(signal.SIGTERM, _terminate)
+  interruption.install()
   try:
     return main(*_parse(argv, arguments)) or ExitCode.DONE
   except (Exception, KeyboardInterrupt) as error:
-    code, message = _explain(error)
+    # A signal may come out of TensorFlow's C++ code as any exception.
+    code, message = _explain(interruption.received() or error)
     if code is None:
       raise
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)

@@ -9,6 +9,8 @@ from typing import Optional
 import rich.console
 import rich.progress
 
+from pipelines import interruption
+
 
 class Progress:
   """Prints stages and progress: live on a terminal, plain lines elsewhere."""
@@ -26,7 +28,8 @@ class Progress:
     self.seconds: dict[str, float] = {}
 
   def say(self, message: str) -> None:
-    """Prints one line."""
+    """Prints one line, unless the app is to stop."""
+    interruption.check()
     elapsed = time.monotonic() - self._start
     self.console.print(f"[{elapsed:6.1f} s] {message}", markup=False)
 
@@ -93,7 +96,8 @@ class Steps:
     self._said = -self._INTERVAL_SECONDS
 
   def advance(self, figures: str) -> None:
-    """Counts one step and shows its key figures."""
+    """Counts one step and shows its key figures, unless the app is to stop."""
+    interruption.check()
     self._done += 1
     now = time.monotonic()
     if now - self._said < self._INTERVAL_SECONDS and self._done < self._total:
@@ -115,5 +119,6 @@ class LiveSteps(Steps):
     self._task = task
 
   def advance(self, figures: str) -> None:
-    """Counts one step and shows its key figures."""
+    """Counts one step and shows its key figures, unless the app is to stop."""
+    interruption.check()
     self._live.update(self._task, advance=1, figures=figures)

@@ -18,7 +18,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from fedtiny_tff import tasks
-from pipelines import app, config, run_flags
+from pipelines import app, config, interruption, run_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -103,12 +103,15 @@ def snapshot(folder: pathlib.Path) -> dict[str, Optional[bytes]]:
 def fresh_flags() -> Iterator[None]:
   """Undoes what parsing a command line leaves in this process."""
   parsed = flags.FLAGS.is_parsed()
-  handler = signal.getsignal(signal.SIGTERM)
+  numbers = (signal.SIGTERM, signal.SIGINT)
+  handlers = {number: signal.getsignal(number) for number in numbers}
   try:
     with flagsaver.flagsaver():
       yield
   finally:
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+      signal.signal(number, handler)
+    interruption.forget()
     if not parsed:
       flags.FLAGS.unparse_flags()
 
