@@ -22,19 +22,23 @@ def default_pool_size(density: float) -> int:
 def magnitude_mask_by_layer(
   prunable: np.ndarray, spec: spec_lib.PrunableSpec, counts: Sequence[int]
 ) -> np.ndarray:
-  """Keeps in each layer the given number of largest weights.
+  """Keeps in each layer the given number of largest weights, in whole groups.
 
   Args:
     prunable: float32 [prunable weights].
     spec: Layout of the vector.
-    counts: Weights to keep per layer.
+    counts: Weights to keep per layer, multiples of its channel block.
 
   Returns:
     bool [prunable weights].
   """
   parts = [
-    masks.magnitude_mask(tf.constant(prunable[spec.slice(i)]), count).numpy()
-    for i, count in enumerate(counts)
+    masks.magnitude_mask(
+      tf.constant(prunable[spec.slice(i)]), count // group_size, group_size
+    ).numpy()
+    for i, (count, group_size) in enumerate(
+      zip(counts, spec.channel_blocks, strict=True)
+    )
   ]
   return np.concatenate(parts)
 

@@ -91,7 +91,7 @@ def fedtiny_cost(
     )
     for block in blocks
   )
-  pairs = max(_largest_moved(profile, active, block) for block in blocks)
+  sizes = profile.channel_blocks or (1,) * len(active)
   value_bytes = _VALUE_BYTES * (sum(active) + profile.unpruned_parameters)
   return _round_cost(
     profile,
@@ -102,18 +102,28 @@ def fedtiny_cost(
       value_bytes,
       gradient_bytes=value_bytes,
       index_bytes=_INDEX_BYTES * sum(active),
-      buffer_bytes=(_VALUE_BYTES + _INDEX_BYTES) * pairs,
+      buffer_bytes=max(
+        sum(
+          _top_bytes(profile, active, [i for i in block if sizes[i] == size], size)
+          for size in sorted(set(sizes))
+        )
+        for block in blocks
+      ),
     ),
   )
 
 
-def _largest_moved(
-  profile: ModelProfile, active: Sequence[int], block: Sequence[int]
+def _top_bytes(
+  profile: ModelProfile, active: Sequence[int], layers: Sequence[int], group_size: int
 ) -> int:
-  """Bounds the weights that an event moves in a block; no more than are pruned."""
-  held = sum(active[i] for i in block)
-  pruned = sum(profile.prunable[i] for i in block) - held
-  return min(math.ceil(_LARGEST_MOVED_SHARE * held), pruned)
+  """Bounds the buffer for what an event moves in layers of one size of groups.
+
+  No more than are pruned; a group is one index and the value of each of its weights.
+  """
+  held = sum(active[i] for i in layers) // group_size
+  pruned = sum(profile.prunable[i] for i in layers) // group_size - held
+  moved = min(math.ceil(_LARGEST_MOVED_SHARE * held), pruned)
+  return (_INDEX_BYTES + group_size * _VALUE_BYTES) * moved
 
 
 def prunefl_cost(
@@ -152,9 +162,11 @@ StatisticsSpecs = Callable[
 def _top_pairs(
   spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
 ) -> tuple[tf.TensorSpec, ...]:
-  del spec, block
-  slots = sum(capacities)
-  return tf.TensorSpec([slots], tf.int32), tf.TensorSpec([slots], tf.float32)
+  values = sum(
+    slots * spec.channel_blocks[layer]
+    for slots, layer in zip(capacities, spec.blocks[block], strict=True)
+  )
+  return tf.TensorSpec([sum(capacities)], tf.int32), tf.TensorSpec([values], tf.float32)
 
 
 def _squared_gradients(

@@ -2,7 +2,8 @@
 
 *Density* is active prunable weights over all prunable weights. Every function
 returns integer counts that sum to exactly floor(density * total), so that all
-candidates of a pool have one length on the wire.
+candidates of a pool have one length on the wire. With channel blocks counts are of
+weights in whole groups, and the sum is the largest that such counts can have.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,45 +20,83 @@ _MAX_DRAWS = 10_000
 
 
 def total_count(spec: spec_lib.PrunableSpec, density: float) -> int:
-  """Returns floor(density * prunable weights), and at least one per layer.
+  """Returns floor(density * prunable weights), and at least one group per layer.
+
+  Where whole groups cannot sum to that, it is the next smaller sum they can have.
 
   Raises:
     ValueError: When density is not in (0, 1].
   """
   if not 0.0 < density <= 1.0:
     raise ValueError(f"density must be in (0, 1], got {density}")
-  return max(len(spec.layers), int(density * spec.size + _FLOOR_SLACK))
+  least = sum(spec.channel_blocks)
+  wanted = max(least, int(density * spec.size + _FLOOR_SLACK))
+  # Coarse groups first: each size divides the next larger one, so what they leave is
+  # less than one of them, or they are all in.
+  extra = wanted - least
+  for step in sorted(set(spec.channel_blocks), reverse=True):
+    room = sum(x.size - step for x in spec.layers if x.channel_block == step)
+    extra -= min(extra // step * step, room)
+  return wanted - extra
 
 
 def fit_counts(
-  counts: Sequence[int], sizes: Sequence[int], total: int
+  counts: Sequence[int],
+  sizes: Sequence[int],
+  total: int,
+  channel_blocks: Sequence[int] = (),
 ) -> tuple[int, ...]:
   """Trims or fills the largest layers until the counts sum to `total`.
 
   Args:
     counts: Wanted count per layer.
     sizes: Weights per layer.
-    total: Sum to reach; between the number of layers and the sum of `sizes`.
+    total: Sum to reach, from one group per layer to the sum of `sizes`.
+    channel_blocks: Weights of a group in each layer, of which each size divides the
+      next larger one; empty for single weights.
 
   Returns:
-    Counts in [1, size] that sum to `total`.
+    Counts in [one group, size], of whole groups, that sum to `total`.
 
   Raises:
     ValueError: When no such counts exist.
   """
-  if not len(sizes) <= total <= sum(sizes):
+  steps = tuple(channel_blocks) or (1,) * len(sizes)
+  if not sum(steps) <= total <= sum(sizes):
     raise ValueError(
-      f"total must be between {len(sizes)} and {sum(sizes)}, got {total}"
+      f"total must be between {sum(steps)} and {sum(sizes)}, got {total}"
     )
-  fitted = [min(max(int(count), 1), size) for count, size in zip(counts, sizes, strict=True)]
-  largest_first = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
-  missing = total - sum(fitted)
-  for i in largest_first:
-    room = sizes[i] - fitted[i] if missing > 0 else fitted[i] - 1
-    step = min(abs(missing), room)
-    fitted[i] += step if missing > 0 else -step
-    missing = total - sum(fitted)
-  return tuple(fitted)
+  fitted = [
+    min(max(int(count) // step * step, step), size)
+    for count, size, step in zip(counts, sizes, steps, strict=True)
+  ]
+  fitted = _moved_towards(total, fitted, sizes, steps)
+  if sum(fitted) == total:
+    return tuple(fitted)
+  # Less than a group is missing, and finer layers have no room for it: a coarser one
+  # goes a group too far, and they make up for it.
+  sign = 1 if sum(fitted) < total else -1
+  for i, step in enumerate(steps):
+    beyond = list(fitted)
+    beyond[i] += sign * step
+    if step <= beyond[i] <= sizes[i]:
+      beyond = _moved_towards(total, beyond, sizes, steps)
+      if sum(beyond) == total:
+        return tuple(beyond)
+  raise ValueError(f"groups of {sorted(set(steps))} weights cannot sum to {total}")
+
+
+def _moved_towards(
+  total: int, counts: Sequence[int], sizes: Sequence[int], steps: Sequence[int]
+) -> list[int]:
+  """Trims or fills the largest layers by whole groups, never beyond `total`."""
+  moved = list(counts)
+  for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+    missing = total - sum(moved)
+    room = sizes[i] - moved[i] if missing > 0 else moved[i] - steps[i]
+    step = min(abs(missing) // steps[i] * steps[i], room)
+    moved[i] += step if missing > 0 else -step
+  return moved
 
 
 def uniform_counts(
@@ -67,7 +106,7 @@ def uniform_counts(
   del generator  # Nothing is drawn.
   total = total_count(spec, density)
   wanted = [int(density * size + _FLOOR_SLACK) for size in spec.sizes]
-  return fit_counts(wanted, spec.sizes, total)
+  return fit_counts(wanted, spec.sizes, total, spec.channel_blocks)
 
 
 def noisy_counts(
@@ -81,13 +120,17 @@ def noisy_counts(
   draw can come near (density close to 1, where draws are capped), the uniform
   counts are taken.
   """
-  sizes = np.asarray(spec.sizes)
+  sizes, steps = np.asarray(spec.sizes), np.asarray(spec.channel_blocks)
   total = total_count(spec, density)
+  # Whole groups are fewer weights than were drawn, by less than one in each layer.
+  rounding = np.sum(steps - 1) / sizes.sum()
+  accepted = _ACCEPTED_DEVIATION * density + rounding
   for _ in range(_MAX_DRAWS):
     drawn = np.minimum(density * generator.uniform(0.5, 1.5, len(sizes)), 1.0)
-    counts = np.maximum((drawn * sizes).astype(np.int64), 1)
-    if abs(counts.sum() / sizes.sum() - density) < _ACCEPTED_DEVIATION * density:
-      return fit_counts(counts.tolist(), spec.sizes, total)
+    groups = np.maximum((drawn * sizes / steps).astype(np.int64), 1)
+    counts = groups * steps
+    if abs(counts.sum() / sizes.sum() - density) < accepted:
+      return fit_counts(counts.tolist(), spec.sizes, total, spec.channel_blocks)
   return uniform_counts(spec, density, generator)
 
 
@@ -112,7 +155,8 @@ def erk_counts(
     if not overfull.any():
       break
     dense |= overfull
-  return fit_counts((densities * sizes).astype(int).tolist(), spec.sizes, total)
+  wanted = (densities * sizes).astype(int).tolist()
+  return fit_counts(wanted, spec.sizes, total, spec.channel_blocks)
 
 
 LayerCounts = Callable[

@@ -3,12 +3,48 @@
 Counts are always exact: of equal scores the one at the lower index wins, so a
 layer with all-equal weights still loses exactly the number asked for. Every
 function works eagerly and in a graph; counts may be tensors.
+
+Weights may be kept and dropped in groups of consecutive ones (`LayerSpec.groups`).
+A group counts as its Euclidean norm: of all masks with as many whole groups, that
+which keeps the largest norms is nearest to the dense weights, and growing the groups
+of largest gradient norm lowers the loss most, to first order.
 """
 
 import tensorflow as tf
 
 # Below every magnitude, so that an excluded position loses even to a zero.
 _EXCLUDED = -1.0
+
+
+def group_norms(values: tf.Tensor, group_size: int) -> tf.Tensor:
+  """Returns the Euclidean norm of each group of consecutive values.
+
+  Args:
+    values: float32 [n].
+    group_size: Values of a group; divides n.
+
+  Returns:
+    float32 [n / group_size]; the magnitudes themselves for groups of one. What is not
+    a number counts as 0, so that counts stay exact when training diverges.
+  """
+  if group_size == 1:
+    norms = tf.abs(values)
+  else:
+    # Squares of small float32 gradients are zero in float32.
+    squares = tf.square(tf.cast(values, tf.float64))
+    sums = tf.reduce_sum(tf.reshape(squares, [-1, group_size]), axis=1)
+    norms = tf.cast(tf.sqrt(sums), tf.float32)
+  return tf.where(tf.math.is_nan(norms), 0.0, norms)
+
+
+def group_mask(mask: tf.Tensor, group_size: int) -> tf.Tensor:
+  """Returns which groups are active, bool [n / group_size], of a mask of whole groups."""
+  return mask[::group_size]
+
+
+def spread(marks: tf.Tensor, group_size: int) -> tf.Tensor:
+  """Returns the mask of weights, bool [n], that marks of groups stand for."""
+  return marks if group_size == 1 else tf.repeat(marks, group_size)
 
 
 def top_k_mask(scores: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
@@ -29,17 +65,20 @@ def top_k_mask(scores: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
   return tf.ensure_shape(tf.cast(marked, tf.bool), scores.shape)
 
 
-def magnitude_mask(weights: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-  """Keeps exactly the `count` weights of largest magnitude.
+def magnitude_mask(
+  weights: tf.Tensor, count: int | tf.Tensor, group_size: int = 1
+) -> tf.Tensor:
+  """Keeps exactly the `count` groups of largest norm; by default, single weights.
 
   Args:
     weights: float [n].
-    count: Integer in [0, n].
+    count: Integer in [0, n / group_size].
+    group_size: Weights of a group; divides n.
 
   Returns:
     bool [n], True where kept.
   """
-  return top_k_mask(tf.abs(weights), count)
+  return spread(top_k_mask(group_norms(weights, group_size), count), group_size)
 
 
 def drop_mask(
@@ -76,24 +115,31 @@ def grow_mask(scores: tf.Tensor, mask: tf.Tensor, count: int | tf.Tensor) -> tf.
 
 
 def drop_and_grow(
-  weights: tf.Tensor, mask: tf.Tensor, scores: tf.Tensor, count: int | tf.Tensor
+  weights: tf.Tensor,
+  mask: tf.Tensor,
+  scores: tf.Tensor,
+  count: int | tf.Tensor,
+  group_size: int = 1,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-  """Moves `count` weights of one layer: smallest out, best-scored in.
+  """Moves `count` groups of one layer: smallest out, best-scored in.
 
   A weight that is dropped here cannot come back in the same step, because only
   positions pruned *before* it may grow. Density is unchanged. Source: FedTiny
-  (arXiv 2212.01977), progressive pruning.
+  (arXiv 2212.01977), progressive pruning, there of single weights.
 
   Args:
     weights: float [n]; zero where `mask` is False.
-    mask: bool [n].
-    scores: float [n]; only their magnitude at pruned positions matters.
-    count: Integer, at most min(number pruned, number active).
+    mask: bool [n], of whole groups.
+    scores: float [n]; only their norms at pruned groups matter.
+    count: Integer, at most min(groups pruned, groups active).
+    group_size: Weights of a group; divides n.
 
   Returns:
     New weights (grown ones are zero) and new mask, both [n].
   """
-  dropped = drop_mask(weights, mask, count)
-  grown = grow_mask(scores, mask, count)
-  kept = tf.logical_and(mask, tf.logical_not(dropped))
-  return tf.where(kept, weights, 0.0), tf.logical_or(kept, grown)
+  active = group_mask(mask, group_size)
+  dropped = drop_mask(group_norms(weights, group_size), active, count)
+  grown = grow_mask(group_norms(scores, group_size), active, count)
+  kept = spread(tf.logical_and(active, tf.logical_not(dropped)), group_size)
+  new_mask = tf.logical_or(kept, spread(grown, group_size))
+  return tf.where(kept, weights, 0.0), new_mask

@@ -30,6 +30,8 @@ class ModelProfile:
     int8_bytes: Dense int8 weights once batch norm is folded: 1 byte per kernel
       weight, and a 4-byte bias per output channel of every convolution and dense
       layer.
+    channel_blocks: Weights of a group in each prunable layer, see `LayerSpec`; empty
+      for single weights.
   """
 
   parameters: int
@@ -39,6 +41,7 @@ class ModelProfile:
   batch_norm_channels: int
   activation_values: int
   int8_bytes: int
+  channel_blocks: tuple[int, ...] = ()
 
   @property
   def macs(self) -> int:
@@ -106,4 +109,5 @@ def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:
     batch_norm_channels=channels,
     activation_values=activations,
     int8_bytes=int8_bytes,
+    channel_blocks=model_definition.spec.channel_blocks,
   )

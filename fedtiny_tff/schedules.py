@@ -21,7 +21,8 @@ class AdjustmentEvent:
   Attributes:
     round_index: Round (from 0) whose clients send statistics.
     block: Index into `PrunableSpec.blocks`.
-    counts: Weights to move in each layer of the block, in the block's order.
+    counts: What moves in each layer of the block, in the block's order: groups of
+      weights, which are single weights without channel blocks.
   """
 
   round_index: int
@@ -32,7 +33,7 @@ class AdjustmentEvent:
 def adjustment_count(
   round_index: int, until_round: int, active: int, size: int
 ) -> int:
-  """Returns how many of a layer's weights move at an event.
+  """Returns how many of a layer's weights, or groups of them, move at an event.
 
   ceil(0.15 * (1 + cos(pi * r / r_stop)) * active), at most the number of pruned
   weights and at most active - 1 (the local epochs cancel out of t / (r_stop E)).
@@ -40,8 +41,8 @@ def adjustment_count(
   Args:
     round_index: Round of the event.
     until_round: Round at which the count reaches 0.
-    active: Unpruned weights of the layer.
-    size: All weights of the layer.
+    active: Unpruned weights (or groups) of the layer.
+    size: All weights (or groups) of the layer.
   """
   share = _INITIAL_SHARE * (1.0 + math.cos(math.pi * round_index / until_round))
   # A share of 0.3 times 10 is 3 weights, although the float product exceeds 3.
@@ -69,7 +70,7 @@ def plan_events(
 
   Args:
     spec: Prunable layers and blocks.
-    active_counts: Unpruned weights per layer; constant over the run.
+    active_counts: Unpruned weights per layer, in whole groups; constant over the run.
     rounds: Rounds of the run.
     every_rounds: Rounds between events, at least 1.
     until_round: No event at or after this round.
@@ -92,7 +93,12 @@ def plan_events(
       continue
     block = order[len(events) % len(order)]
     counts = tuple(
-      adjustment_count(round_index, until_round, active_counts[i], spec.sizes[i])
+      adjustment_count(
+        round_index,
+        until_round,
+        active_counts[i] // spec.layers[i].channel_block,
+        spec.layers[i].groups,
+      )
       for i in spec.blocks[block]
     )
     events.append(AdjustmentEvent(round_index, block, counts))

@@ -8,7 +8,7 @@ spec says where each layer sits in it. It is Python, never a tensor.
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -20,15 +20,33 @@ class LayerSpec:
   Attributes:
     name: Keras layer name.
     shape: Kernel shape in Keras layout (Conv2D: HWIO, Dense: IO).
+    channel_block: Neighbouring output channels, the last axis, whose weights at one
+      input position are kept and dropped together; divides their number.
   """
 
   name: str
   shape: tuple[int, ...]
+  channel_block: int = 1
+
+  def __post_init__(self) -> None:
+    if self.channel_block < 1 or self.shape[-1] % self.channel_block:
+      raise ValueError(
+        f"channel_block of layer {self.name!r} must divide its {self.shape[-1]} output "
+        f"channels, got {self.channel_block}"
+      )
 
   @property
   def size(self) -> int:
     """Number of weights in the kernel."""
     return math.prod(self.shape)
+
+  @property
+  def groups(self) -> int:
+    """Number of groups of weights that masks keep or drop whole.
+
+    A group is `channel_block` consecutive weights of the flattened kernel.
+    """
+    return self.size // self.channel_block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +87,11 @@ class PrunableSpec:
     """Number of weights of each layer."""
     return tuple(layer.size for layer in self.layers)
 
+  @property
+  def channel_blocks(self) -> tuple[int, ...]:
+    """Weights of a group in each layer."""
+    return tuple(layer.channel_block for layer in self.layers)
+
   def slice(self, index: int) -> slice:
     """Returns where layer `index` sits in the flat vector."""
     return slice(self.offsets[index], self.offsets[index + 1])
@@ -76,6 +99,34 @@ class PrunableSpec:
   def with_blocks(self, blocks: Iterable[Sequence[int]]) -> "PrunableSpec":
     """Returns the same layers grouped otherwise."""
     return dataclasses.replace(self, blocks=tuple(tuple(b) for b in blocks))
+
+  def with_channel_block(self, channel_block: int) -> "PrunableSpec":
+    """Returns the same layers, masked in groups of neighbouring output channels.
+
+    Args:
+      channel_block: Output channels of a group. A layer whose channels it does not
+        divide takes the greatest common divisor: of 6 channels, pairs instead of 4.
+    """
+    layers = tuple(
+      dataclasses.replace(layer, channel_block=math.gcd(channel_block, layer.shape[-1]))
+      for layer in self.layers
+    )
+    return dataclasses.replace(self, layers=layers)
+
+  def restricted_to(self, names: Collection[str]) -> "PrunableSpec":
+    """Returns the named layers alone; blocks that lose all of theirs are gone.
+
+    Args:
+      names: Layers to keep; others are ignored.
+
+    Raises:
+      ValueError: When none is left.
+    """
+    kept = [i for i, layer in enumerate(self.layers) if layer.name in names]
+    blocks = (tuple(kept.index(i) for i in b if i in kept) for b in self.blocks)
+    return PrunableSpec(
+      tuple(self.layers[i] for i in kept), tuple(block for block in blocks if block)
+    )
 
   def active_counts(self, mask: np.ndarray) -> tuple[int, ...]:
     """Counts unpruned weights per layer.

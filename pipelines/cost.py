@@ -41,8 +41,8 @@ _GROUPS = {
   "Model": ["model", "width", "input_shape", "num_classes"],
   "Pruning": [
     "strategy", "target_density", "pool_size", "layer_densities", "selection",
-    "rounds", "adjust_every_rounds", "adjust_until_round", "granularity",
-    "adjust_order",
+    "prune_for", "channel_block", "rounds", "adjust_every_rounds",
+    "adjust_until_round", "granularity", "adjust_order",
   ],
   "Device": ["local_samples", "local_epochs", "batch_size"],
   "Output": ["format"],

@@ -20,6 +20,7 @@ from fedtiny_tff.models import definition, registry, table
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
+from pipelines import planned_model
 
 # Layer densities that differ from draw to draw, and what they are on average.
 _EXPECTED_COUNTS = {"noisy": "uniform"}
@@ -68,12 +69,14 @@ def find_data(
 def find_model(
   config: config_lib.RunConfig, data: DataShape
 ) -> definition.ModelDefinition:
-  """Returns a run's model with the blocks that adjustments go by."""
-  found = registry.get_model(
-    config.model, data.input_shape, data.num_classes, config.width
-  )
-  spec = schedules.GRANULARITIES[config.granularity](found.spec)
-  return dataclasses.replace(found, spec=spec)
+  """Returns a run's model with the blocks that adjustments go by.
+
+  Raises:
+    InputError: When the model does not fit the data, or what it is pruned for.
+  """
+  found = planned_model.find_model(config, data.input_shape, data.num_classes)
+  planned_model.check_purpose(config, found)
+  return found
 
 
 @dataclasses.dataclass(frozen=True)

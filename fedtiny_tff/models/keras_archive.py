@@ -28,6 +28,21 @@ _MODULES = (
 # Values that Keras writes as objects.
 _VALUES = ("__tensor__", "__numpy__")
 _OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod")
+# What is refused by its class, and why.
+_REFUSED: dict[str, str] = {
+  **dict.fromkeys(
+    ("Lambda", "__lambda__"), "runs Python code of its own; use a Keras layer instead"
+  ),
+  **dict.fromkeys(
+    _OPERATIONS,
+    "is a TensorFlow operation between layers; use a Keras layer such as Add, "
+    "Multiply, Reshape or Rescaling",
+  ),
+  "PruneLowMagnitude": (
+    "is tfmot's pruning wrapper; take it off with "
+    "tfmot.sparsity.keras.strip_pruning(model) before saving"
+  ),
+}
 _MEND = "save it again with model.save('FILE.keras') in TensorFlow 2.14"
 
 
@@ -126,13 +141,8 @@ def _foreign(found: dict[str, Any]) -> str:
   kind = str(found["class_name"])
   if kind in _VALUES:
     return ""
-  if kind in ("Lambda", "__lambda__"):
-    return "runs Python code of its own; use a Keras layer instead"
-  if kind in _OPERATIONS:
-    return (
-      "is a TensorFlow operation between layers; use a Keras layer such as Add, "
-      "Multiply, Reshape or Rescaling"
-    )
+  if kind in _REFUSED:
+    return _REFUSED[kind]
   if kind == "function":
     return (
       f"uses the function {found.get('config')!r}; name one of Keras's own, such as "

@@ -21,7 +21,8 @@ class Style:
 
   Attributes:
     symmetric: Whether strided kernels are padded by half their size on every side,
-      which XNNPACK's sparse path demands; otherwise as TensorFlow's "same" does.
+      and grey images given three channels, which XNNPACK's sparse path demands;
+      otherwise padding is as TensorFlow's "same" does it.
     relu_limit: Largest output of a ReLU, None for no limit.
   """
 
@@ -35,6 +36,16 @@ _PLAIN = Style()
 def scaled(channels: int, width: float) -> int:
   """Multiplies a number of channels by a width: rounded half up, at least 1."""
   return max(1, math.floor(channels * width + 0.5))
+
+
+def three_channels(image: tf.Tensor, style: Style) -> tf.Tensor:
+  """Repeats a grey image where the style wants the stem to read three channels.
+
+  Images of another number of channels are returned as they are.
+  """
+  if not style.symmetric or image.shape[-1] != 1:
+    return image
+  return tf.keras.layers.Concatenate(name="three_channels")([image] * 3)
 
 
 def batch_norm(x: tf.Tensor, name: str) -> tf.Tensor:

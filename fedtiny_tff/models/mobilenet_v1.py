@@ -2,7 +2,8 @@
 
 `mobilenet_v1_025` is the visual-wake-words model of MLPerf Tiny: a quarter of the
 channels, "same" padding. `mobilenet_v1_sparse` has all channels at width 1 and only
-what XNNPACK's sparse path takes on ARM: symmetric padding at stride 2.
+what XNNPACK's sparse path takes on ARM: symmetric padding at stride 2, and a stem on
+three channels, so that grey images are repeated.
 """
 
 import tensorflow as tf
@@ -38,7 +39,12 @@ def _network(
   image: tf.Tensor, num_classes: int, width: float, style: layers.Style
 ) -> tf.Tensor:
   x = layers.convolution_unit(
-    image, layers.scaled(_STEM_FILTERS, width), 3, 2, "stem", style
+    layers.three_channels(image, style),
+    layers.scaled(_STEM_FILTERS, width),
+    3,
+    2,
+    "stem",
+    style,
   )
   units = (unit for block in _UNITS for unit in block)
   for number, (filters, stride) in enumerate(units, start=1):

@@ -1,7 +1,8 @@
 """MobileNetV2 (Sandler et al., arXiv 1801.04381), for XNNPACK's sparse path on ARM.
 
-Symmetric padding at stride 2 is all that differs from the paper's network, and that
-`width` multiplies the last 1,280 channels too, which the paper keeps below width 1.
+Symmetric padding at stride 2 is all that differs from the paper's network, that grey
+images are repeated for a stem on three channels, and that `width` multiplies the last
+1,280 channels too, which the paper keeps below width 1.
 """
 
 from collections.abc import Iterator
@@ -89,7 +90,12 @@ def _inverted_residual(x: tf.Tensor, unit: _Unit, width: float) -> tf.Tensor:
 def mobilenet_v2_sparse(image: tf.Tensor, num_classes: int, width: float) -> tf.Tensor:
   """Applies MobileNetV2 in the form that XNNPACK's sparse path takes."""
   x = layers.convolution_unit(
-    image, layers.scaled(_STEM_FILTERS, width), 3, 2, "stem", _STYLE
+    layers.three_channels(image, _STYLE),
+    layers.scaled(_STEM_FILTERS, width),
+    3,
+    2,
+    "stem",
+    _STYLE,
   )
   for unit in _units(1, len(_STAGES)):
     x = _inverted_residual(x, unit, width)

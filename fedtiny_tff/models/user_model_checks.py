@@ -187,6 +187,27 @@ def check_output(
     )
 
 
+def check_loops(source: str, model: tf.keras.Model) -> None:
+  """Refuses recurrent layers that would become loops in an exported file.
+
+  TensorFlow 2.14's calibration crashes on such files, its float16 conversion takes tens
+  of gigabytes, and fused layers keep their state from one inference to the next.
+
+  Args:
+    source: Where the model comes from, for errors.
+    model: Functional.
+
+  Raises:
+    InputError: Naming the layer and its type.
+  """
+  for layer in model._flatten_layers(include_self=False):
+    if isinstance(layer, tf.keras.layers.RNN) and not layer.unroll:
+      raise InputError(
+        f"model {source}: layer {layer.name!r} ({type(layer).__name__}) runs in a loop, "
+        "which exported files cannot hold; build it with unroll=True"
+      )
+
+
 def check_finite(source: str, weights: Iterable[tuple[str, np.ndarray]]) -> None:
   """Checks that a file's weights are numbers.
 

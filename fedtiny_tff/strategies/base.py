@@ -75,7 +75,7 @@ def regular_events(
 
   Args:
     spec: Prunable layers and blocks.
-    active_counts: Unpruned weights per layer.
+    active_counts: Unpruned weights per layer, in whole groups.
     config: Rounds and order of the adjustments.
   """
   return schedules.plan_events(
@@ -117,10 +117,12 @@ class Strategy:
 
   Attributes:
     name: Key of the registry, and of what a round costs in `cost.COSTS`.
+    citation: What the method is called in a sentence, and where it comes from.
     is_sparse: Whether the final model is pruned.
   """
 
   name = "fedavg"
+  citation = "dense FedAvg (arXiv 1602.05629)"
   is_sparse = False
 
   def candidate_masks(

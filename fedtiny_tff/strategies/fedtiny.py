@@ -9,6 +9,10 @@ H. Huang et al., ICDCS 2023, arXiv 2212.01977.
       clients: the a largest |gradient| at pruned positions, as (index, value)
       server:  drop the a smallest |weight|, grow the a largest |mean gradient|
 
+With channel blocks (`LayerSpec.channel_block`) all of it works on whole groups of
+neighbouring weights: |.| is a group's Euclidean norm, and what is sent of a group is
+one index and the gradient of each of its weights.
+
 What a client keeps and sends is O(a). Of the dense gradient one layer's is needed at a
 time: each is reduced to its a largest entries by itself. A device that back-propagates
 layer by layer therefore never holds two; TensorFlow, which simulates it here, computes
@@ -33,8 +37,10 @@ class TopGradients(NamedTuple):
   needs. Unused slots hold index 0 and value 0, which adds nothing.
 
   Attributes:
-    indices: int32 [slots], position within the block's layers laid end to end.
-    values: float32 [slots], signed gradients.
+    indices: int32 [slots], position within the block's layers laid end to end; of a
+      group, that of its first weight.
+    values: float32 [slots], signed gradients; of a group, those of all its weights,
+      one after the other.
   """
 
   indices: tf.Tensor
@@ -57,6 +63,7 @@ class TopGradientAdjustment:
     self._spec = spec
     self._layers = spec.blocks[block]
     self._capacities = tuple(capacities)
+    self._group_sizes = [spec.channel_blocks[i] for i in self._layers]
     sizes = [spec.sizes[i] for i in self._layers]
     self._starts = np.cumsum([0, *sizes]).tolist()
 
@@ -68,21 +75,23 @@ class TopGradientAdjustment:
     Args:
       gradients: Dense gradients, one flat tensor per prunable layer of the model.
       mask: bool [prunable weights].
-      counts: int32, weights to move in each layer of the block.
+      counts: int32, groups to move in each layer of the block.
     """
     all_indices, all_values = [], []
-    for position, (layer, slots) in enumerate(
-      zip(self._layers, self._capacities, strict=True)
+    for position, (layer, slots, size) in enumerate(
+      zip(self._layers, self._capacities, self._group_sizes, strict=True)
     ):
       gradient = gradients[layer]
-      pruned = tf.logical_not(mask[self._spec.slice(layer)])
-      # Active positions rank below every pruned one, whatever its gradient.
-      scores = tf.where(pruned, tf.abs(gradient), -1.0)
-      indices = tf.math.top_k(scores, k=slots).indices
+      active = masks.group_mask(mask[self._spec.slice(layer)], size)
+      # Active groups rank below every pruned one, whatever its gradient.
+      scores = tf.where(active, -1.0, masks.group_norms(gradient, size))
+      groups = tf.math.top_k(scores, k=slots).indices
       used = tf.range(slots) < counts[position]
-      values = tf.where(used, tf.gather(gradient, indices), 0.0)
-      all_indices.append(tf.where(used, indices + self._starts[position], 0))
-      all_values.append(values)
+      chosen = tf.gather(tf.reshape(gradient, [-1, size]), groups)
+      values = tf.where(used[:, tf.newaxis], chosen, 0.0)
+      first = groups * size + self._starts[position]
+      all_indices.append(tf.where(used, first, 0))
+      all_values.append(tf.reshape(values, [slots * size]))
     return TopGradients(tf.concat(all_indices, 0), tf.concat(all_values, 0))
 
   def zero(self) -> tf.Tensor:
@@ -93,8 +102,14 @@ class TopGradientAdjustment:
     self, total: tf.Tensor, statistics: TopGradients, weight: tf.Tensor
   ) -> tf.Tensor:
     """Adds weighted gradients at their positions."""
+    places = [
+      tf.reshape(first[:, tf.newaxis] + tf.range(size), [-1, 1])
+      for first, size in zip(
+        tf.split(statistics.indices, self._capacities), self._group_sizes, strict=True
+      )
+    ]
     return tf.tensor_scatter_nd_add(
-      total, statistics.indices[:, tf.newaxis], statistics.values * weight
+      total, tf.concat(places, 0), statistics.values * weight
     )
 
   def apply(
@@ -106,14 +121,18 @@ class TopGradientAdjustment:
       prunable: Aggregated weights, float32 [prunable weights].
       mask: bool [prunable weights].
       mean: Weighted mean gradients of the block, float32 [block weights].
-      counts: int32, weights to move in each layer of the block.
+      counts: int32, groups to move in each layer of the block.
     """
     weights_by_layer = list(tf.split(prunable, self._spec.sizes))
     masks_by_layer = list(tf.split(mask, self._spec.sizes))
     for position, layer in enumerate(self._layers):
       scores = mean[self._starts[position] : self._starts[position + 1]]
       weights_by_layer[layer], masks_by_layer[layer] = masks.drop_and_grow(
-        weights_by_layer[layer], masks_by_layer[layer], scores, counts[position]
+        weights_by_layer[layer],
+        masks_by_layer[layer],
+        scores,
+        counts[position],
+        self._group_sizes[position],
       )
     return tf.concat(weights_by_layer, 0), tf.concat(masks_by_layer, 0)
 
@@ -122,6 +141,7 @@ class FedTiny(base.Strategy):
   """The paper's method."""
 
   name = "fedtiny"
+  citation = "FedTiny (arXiv 2212.01977)"
   is_sparse = True
 
   def candidate_masks(

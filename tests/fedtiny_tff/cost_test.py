@@ -221,7 +221,7 @@ class TestEntries:
     def sent(name):
       statistics = cost.COSTS[name].statistics
       assert statistics is not None
-      found = statistics(self.SPEC, 1, (3, 4))
+      found = statistics(self.SPEC, 1, (7,))
       return [(s.shape.as_list(), s.dtype.name) for s in found]
 
     # An index and a value for each slot; one value for each of 110 weights.
@@ -242,3 +242,39 @@ def test_the_number_of_layers_must_agree():
 def test_a_layer_spec_is_enough_for_the_blocks():
   assert isinstance(_spec(), spec_lib.PrunableSpec)
   assert sum(_PROFILE.prunable) == 11_162_624
+
+
+class TestChannelBlocks:
+  """10 weights in pairs, 100 in fours, 20 single ones; the first two share a block."""
+
+  PROFILE = ModelProfile(140, (10, 100, 20), (0, 0, 0), 0, 0, 0, 0, (2, 4, 1))
+
+  def test_the_buffer_holds_an_index_for_each_group(self):
+    paid = cost.fedtiny_cost(
+      self.PROFILE, device_cost.Workload(3, 2, 2), (4, 40, 10), ((0, 1), (2,))
+    )
+    # ceil(0.3 * 2) pairs of 4 + 8 bytes and ceil(0.3 * 10) fours of 4 + 16; the other
+    # block has ceil(0.3 * 10) single weights of 8.
+    assert paid.memory.buffer_bytes == 12 + 3 * 20
+    other = cost.fedtiny_cost(
+      self.PROFILE, device_cost.Workload(3, 2, 2), (10, 100, 10), ((0, 1), (2,))
+    )
+    # Nothing is pruned in the first block.
+    assert other.memory.buffer_bytes == 3 * 8
+
+  def test_what_is_sent_at_an_adjustment(self):
+    spec = support.spec_of_sizes(10, 100, 20, blocks=((0, 1), (2,)))
+    pairs = spec.with_channel_block(2)
+    statistics = cost.COSTS["fedtiny"].statistics
+    assert statistics is not None
+    sent = [(s.shape.as_list(), s.dtype.name) for s in statistics(pairs, 0, (3, 4))]
+    assert sent == [([7], "int32"), ([14], "float32")]
+    # 10 channels have no fours, but pairs: 3 * 2 + 4 * 4 values.
+    fours = [s.shape.as_list() for s in statistics(spec.with_channel_block(4), 0, (3, 4))]
+    assert fours == [[7], [22]]
+
+  def test_squared_gradients_are_dense_whatever_the_blocks(self):
+    spec = support.spec_of_sizes(10, 100).with_channel_block(2)
+    statistics = cost.COSTS["prunefl"].statistics
+    assert statistics is not None
+    assert [s.shape.as_list() for s in statistics(spec, 1, (4,))] == [[110]]

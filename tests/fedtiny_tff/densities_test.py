@@ -153,3 +153,121 @@ def test_density_one_keeps_everything(kind):
 
 def test_the_table_names_three_kinds():
   assert set(densities.LAYER_COUNTS) == {"noisy", "uniform", "erk"}
+
+
+class TestGroups:
+  SPEC = spec_lib.PrunableSpec(
+    (
+      spec_lib.LayerSpec("fours", (5, 8), 4),
+      spec_lib.LayerSpec("pairs", (5, 6), 2),
+      spec_lib.LayerSpec("ones", (10, 3)),
+    ),
+    ((0, 1, 2),),
+  )
+
+  def test_total_by_hand(self):
+    assert densities.total_count(self.SPEC, 0.29) == 29
+    # One group of each: 4 + 2 + 1.
+    assert densities.total_count(self.SPEC, 0.01) == 7
+    assert densities.total_count(self.SPEC, 1.0) == 100
+
+  def test_whole_groups_sum_to_the_next_smaller_number(self):
+    spec = support.spec_of_sizes(40, 60).with_channel_block(4)
+    # floor(0.299 * 100) = 29, and 28 is a multiple of 4.
+    assert densities.total_count(spec, 0.299) == 28
+    assert densities.total_count(spec, 1.0) == 100
+    # Fours are full at 8, and the only single weight is kept.
+    mixed = spec_lib.PrunableSpec(
+      (spec_lib.LayerSpec("a", (2, 4), 4), spec_lib.LayerSpec("b", (1, 1))), ((0, 1),)
+    )
+    assert [densities.total_count(mixed, n / 9) for n in range(5, 10)] == [
+      5, 5, 5, 5, 9,
+    ]  # fmt: skip
+
+  @pytest.mark.parametrize(
+    ("counts", "total", "expected"),
+    [
+      ((4, 2, 1), 7, (4, 2, 1)),
+      # 5 to 4, 3 to 2: 16 are missing. The largest layer takes them.
+      ((5, 3, 1), 23, (20, 2, 1)),
+      # 19 are missing: 16 fit in fours, then 2 in pairs, and 1.
+      ((4, 2, 1), 26, (20, 4, 2)),
+      # 3 are too many: pairs and ones give them, the fours have no such group.
+      ((8, 4, 3), 12, (8, 2, 2)),
+    ],
+  )
+  def test_fitting_by_hand(self, counts, total, expected):
+    sizes, steps = self.SPEC.sizes, self.SPEC.channel_blocks
+    assert densities.fit_counts(counts, sizes, total, steps) == expected
+
+  def test_a_coarse_layer_goes_too_far_where_the_fine_one_is_full(self):
+    # 3 are missing and the single weights are all in: one four more, one weight less.
+    assert densities.fit_counts((4, 5), (12, 5), 12, (4, 1)) == (8, 4)
+    # The other way round: 3 too many, and one weight is the least.
+    assert densities.fit_counts((8, 1), (12, 5), 6, (4, 1)) == (4, 2)
+
+  def test_a_total_that_no_groups_have_is_refused(self):
+    with pytest.raises(ValueError, match=r"groups of \[2, 4\] weights cannot sum to 13"):
+      densities.fit_counts((4, 2), (12, 6), 13, (4, 2))
+    with pytest.raises(ValueError, match="total must be between 6 and 18, got 5"):
+      densities.fit_counts((4, 2), (12, 6), 5, (4, 2))
+
+  def test_uniform_by_hand(self):
+    # A quarter of 40, 30, 30: 10, 7, 7 are 8, 6, 7 in groups: 4 of 25 are missing, and
+    # the largest layer takes them.
+    found = densities.uniform_counts(self.SPEC, 0.25, _rng())
+    assert found == (12, 6, 7)
+
+  def test_blocks_of_one_change_nothing(self):
+    spec = support.spec_of_sizes(400, 900, 1600)
+    for kind in _KINDS:
+      draw = densities.LAYER_COUNTS[kind]
+      assert draw(spec, 0.1, _rng(5)) == draw(spec.with_channel_block(1), 0.1, _rng(5))
+
+
+def _reachable(sizes, steps):
+  """Returns every sum of whole groups, by trying all."""
+  sums = {0}
+  for size, step in zip(sizes, steps, strict=True):
+    sums = {total + n for total in sums for n in range(step, size + 1, step)}
+  return sums
+
+
+_GROUPED = st.lists(
+  st.tuples(st.sampled_from([1, 2, 4]), st.integers(1, 5)), min_size=1, max_size=5
+)
+
+
+@support.quick
+@given(_GROUPED, st.floats(1e-3, 1.0), st.sampled_from(_KINDS), st.integers(0, 3))
+def test_grouped_counts_are_whole_and_have_the_largest_sum(layers, density, kind, seed):
+  steps = [step for step, _ in layers]
+  sizes = [step * groups for step, groups in layers]
+  spec = spec_lib.PrunableSpec(
+    tuple(
+      spec_lib.LayerSpec(f"l{i}", (size,), step)
+      for i, (size, step) in enumerate(zip(sizes, steps, strict=True))
+    ),
+    (tuple(range(len(layers))),),
+  )
+  total = densities.total_count(spec, density)
+  wanted = max(sum(steps), int(density * sum(sizes) + 1e-9))
+  assert total == max(n for n in _reachable(sizes, steps) if n <= wanted)
+  if density <= 0.75:
+    found = densities.LAYER_COUNTS[kind](spec, density, _rng(seed))
+    assert sum(found) == total
+    for count, size, step in zip(found, sizes, steps, strict=True):
+      assert step <= count <= size
+      assert count % step == 0
+
+
+@support.quick
+@given(_GROUPED, st.data())
+def test_every_sum_that_groups_have_is_reached(layers, data):
+  steps = [step for step, _ in layers]
+  sizes = [step * groups for step, groups in layers]
+  wanted = [data.draw(st.integers(0, size + 3)) for size in sizes]
+  total = data.draw(st.sampled_from(sorted(_reachable(sizes, steps))))
+  found = densities.fit_counts(wanted, sizes, total, steps)
+  assert sum(found) == total
+  assert all(c % s == 0 and s <= c <= n for c, s, n in zip(found, steps, sizes, strict=True))

@@ -162,3 +162,90 @@ def test_drop_and_grow_marks_are_those_of_drop_and_grow_alone(layer):
   assert not (grown & layer[1]).any()
   _, new_mask = masks.drop_and_grow(weights, mask, scores, count)
   np.testing.assert_array_equal(new_mask, (layer[1] & ~dropped) | grown)
+
+
+class TestGroups:
+  """Groups of consecutive weights: their norms decide, and they move whole."""
+
+  def test_norms_by_hand(self):
+    values = tf.constant([3.0, -4.0, 0.0, -0.0, -6.0, 8.0, 1.0, 0.0])
+    np.testing.assert_array_equal(masks.group_norms(values, 1), np.abs(values))
+    # 3² + 4² = 5², 6² + 8² = 10².
+    np.testing.assert_array_equal(masks.group_norms(values, 2), [5.0, 0.0, 10.0, 1.0])
+    np.testing.assert_allclose(masks.group_norms(values, 4), [5.0, 101**0.5], rtol=1e-6)
+
+  @pytest.mark.parametrize("scale", [1e-30, 1e30])
+  def test_norms_of_tiny_and_huge_values_are_no_ties(self, scale):
+    # In float32 the squares are zero, or infinite.
+    values = tf.constant([1.0, 1.0, 3.0, 4.0], tf.float32) * scale
+    norms = masks.group_norms(values, 2)
+    np.testing.assert_allclose(norms / scale, [2**0.5, 5.0], rtol=1e-6)
+    assert masks.magnitude_mask(values, 1, 2).numpy().tolist() == [False] * 2 + [True] * 2
+
+  def test_a_group_is_kept_for_its_norm_not_for_its_largest_weight(self):
+    # Norms: sqrt(0.9² + 0) = 0.9 and sqrt(0.7² + 0.7²) = 0.99.
+    weights = tf.constant([0.9, 0.0, 0.7, -0.7])
+    assert np.flatnonzero(masks.magnitude_mask(weights, 1, 2)).tolist() == [2, 3]
+    assert np.flatnonzero(masks.magnitude_mask(weights, 1)).tolist() == [0]
+
+  def test_of_equal_groups_the_lower_index_is_kept(self):
+    weights = tf.constant([1.0, 2.0, -2.0, 1.0, 2.0, -1.0])
+    for count in range(4):
+      kept = np.flatnonzero(masks.magnitude_mask(weights, count, 2)).tolist()
+      assert kept == list(range(2 * count))
+
+  def test_drop_and_grow_pairs_by_hand(self):
+    # Pairs:            0: 0.9      1: 0.5       2: pruned  3: 0.6      4: pruned
+    weights = tf.constant([0.9, 0.0, 0.3, -0.4, 0.0, 0.0, 0.6, 0.0, 0.0, 0.0])
+    mask = tf.constant([True] * 4 + [False] * 2 + [True] * 2 + [False] * 2)
+    # Norms of the pruned pairs: 5 and 4.5; the largest single score is 4.5's. Active
+    # pairs have larger ones yet, which do not matter.
+    scores = tf.constant([9.0, 9.0, 9.0, 9.0, -3.0, 4.0, 9.0, 9.0, 4.5, 0.0])
+    new_weights, new_mask = masks.drop_and_grow(weights, mask, scores, 1, 2)
+    expected = support.floats([0.9, 0, 0, 0, 0, 0, 0.6, 0, 0, 0])
+    np.testing.assert_array_equal(new_weights, expected)
+    assert np.flatnonzero(new_mask).tolist() == [0, 1, 4, 5, 6, 7]
+
+  def test_drop_and_grow_fours_by_hand(self):
+    weights = tf.constant([0.1] * 4 + [0.0] * 4 + [0.15, 0, 0, 0])
+    mask = tf.constant([True] * 4 + [False] * 4 + [True] * 4)
+    # Norms 0.2 and 0.15: the last four go, although one of them is the largest.
+    new_weights, new_mask = masks.drop_and_grow(weights, mask, tf.zeros([12]), 1, 4)
+    np.testing.assert_array_equal(new_weights, support.floats([0.1] * 4 + [0] * 8))
+    assert np.flatnonzero(new_mask).tolist() == list(range(8))
+
+  def test_a_size_that_does_not_divide_is_refused(self):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="multiple of 4"):
+      masks.magnitude_mask(tf.zeros([6]), 1, 4)
+
+
+@support.quick
+@given(st.data(), st.sampled_from([1, 2, 4]))
+def test_groups_move_whole_in_exact_number_and_do_not_come_back(data, size):
+  groups = data.draw(st.integers(1, 12))
+  column = st.lists(_VALUES, min_size=groups * size, max_size=groups * size)
+  active = np.array(data.draw(st.lists(st.booleans(), min_size=groups, max_size=groups)))
+  mask = np.repeat(active, size)
+  weights = np.where(mask, np.array(data.draw(column), np.float32), np.float32(0.0))
+  scores = np.array(data.draw(column), np.float32)
+  count = data.draw(st.integers(0, min(int(active.sum()), int((~active).sum()))))
+  new_weights, new_mask = (
+    t.numpy()
+    for t in masks.drop_and_grow(
+      tf.constant(weights), tf.constant(mask), tf.constant(scores), count, size
+    )
+  )
+  by_group = new_mask.reshape(groups, size)
+  assert (by_group == by_group[:, :1]).all()
+  dropped, grown = active & ~by_group[:, 0], by_group[:, 0] & ~active
+  assert dropped.sum() == grown.sum() == count
+  assert not new_weights[~new_mask].any()
+  assert not new_weights[np.repeat(grown, size)].any()
+  # The order of NumPy's stable sort: largest first, the lower index among equals.
+  held, lost = np.flatnonzero(active), np.flatnonzero(~active)
+  norms = np.square(weights.reshape(groups, size)).sum(axis=1)
+  gains = np.square(scores.reshape(groups, size)).sum(axis=1)
+  kept = held[np.argsort(-norms[held], kind="stable")[: len(held) - count]]
+  assert set(np.flatnonzero(dropped)) == set(held) - set(kept)
+  wanted = lost[np.argsort(-gains[lost], kind="stable")[:count]]
+  assert set(np.flatnonzero(grown)) == set(wanted)

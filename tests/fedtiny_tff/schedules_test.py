@@ -154,3 +154,32 @@ def test_every_block_is_visited_equally_often(blocks, every, until, backward):
   visits = [sum(e.block == b for e in events) for b in range(blocks)]
   assert max(visits) - min(visits) <= 1
   assert sum(visits) == len([r for r in range(1, until) if r % every == 0])
+
+
+class TestChannelBlocks:
+  def test_counts_are_groups_by_hand(self):
+    spec = support.spec_of_sizes(100, 104).with_channel_block(4)
+    assert spec.channel_blocks == (4, 4)
+    events = schedules.plan_events(
+      spec, (40, 8), rounds=30, every_rounds=10, until_round=100
+    )
+    # 0.15 (1 + cos(pi/10)) = 0.2927 of 2 groups is one, of which one stays; at round
+    # 20 0.2714 of 10 groups are 2.71.
+    assert events == (
+      schedules.AdjustmentEvent(10, 1, (1,)), schedules.AdjustmentEvent(20, 0, (3,))
+    )
+
+  def test_the_last_group_stays(self):
+    spec = support.spec_of_sizes(16).with_channel_block(4)
+    (event,) = schedules.plan_events(
+      spec, (4,), rounds=11, every_rounds=10, until_round=100
+    )
+    assert event.counts == (0,)
+
+  def test_no_more_groups_move_than_are_pruned(self):
+    spec = support.spec_of_sizes(64).with_channel_block(2)
+    # 0.2927 of 31 groups would be 10, and one is pruned.
+    (event,) = schedules.plan_events(
+      spec, (62,), rounds=11, every_rounds=10, until_round=100
+    )
+    assert event.counts == (1,)

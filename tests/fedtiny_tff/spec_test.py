@@ -63,3 +63,59 @@ def test_blocks_must_hold_each_layer_once(blocks):
 
 def test_a_helper_spec_has_one_block_per_layer():
   assert support.spec_of_sizes(4, 6).blocks == ((0,), (1,))
+
+
+class TestChannelBlocks:
+  def test_a_layer_without_has_groups_of_one(self):
+    assert _SPEC.channel_blocks == (1, 1, 1)
+    assert [layer.groups for layer in _SPEC.layers] == [72, 8, 6]
+
+  def test_groups_by_hand(self):
+    pairs = _SPEC.with_channel_block(2)
+    # 4 and 2 output channels make pairs; 3 do not.
+    assert pairs.channel_blocks == (2, 2, 1)
+    assert [layer.groups for layer in pairs.layers] == [36, 4, 6]
+    assert pairs.sizes == _SPEC.sizes
+    assert pairs.blocks == _SPEC.blocks
+
+  def test_channels_that_four_does_not_divide_make_pairs(self):
+    assert _SPEC.with_channel_block(4).channel_blocks == (4, 2, 1)
+    # The last word counts, also back to single weights.
+    assert _SPEC.with_channel_block(4).with_channel_block(1) == _SPEC
+
+  def test_a_group_is_neighbouring_outputs_at_one_input(self):
+    layer = spec_lib.LayerSpec("dense", (2, 4), 2)
+    spec = spec_lib.PrunableSpec((layer,), ((0,),))
+    mask = np.zeros(8, dtype=bool)
+    # Group 3 is weights 6 and 7: input 1, outputs 2 and 3.
+    mask[6:8] = True
+    assert spec.masks_by_layer(mask)["dense"].tolist() == [
+      [False] * 4,
+      [False, False, True, True],
+    ]
+
+  @pytest.mark.parametrize("block", [0, -2, 3, 8])
+  def test_a_block_must_divide_the_channels(self, block):
+    with pytest.raises(ValueError, match=f"its 4 output channels, got {block}"):
+      spec_lib.LayerSpec("conv", (1, 1, 2, 4), block)
+
+
+class TestRestriction:
+  def test_by_hand(self):
+    found = _SPEC.restricted_to({"conv", "logits", "stem"})
+    assert [layer.name for layer in found.layers] == ["conv", "logits"]
+    assert found.blocks == ((0,), (1,))
+    assert found.offsets == (0, 72, 78)
+
+  def test_an_empty_block_is_dropped(self):
+    found = _SPEC.restricted_to(["logits", "hidden"])
+    assert [layer.name for layer in found.layers] == ["hidden", "logits"]
+    assert found.blocks == ((0, 1),)
+
+  def test_blocks_keep_their_own_order(self):
+    spec = _SPEC.with_blocks([[2, 0], [1]])
+    assert spec.restricted_to(["conv", "logits"]).blocks == ((1, 0),)
+
+  def test_nothing_left_is_refused(self):
+    with pytest.raises(ValueError, match="at least one prunable layer, got none"):
+      _SPEC.restricted_to(["stem"])

@@ -1,5 +1,6 @@
 """MobileNetV1 of MLPerf Tiny and for XNNPACK: layers, sizes and blocks."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -81,3 +82,29 @@ def test_the_converter_keeps_to_the_sparse_paths_operators():
   assert set(names[2:-2]) == {"PAD", "CONV_2D", "DEPTHWISE_CONV_2D"}
   # Padding for the stem and four strided units only: batch norm and ReLU6 fuse.
   assert (names.count("PAD"), len(names)) == (5, 5 + 1 + 2 * 13 + 2)
+
+
+def test_grey_images_have_three_channels_before_the_sparse_stem():
+  grey = support.get_model("mobilenet_v1_sparse", (8, 8, 1), 10, 0.25)
+  colour = support.get_model("mobilenet_v1_sparse", (8, 8, 3), 10, 0.25)
+  assert grey.spec == colour.spec
+  model, image = grey.build(), np.random.default_rng(0).normal(size=(2, 8, 8, 1))
+  assert model.get_layer("stem").kernel.shape == (3, 3, 3, 8)
+  # The same weights give the same logits for the image that is grey in three channels.
+  other = colour.build()
+  other.set_weights(model.get_weights())
+  np.testing.assert_array_equal(model(image), other(np.repeat(image, 3, axis=-1)))
+
+
+@pytest.mark.parametrize(
+  ("name", "channels", "read"),
+  [
+    ("mobilenet_v1_sparse", 2, 2),
+    ("mobilenet_v1_025", 1, 1),
+    ("mobilenet_v2_sparse", 1, 3),
+    ("mobilenet_v2_sparse", 3, 3),
+  ],
+)
+def test_channels_that_the_stem_reads(name, channels, read):
+  model = support.graph_model(name, (8, 8, channels), 10, 0.25)
+  assert model.get_layer("stem").kernel.shape[2] == read

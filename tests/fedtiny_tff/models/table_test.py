@@ -78,9 +78,12 @@ def test_the_verdicts_follow_from_the_layers(name):
   assert bool(_obstacles(model)) == (name in table.XNNPACK_OBSTACLES)
 
 
-def test_other_than_three_channels_close_the_sparse_path():
-  model = support.graph_model("mobilenet_v1_sparse", (32, 32, 1), 2, 0.1)
+def test_other_than_one_or_three_channels_close_the_sparse_path():
+  model = support.graph_model("mobilenet_v1_sparse", (32, 32, 2), 2, 0.1)
   assert _obstacles(model) == ["stem"]
+  # A grey image is repeated before the stem, where it does no harm.
+  model = support.graph_model("mobilenet_v1_sparse", (32, 32, 1), 2, 0.1)
+  assert _obstacles(model) == ["three_channels"]
 
 
 def test_the_example_of_an_own_model_works(tmp_path, monkeypatch):
