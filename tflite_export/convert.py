@@ -10,12 +10,16 @@ https://ai.google.dev/edge/litert/models/post_training_quantization
 """
 
 import dataclasses
-from typing import Optional
+import functools
+from collections.abc import Callable
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 
 from fedtiny_tff.errors import InputError
+from tflite_export.activation_ranges import ActivationRanges, write_ranges
 from tflite_export.native_output import captured_stderr
 from tflite_export.sparsify import sparsify
 
@@ -57,7 +61,7 @@ FORMATS: dict[str, ConverterSettings] = {
 def convert(
   model: tf.keras.Model,
   format: str,
-  calibration_inputs: Optional[np.ndarray] = None,
+  calibration: Optional[np.ndarray | ActivationRanges] = None,
 ) -> bytes:
   """Converts a Keras model.
 
@@ -65,8 +69,9 @@ def convert(
     model: Plain Keras model (no pruning wrappers), one float input [None, ...],
       one output [None, num_classes].
     format: Key of `FORMATS`.
-    calibration_inputs: float [N, ...] preprocessed as in training; every row
-      sets the activation ranges of the `int8_*` formats. Others ignore it.
+    calibration: What sets the activation ranges of the `int8_*` formats: float
+      [N, ...] preprocessed as in training, every row of which counts; or the ranges
+      themselves. Others ignore it.
 
   Returns:
     The `.tflite` file.
@@ -79,24 +84,73 @@ def convert(
     raise InputError(f"format must be one of {', '.join(FORMATS)}; got {format!r}")
   settings = FORMATS[format]
   input_shape = _static_input_shape(model)
+  rows, quantise = None, None
   if settings.full_integer:
-    _check_calibration(calibration_inputs, input_shape, format)
+    if isinstance(calibration, ActivationRanges):
+      quantise = functools.partial(_quantised, ranges=calibration)
+    else:
+      rows = _checked_rows(calibration, input_shape, format)
+  converter = _converter(model, input_shape, settings, rows, quantise)
+  dense = _converted(converter, model.name, format)
+  return sparsify(dense) if settings.sparse else dense
+
+
+def float_file(model: tf.keras.Model) -> bytes:
+  """Returns what the `int8_*` formats are quantised from: the file in float32.
+
+  Args:
+    model: As for `convert`.
+
+  Raises:
+    InputError: A model TFLite cannot express.
+  """
+  settings, as_it_is = FORMATS["int8_dense"], bytes
+  converter = _converter(model, _static_input_shape(model), settings, None, as_it_is)
+  return _converted(converter, model.name, "int8_dense")
+
+
+def _quantised(float_file_: bytes, ranges: ActivationRanges) -> bytes:
+  """Quantises the float file as the converter does after its own calibration."""
+  return mlir_quantize(
+    write_ranges(float_file_, ranges),
+    input_data_type=tf.int8,
+    output_data_type=tf.int8,
+  )
+
+
+class _Converter(tf.lite.TFLiteConverter):
+  """TensorFlow's converter; calibration and quantising can be replaced.
+
+  Attributes:
+    quantise: From the float file to the integer file; None is the converter's own,
+      on its representative dataset.
+  """
+
+  quantise: Optional[Callable[[bytes], bytes]] = None
+
+  def _quantize(self, result: bytes, *others: Any) -> bytes:
+    if self.quantise is None:
+      return super()._quantize(result, *others)
+    return self.quantise(result)
+
+
+def _converted(converter: _Converter, name: str, format: str) -> bytes:
+  """Runs a converter."""
   try:
     # The C++ code prints about twenty lines a call.
     with captured_stderr():
-      dense = bytes(
-        _converter(model, input_shape, settings, calibration_inputs).convert()
-      )
+      return bytes(converter.convert())
+  except InputError:
+    raise
   # The converter raises whatever its MLIR, SavedModel and calibration layers
   # raise; all of it means that this model is not convertible.
   except Exception as error:
     reason = next((line for line in str(error).splitlines() if line.strip()), "")
     raise InputError(
-      f"model {model.name!r} cannot be converted to {format}: "
+      f"model {name!r} cannot be converted to {format}: "
       f"{type(error).__name__}: {reason.strip()}; use layers TFLite has built-in "
       "operators for"
     ) from error
-  return sparsify(dense) if settings.sparse else dense
 
 
 def _static_input_shape(model: tf.keras.Model) -> tuple[int, ...]:
@@ -116,33 +170,43 @@ def _static_input_shape(model: tf.keras.Model) -> tuple[int, ...]:
   return (1, *shape)
 
 
-def _check_calibration(
-  calibration_inputs: Optional[np.ndarray], input_shape: tuple[int, ...], format: str
-) -> None:
-  """Raises `InputError` unless the rows can be fed to the model."""
+def _checked_rows(
+  rows: Optional[np.ndarray], input_shape: tuple[int, ...], format: str
+) -> np.ndarray:
+  """Returns float32 rows; raises `InputError` unless the model can be fed with them."""
   wanted = f"float [N, {', '.join(map(str, input_shape[1:]))}] with N > 0"
-  if calibration_inputs is None:
+  if rows is None:
     raise InputError(
-      f"{format} needs calibration_inputs to set activation ranges; give {wanted}"
+      f"{format} needs calibration data to set activation ranges; give {wanted}, "
+      "or the ranges"
     )
-  if len(calibration_inputs) == 0 or calibration_inputs.shape[1:] != input_shape[1:]:
+  if len(rows) == 0 or rows.shape[1:] != input_shape[1:]:
     raise InputError(
-      f"calibration_inputs for {format} have shape {list(calibration_inputs.shape)}; "
-      f"give {wanted}"
+      f"calibration data for {format} have shape {list(rows.shape)}; give {wanted}"
     )
-  if not np.isfinite(calibration_inputs).all():
+  if not np.isfinite(rows).all():
     raise InputError(
-      f"calibration_inputs for {format} hold NaN or infinite values; give finite ones"
+      f"calibration data for {format} hold NaN or infinite values; give finite ones"
     )
+  return np.asarray(rows, np.float32)
 
 
 def _converter(
   model: tf.keras.Model,
   input_shape: tuple[int, ...],
   settings: ConverterSettings,
-  calibration_inputs: Optional[np.ndarray],
-) -> tf.lite.TFLiteConverter:
-  """Returns a configured converter of the model's inference function."""
+  rows: Optional[np.ndarray],
+  quantise: Optional[Callable[[bytes], bytes]],
+) -> _Converter:
+  """Returns a configured converter of the model's inference function.
+
+  Args:
+    model: The model.
+    input_shape: Of one batch of one example.
+    settings: What is done for the format.
+    rows: float32 [N, ...], to calibrate on.
+    quantise: Takes the place of calibration on `rows`.
+  """
   specification = tf.TensorSpec(input_shape, tf.float32, name=INPUT_NAME)
 
   @tf.function(input_signature=[specification])
@@ -153,7 +217,7 @@ def _converter(
   # variables spares it the traces of every layer that saving a Keras model makes.
   holder = tf.Module(name="holder")
   holder.held = model.variables
-  converter = tf.lite.TFLiteConverter.from_concrete_functions(
+  converter = _Converter.from_concrete_functions(
     [serve.get_concrete_function()], holder
   )
   if settings.quantise:
@@ -161,9 +225,12 @@ def _converter(
   if settings.float16:
     converter.target_spec.supported_types = [tf.float16]
   if settings.full_integer:
-    assert calibration_inputs is not None
-    rows = np.asarray(calibration_inputs, np.float32)
-    converter.representative_dataset = lambda: ([row[np.newaxis]] for row in rows)
+    converter.quantise = quantise
+    # Without a dataset, even one that nobody reads, activations would stay float.
+    calibrating = np.zeros(input_shape, np.float32) if rows is None else rows
+    converter.representative_dataset = lambda: (
+      [row[np.newaxis]] for row in calibrating
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import os
 import tempfile
@@ -9,10 +10,10 @@ from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
-from tests.tflite_export import models
+from tests.tflite_export import calibrating, models
 from tests.tflite_export.processes import printed
 from tflite_export import flatbuffer_model
-from tflite_export.convert import FORMATS, convert
+from tflite_export.convert import FORMATS, convert, float_file
 from tflite_export.sparsify import sparsify
 
 
@@ -145,7 +146,7 @@ def test_unknown_format_is_refused():
 
 @pytest.mark.parametrize("format", ["int8_dense", "int8_sparse"])
 def test_int8_without_calibration_is_refused(format):
-  with pytest.raises(InputError, match=f"{format} needs calibration_inputs"):
+  with pytest.raises(InputError, match=f"{format} needs calibration data"):
     convert(models.small_classifier(), format)
 
 
@@ -160,6 +161,51 @@ def test_int8_without_calibration_is_refused(format):
 def test_calibration_that_does_not_fit_is_refused(calibration, complaint):
   with pytest.raises(InputError, match=complaint):
     convert(models.small_classifier(), "int8_dense", calibration)
+
+
+def quantised_alike(model, rows):
+  ranges = calibrating.converters_ranges(float_file(model), rows)
+  return convert(model, "int8_dense", ranges), convert(model, "int8_dense", rows)
+
+
+@pytest.mark.parametrize("name", ["plain_cnn", "moved", "attention"])
+def test_given_ranges_make_the_file_that_calibration_makes(name):
+  model = calibrating.OWN_MODELS[name]()
+  shape = (8, *model.inputs[0].shape[1:])
+  rows = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+  given, calibrated = quantised_alike(model, rows)
+  assert given == calibrated
+
+
+def test_given_ranges_make_the_file_of_a_pruned_model():
+  model, _ = models.trained(0.2)
+  given, calibrated = quantised_alike(model, models.random_inputs(64))
+  assert given == calibrated == models.converted("int8_dense")
+
+
+def test_other_ranges_make_another_file():
+  model, _ = models.pruned(0.2)
+  ranges = calibrating.converters_ranges(float_file(model), models.random_inputs(64))
+  wider = dataclasses.replace(ranges, maximum=2 * ranges.maximum + 1)
+  content = convert(model, "int8_dense", wider)
+  assert content != models.converted("int8_dense")
+  [output] = litert.Interpreter(model_content=content).get_output_details()
+  scale = (wider.maximum[-1] - wider.minimum[-1]) / 255
+  assert output["quantization"][0] == pytest.approx(scale, rel=1e-5)
+
+
+def test_given_ranges_make_sparse_files_too():
+  model, _ = models.pruned(0.2)
+  ranges = calibrating.converters_ranges(float_file(model), models.random_inputs(64))
+  assert convert(model, "int8_sparse", ranges) == models.converted("int8_sparse")
+
+
+def test_ranges_of_another_model_are_refused():
+  ranges = calibrating.converters_ranges(
+    float_file(calibrating.plain_cnn()), np.zeros((1, 8, 8, 2), np.float32)
+  )
+  with pytest.raises(InputError, match="of another model"):
+    convert(models.small_classifier(), "int8_dense", ranges)
 
 
 def test_model_with_free_image_size_is_refused():
