@@ -62,7 +62,7 @@ def _assign_flat(variables: Sequence[tf.Variable], vector: tf.Tensor) -> None:
     variable.assign(tf.reshape(tf.cast(part, variable.dtype), variable.shape))
 
 
-def _copy(layer: tf.keras.layers.Layer, policy: str) -> tf.keras.layers.Layer:
+def zero_copy(layer: tf.keras.layers.Layer, policy: str) -> tf.keras.layers.Layer:
   """Makes a layer anew, under a dtype policy, with every variable starting at zero.
 
   The weights are always assigned; drawing millions of them first, for each client
@@ -77,7 +77,8 @@ def _copy(layer: tf.keras.layers.Layer, policy: str) -> tf.keras.layers.Layer:
   return type(layer).from_config(config)
 
 
-def _unwrapped(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+def unwrapped(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+  """Returns the layer that tfmot's pruning wrapper stands around, or itself."""
   # Keras has wrappers too, with a `layer` of their own.
   return layer.layer if hasattr(layer, "pruning_vars") else layer
 
@@ -115,7 +116,7 @@ class MaskedModel:
 
     def wrap(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
       own = "float32" if layer.name in outputs else policy
-      copy = _copy(layer, own)
+      copy = zero_copy(layer, own)
       if layer.name not in prunable:
         return copy
       return tfmot.sparsity.keras.prune_low_magnitude(
@@ -126,7 +127,7 @@ class MaskedModel:
     self.model: tf.keras.Model = tf.keras.models.clone_model(
       plain, clone_function=wrap
     )
-    by_name = {_unwrapped(w).name: w for w in self.model.layers}
+    by_name = {unwrapped(w).name: w for w in self.model.layers}
     wrappers = [by_name[layer.name] for layer in spec.layers]
     self.kernels = tuple(w.pruning_vars[0][0] for w in wrappers)
     self.masks = tuple(w.pruning_vars[0][1] for w in wrappers)
@@ -166,7 +167,7 @@ class MaskedModel:
   def copy_from(self, plain: tf.keras.Model) -> None:
     """Takes over the weights of an unwrapped model with the same layers."""
     for layer in self.model.layers:
-      target = _unwrapped(layer)
+      target = unwrapped(layer)
       if not target.weights:
         continue  # Inputs and activations may be named anew at each build.
       for variable, value in zip(

@@ -6,7 +6,7 @@ and evaluates on the test split.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -76,6 +76,7 @@ class LocalTrainer:
     model_definition: definition.ModelDefinition,
     config: TrainingConfig,
     decode: Decode,
+    masked: Optional[tfmot_masking.MaskedModel] = None,
   ):
     """Creates all variables.
 
@@ -83,8 +84,11 @@ class LocalTrainer:
       model_definition: The model.
       config: How to train.
       decode: From raw records [n, ...] to inputs [n, ...] and labels int64 [n].
+      masked: What to train; None builds it from the definition.
     """
-    self._masked = tfmot_masking.MaskedModel(model_definition, config.compute_dtype)
+    self._masked = masked or tfmot_masking.MaskedModel(
+      model_definition, config.compute_dtype
+    )
     self._optimizer = optimizers.build_optimizer(config.optimizer)
     self._optimizer.build(self._masked.trainable_variables)
     self._batch_metrics = model_definition.task.batch_metrics
@@ -221,7 +225,11 @@ class Evaluator:
   """A masked model in inference mode, built in the current graph."""
 
   def __init__(
-    self, model_definition: definition.ModelDefinition, decode: Decode, batch_size: int
+    self,
+    model_definition: definition.ModelDefinition,
+    decode: Decode,
+    batch_size: int,
+    masked: Optional[tfmot_masking.MaskedModel] = None,
   ):
     """Creates all variables.
 
@@ -229,8 +237,9 @@ class Evaluator:
       model_definition: The model.
       decode: From raw records to inputs and labels.
       batch_size: Examples per batch; has no influence on the result.
+      masked: What to evaluate; None builds it from the definition.
     """
-    self._masked = tfmot_masking.MaskedModel(model_definition)
+    self._masked = masked or tfmot_masking.MaskedModel(model_definition)
     self._batch_metrics = model_definition.task.batch_metrics
     self._decode = decode
     self._batch_size = batch_size
