@@ -5,6 +5,7 @@
                      the class names, where there are classes
   op_resolver.h      a `MicroMutableOpResolver` with exactly the operators used
   arena.h            size of the tensor arena
+  main_functions.*   an example: `setup()` and `loop()`, as in TFLM's own
 
 Everything is in namespace `fedtiny_model` and valid in C++11 and later.
 """
@@ -17,12 +18,13 @@ from typing import Any, Optional
 from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
-from tflite_export import flatbuffer_model
+from tflite_export import c_source_example, flatbuffer_model
 from tflite_export.resolver_functions import used_functions
 
 NAMESPACE = "fedtiny_model"
 
 _BYTES_PER_LINE = 12
+_WORD_BYTES = 4
 _C_TYPES = {
   schema.TensorType.FLOAT32: "float",
   schema.TensorType.INT8: "int8_t",
@@ -60,7 +62,40 @@ def c_sources(
       "model_settings.h": _settings(model, class_names),
       "op_resolver.h": _op_resolver(model),
       "arena.h": _arena(arena_bytes),
+      **c_source_example.example(_input_type(model), class_names is not None),
     }
+
+
+def array_bytes(model_bytes: bytes, class_names: Optional[Sequence[str]]) -> int:
+  """Returns the flash that constant arrays take beside the model, on 32-bit targets.
+
+  These are the shapes and the names with a pointer to each, in a program that uses all
+  of them in one source file.
+
+  Args:
+    model_bytes: As for `c_sources`.
+    class_names: Likewise.
+
+  Raises:
+    InputError: A damaged file, or one that has no sources.
+  """
+  model = flatbuffer_model.read_model(model_bytes)
+  with flatbuffer_model.reading():
+    ranks = [len(_shape(tensor)) for tensor in _ends(model)]
+  names = [] if class_names is None else [name.encode() for name in class_names]
+  words = sum(ranks) + len(names)
+  return _WORD_BYTES * words + sum(len(name) + 1 for name in names)
+
+
+def _ends(model: Any) -> tuple[Any, Any]:
+  """Returns the input and the output."""
+  graph = model.subgraphs[0]
+  if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    raise InputError(
+      f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+      "firmware sources are written for one each"
+    )
+  return graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
 
 
 def _header(name: str, includes: str, body: str) -> str:
@@ -78,8 +113,9 @@ def _model_data_header(model_bytes: int) -> str:
   return _header(
     "model_data",
     "",
+    "// Named as in TFLM's examples.\n"
     f"constexpr unsigned int kModelDataBytes = {model_bytes};\n"
-    "extern const unsigned char kModelData[kModelDataBytes];\n",
+    "extern const unsigned char g_model[kModelDataBytes];\n",
   )
 
 
@@ -91,7 +127,7 @@ def _model_data(model_bytes: bytes) -> str:
   ]
   return (
     f'#include "model_data.h"\n\nnamespace {NAMESPACE} {{\n\n'
-    "alignas(16) const unsigned char kModelData[kModelDataBytes] = {\n"
+    "alignas(16) const unsigned char g_model[kModelDataBytes] = {\n"
     + ",\n".join(lines)
     + f"\n}};\n\n}}  // namespace {NAMESPACE}\n"
   )
@@ -99,13 +135,7 @@ def _model_data(model_bytes: bytes) -> str:
 
 def _settings(model: Any, class_names: Optional[Sequence[str]]) -> str:
   """Returns what firmware must know to fill the input and read the output."""
-  graph = model.subgraphs[0]
-  if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-    raise InputError(
-      f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
-      "firmware sources are written for one each"
-    )
-  source, target = (graph.tensors[ends[0]] for ends in (graph.inputs, graph.outputs))
+  source, target = _ends(model)
   body = (
     "// real value = scale * (stored value - zero point)\n"
     f"{_tensor_settings('Input', source)}\n{_tensor_settings('Output', target)}"
@@ -157,6 +187,11 @@ def _tensor_settings(kind: str, tensor: Any) -> str:
     f"constexpr float k{kind}Scale = {_float_literal(scale)};\n"
     f"constexpr int k{kind}ZeroPoint = {zero_point};\n"
   )
+
+
+def _input_type(model: Any) -> str:
+  """Returns the C type of the input."""
+  return _C_TYPES[_ends(model)[0].type]
 
 
 def _float_literal(value: float) -> str:

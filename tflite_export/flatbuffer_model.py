@@ -24,6 +24,7 @@ _DTYPES: dict[int, np.dtype] = {
   schema.TensorType.INT16: np.dtype("<i2"),
   schema.TensorType.INT8: np.dtype("i1"),
   schema.TensorType.UINT8: np.dtype("u1"),
+  schema.TensorType.BOOL: np.dtype("?"),
 }
 # What following wrong offsets and sizes ends in, in struct, NumPy or flatbuffers.
 _DAMAGE = (
@@ -68,53 +69,77 @@ def read_model(model_bytes: bytes) -> schema.ModelT:
   if model_bytes[4:8] != b"TFL3":
     raise InputError("the bytes are not a .tflite file (no TFL3 at byte 4); give one")
   with reading():
-    _check_claims(schema.Model.GetRootAs(model_bytes, 0), len(model_bytes))
+    _Claims(len(model_bytes)).check(schema.Model.GetRootAs(model_bytes, 0))
     model = schema.ModelT.InitFromPackedBuf(model_bytes, 0)
     _check_references(model)
   return model
 
 
-def _check_claims(root: Any, file_bytes: int) -> None:
+class _Claims:
   """Bounds what unpacking can cost: no part may be claimed many times over.
 
-  A damaged length field would otherwise ask for gigabytes or hours. Converters may
-  share strings and vectors, so twice the file is allowed.
+  A damaged length field would otherwise ask for gigabytes or hours. Writers may share
+  strings, vectors and tables, as `compact_writer` does, so eight times the file is
+  allowed.
   """
-  left = 2 * file_bytes
 
-  def claim(count: int, item_bytes: int = 4) -> range:
-    nonlocal left
-    left -= count * item_bytes
-    if left < 0:
-      raise ValueError(f"its parts claim more than its {file_bytes} bytes")
+  def __init__(self, file_bytes: int):
+    self._file_bytes = file_bytes
+    self._left_bytes = 8 * file_bytes
+
+  def claim(self, count: int, item_bytes: int = 4) -> range:
+    """Counts a vector; returns the positions of its items."""
+    self._left_bytes -= count * item_bytes
+    if self._left_bytes < 0:
+      raise ValueError(f"its parts claim more than its {self._file_bytes} bytes")
     return range(count)
 
-  for number in claim(root.BuffersLength()):
-    claim(root.Buffers(number).DataLength(), 1)
-  for number in claim(root.SignatureDefsLength()):
-    signature = root.SignatureDefs(number)
-    claim(signature.InputsLength() + signature.OutputsLength())
-  claim(root.OperatorCodesLength() + root.MetadataLength())
-  claim(root.ExternalBuffersLength() + root.ExternalBufferGroupsLength())
-  for number in claim(root.SubgraphsLength()):
-    subgraph = root.Subgraphs(number)
-    claim(subgraph.InputsLength() + subgraph.OutputsLength())
-    for index in claim(subgraph.TensorsLength()):
-      tensor = subgraph.Tensors(index)
-      claim(tensor.ShapeLength() + tensor.ShapeSignatureLength())
-      claim(tensor.VariantTensorsLength())
-      claim(len(tensor.Name() or b""), 1)
-      quantization = tensor.Quantization()
-      if quantization is not None:
-        claim(quantization.ScaleLength() + 2 * quantization.ZeroPointLength())
-      sparsity = tensor.Sparsity()
-      if sparsity is not None:
-        claim(sparsity.TraversalOrderLength() + sparsity.BlockMapLength())
-        claim(sparsity.DimMetadataLength())
-    for index in claim(subgraph.OperatorsLength()):
+  def text(self, text: Optional[bytes]) -> None:
+    """Counts a string."""
+    self.claim(len(text or b""), 1)
+
+  def check(self, root: Any) -> None:
+    """Counts a model."""
+    for number in self.claim(root.BuffersLength()):
+      self.claim(root.Buffers(number).DataLength(), 1)
+    for number in self.claim(root.SignatureDefsLength()):
+      self._signature(root.SignatureDefs(number))
+    for number in self.claim(root.OperatorCodesLength()):
+      self.text(root.OperatorCodes(number).CustomCode())
+    for number in self.claim(root.MetadataLength()):
+      self.text(root.Metadata(number).Name())
+    self.claim(root.ExternalBuffersLength() + root.ExternalBufferGroupsLength())
+    for number in self.claim(root.SubgraphsLength()):
+      self._subgraph(root.Subgraphs(number))
+
+  def _signature(self, signature: Any) -> None:
+    self.text(signature.SignatureKey())
+    for index in self.claim(signature.InputsLength()):
+      self.text(signature.Inputs(index).Name())
+    for index in self.claim(signature.OutputsLength()):
+      self.text(signature.Outputs(index).Name())
+
+  def _subgraph(self, subgraph: Any) -> None:
+    self.text(subgraph.Name())
+    self.claim(subgraph.InputsLength() + subgraph.OutputsLength())
+    for index in self.claim(subgraph.TensorsLength()):
+      self._tensor(subgraph.Tensors(index))
+    for index in self.claim(subgraph.OperatorsLength()):
       operator = subgraph.Operators(index)
-      claim(operator.InputsLength() + operator.OutputsLength())
-      claim(operator.CustomOptionsLength(), 1)
+      self.claim(operator.InputsLength() + operator.OutputsLength())
+      self.claim(operator.CustomOptionsLength(), 1)
+
+  def _tensor(self, tensor: Any) -> None:
+    self.text(tensor.Name())
+    self.claim(tensor.ShapeLength() + tensor.ShapeSignatureLength())
+    self.claim(tensor.VariantTensorsLength())
+    quantization = tensor.Quantization()
+    if quantization is not None:
+      self.claim(quantization.ScaleLength() + 2 * quantization.ZeroPointLength())
+    sparsity = tensor.Sparsity()
+    if sparsity is not None:
+      self.claim(sparsity.TraversalOrderLength() + sparsity.BlockMapLength())
+      self.claim(sparsity.DimMetadataLength())
 
 
 def _check_references(model: Any) -> None:
@@ -164,6 +189,19 @@ def tensor_name(tensor: schema.TensorT) -> str:
 def integers(vector: Optional[Sequence[int]]) -> list[int]:
   """Returns a vector of integers as a list; an empty one is absent from the file."""
   return [] if vector is None else [int(value) for value in vector]
+
+
+def item_bytes(tensor: schema.TensorT) -> int:
+  """Returns the size of one of a tensor's values.
+
+  Raises:
+    InputError: An element type without a NumPy equivalent.
+  """
+  if tensor.type not in _DTYPES:
+    raise InputError(
+      f"tensor {tensor_name(tensor)!r} has type {tensor.type}, whose size is not known"
+    )
+  return _DTYPES[tensor.type].itemsize
 
 
 def is_constant(model: schema.ModelT, tensor: schema.TensorT) -> bool:

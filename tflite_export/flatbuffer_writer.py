@@ -33,11 +33,16 @@ class _AlignedBuffer(schema.BufferT):
     """Writes the buffer; returns its position in the file under construction."""
     data = np.asarray([] if self.data is None else self.data, np.uint8).tobytes()
     if data:
-      builder.StartVector(1, len(data), BUFFER_ALIGNMENT_BYTES)
-      builder.head = builder.Head() - len(data)
-      builder.Bytes[builder.head : builder.head + len(data)] = data
-      vector = builder.EndVector()
+      vector = write_aligned(builder, data)
     schema.BufferStart(builder)
     if data:
       schema.BufferAddData(builder, vector)
     return int(schema.BufferEnd(builder))
+
+
+def write_aligned(builder: flatbuffers.Builder, data: bytes) -> int:
+  """Writes bytes that start at a multiple of 16; returns where, as flatbuffers count."""
+  builder.StartVector(1, len(data), BUFFER_ALIGNMENT_BYTES)
+  builder.head = builder.Head() - len(data)
+  builder.Bytes[builder.head : builder.head + len(data)] = data
+  return int(builder.EndVector())

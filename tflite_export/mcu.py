@@ -1,16 +1,22 @@
 """Exports a sparse model for microcontrollers that run TFLM.
 
 Firmware gets the file whose pruned tensors are stored compactly, as C++ sources; its
-dense twin says what pruning gained. Both are run in TFLM here, and nothing is
-returned unless they compute the same integers.
+dense twin, the converter's own file, says what that gained. Both are run in TFLM here,
+and nothing is returned unless they compute the same integers and the first keeps within
+the memory there is.
 """
 
-from tflite_export import tflm
+from collections.abc import Sequence
+from typing import Optional
+
+from tflite_export import mcu_budget, tflm
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
 from tflite_export.c_source import c_sources
-from tflite_export.convert import convert
-from tflite_export.mcu_readme import readme
+from tflite_export.convert_mcu import McuSettings, convert_mcu
+from tflite_export.convert_quantised import convert_quantised
+from tflite_export.mcu_readme import Handover, readme
 from tflite_export.mcu_verify import DENSE_PATH, MODEL_PATH, VerifiedPair, verify
+from tflite_export.resolver_functions import resolver_functions
 
 
 def export_mcu(request: ExportRequest) -> ExportBundle:
@@ -20,40 +26,79 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
     request: The model; its outputs are compared on `evaluation_inputs`.
 
   Returns:
-    `mcu/model.tflite` (format int8_decode), `mcu/model_dense.tflite` (int8_dense),
-    C++ sources of the first and `mcu/README.md`. When encoding saves nothing, both
-    files are the same and the README says so.
+    `mcu/model.tflite` (format int8_decode, or as the options say),
+    `mcu/model_dense.tflite` (int8_dense), C++ sources of the first and `mcu/README.md`.
 
   Raises:
     InputError: The model or the data cannot be exported.
     VerificationError: A file does not load in TFLM, the two differ in an output or a
       decoded weight, or a masked weight is not zero.
+    BudgetError: The file needs more flash or RAM than the options allow.
   """
-  verified = verify(
-    request, convert(request.model, "int8_dense", request.calibration_inputs)
-  )
+  settings = McuSettings(request.mcu.activation_bits, request.mcu.float_ends)
+  converted = _converted(request, settings)
+  # Before TFLM refuses the whole file: an operator it lacks is the model's fault.
+  resolver_functions(converted)
+  verified = verify(request, converted)
+  class_names = request.class_names if request.task.has_classes else None
+  found, dense = _footprints(verified, class_names)
+  mcu_budget.check(found, dense, request.mcu)
   sources = c_sources(
-    verified.encoded.model_bytes,
-    request.class_names if request.task.has_classes else None,
-    verified.arena.recommended_bytes,
+    verified.encoded.model_bytes, class_names, verified.arena.recommended_bytes
   )
-  texts = {**sources, "README.md": readme(verified)}
+  handover = Handover(settings, request.mcu, found, dense, _preprocessing(request))
+  texts = {**sources, "README.md": readme(verified, handover)}
   return ExportBundle(
     files={
       MODEL_PATH: verified.encoded.model_bytes,
       DENSE_PATH: verified.dense_bytes,
       **{f"mcu/{name}": text.encode("utf-8") for name, text in texts.items()},
     },
-    artifacts=_artifacts(verified),
+    artifacts=_artifacts(verified, settings),
   )
 
 
-def _artifacts(verified: VerifiedPair) -> tuple[Artifact, ...]:
+def _converted(request: ExportRequest, settings: McuSettings) -> bytes:
+  """Returns the converter's file.
+
+  A model that was trained with the rounding of int8 has nothing to offer for 16 bits.
+  """
+  trained = request.quantisation_aware_model
+  if trained is None or settings.activation_bits != 8:
+    return convert_mcu(request.model, request.calibration, settings)
+  return convert_quantised(trained, request.masks, settings.float_ends)
+
+
+def _footprints(
+  verified: VerifiedPair, class_names: Optional[Sequence[str]]
+) -> tuple[mcu_budget.Footprint, mcu_budget.Footprint]:
+  """Returns what firmware needs for the encoded and for the dense file."""
+  return (
+    mcu_budget.footprint(verified.encoded.model_bytes, verified.arena, class_names),
+    mcu_budget.footprint(verified.dense_bytes, verified.dense_arena, class_names),
+  )
+
+
+def _preprocessing(request: ExportRequest) -> str:
+  """Returns in words what is done to raw features, where that is known."""
+  known = request.provenance.preprocessing
+  if known is None:
+    return ""
+  mean, deviation = (
+    ", ".join(f"{value:g}" for value in values)
+    for values in (known.mean, known.deviation)
+  )
+  return (
+    f"(raw * {known.scale:g} - mean) / deviation, mean {mean}, deviation {deviation}"
+  )
+
+
+def _artifacts(verified: VerifiedPair, settings: McuSettings) -> tuple[Artifact, ...]:
   """Returns the report rows of both files."""
-  dense_bytes = len(verified.dense_bytes)
+  dense_bytes, size = len(verified.dense_bytes), len(verified.encoded.model_bytes)
   rows = (
-    (MODEL_PATH, "int8_decode", len(verified.encoded.model_bytes), verified.arena),
-    (DENSE_PATH, "int8_dense", dense_bytes, verified.dense_arena),
+    (MODEL_PATH, f"{settings.name}_decode", size, verified.arena),
+    (DENSE_PATH, f"{settings.name}_dense", dense_bytes, verified.dense_arena),
   )
   return tuple(
     Artifact(
@@ -64,6 +109,7 @@ def _artifacts(verified: VerifiedPair) -> tuple[Artifact, ...]:
       dense_bytes=dense_bytes,
       density=verified.density,
       accuracy=verified.comparison.accuracy,
+      class_accuracy=verified.comparison.class_accuracy,
       auc=verified.comparison.auc,
       argmax_agreement=verified.comparison.argmax_agreement,
       max_abs_error=verified.comparison.max_abs_error,

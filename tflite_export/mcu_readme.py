@@ -1,25 +1,37 @@
 """Writes what a firmware developer needs to know about a pair of files, in Markdown."""
 
-from tflite_export import tflm
+import dataclasses
+
+from tflite_export import mcu_peaks, tflm
 from tflite_export.compare import Comparison
+from tflite_export.convert_mcu import McuSettings
+from tflite_export.mcu_budget import Footprint
+from tflite_export.mcu_options import McuOptions
 from tflite_export.mcu_verify import VerifiedPair
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import TensorReport
 
 _README = """# Model for TensorFlow Lite Micro
 
-| | model.tflite | model_dense.tflite |
+| bytes | model.tflite | model_dense.tflite |
 |---|---|---|
-| flash for the model, bytes | {flash} | {dense_flash} |
-| tensor arena to declare, bytes | {arena} | {dense_arena} |
-| of it measured, bytes | {used} | {dense_used} |
+| flash for the model | {flash} | {dense_flash} |
+| flash for names and shapes | {arrays} | {arrays} |
+| RAM: tensor arena to declare | {arena} | {dense_arena} |
+| of it measured | {used} | {dense_used} |
+| measured: activations | {head} | {dense_head} |
+| measured: kept by TFLM and kernels | {tail} | {dense_tail} |
 
 {gain}
+{growth}{budgets}
+Without what TFLM does not read, the dense file would take {shrunk} bytes. {left_out}
+
+Code of the interpreter and of kernels is not counted, nor is the firmware's own memory.
 The arena was measured in {runtime} on a 64-bit machine.
 To that, 5 % and 1 KiB are added: temporary allocations are not recorded, and a target's
-optimised kernels may need scratch memory. Kernel code is not counted.
+optimised kernels may need scratch memory.
 
-Both files compute the same int8 numbers:
+Both files compute the same {numbers} numbers, bit for bit:
 
 {quality}
 - non-zero weights in the pruned layers: {density:.2%}
@@ -27,34 +39,49 @@ Both files compute the same int8 numbers:
 
 ## Tensors
 
-| tensor | dense bytes | stored bytes | why dense |
-|---|---|---|---|
+{peak}
+| tensor | dense bytes | stored bytes | in the arena while decoded | form, or why dense |
+|---|---|---|---|---|
 {tensors}
 
 ## Use
 
-Compile `model_data.cc` with the firmware. The sources belong to `model.tflite`.
+{use}"""
+_USE = """Copy the `.h` and `.cc` files into the firmware; they belong to `model.tflite`, which the
+firmware itself does not need. `main_functions.cc` is a complete example, but for the
+input: fill that in `FillInput`{preprocessing}.
 {requirement}
+With CMake:
+
+```cmake
+target_sources(firmware PRIVATE model_data.cc main_functions.cc)
+target_include_directories(firmware PRIVATE ${{CMAKE_CURRENT_LIST_DIR}})
+target_link_libraries(firmware PRIVATE tflite-micro)
+```
+
+With Make:
+
+```make
+SRCS += model_data.cc main_functions.cc
+CXXFLAGS += -I$(TFLM_DIR) -I.
+LDLIBS += -ltensorflow-microlite
+```
+
+The order of calls:
+
 ```cpp
-#include <cstdint>
+#include "main_functions.h"
 
-#include "arena.h"
-#include "model_data.h"
-#include "model_settings.h"
-#include "op_resolver.h"
-#include "tensorflow/lite/micro/micro_interpreter.h"
-
-alignas(16) static uint8_t arena[fedtiny_model::kArenaBytes];
-
-tflite::MicroInterpreter* Setup() {{  // nullptr: the arena or an operator is missing
-  static fedtiny_model::OpResolver resolver;
-  if (fedtiny_model::RegisterOps(resolver) != kTfLiteOk) return nullptr;
-  static tflite::MicroInterpreter interpreter(
-      tflite::GetModel(fedtiny_model::kModelData), resolver, arena, sizeof(arena));
-  return interpreter.AllocateTensors() == kTfLiteOk ? &interpreter : nullptr;
+int main() {{
+  setup();
+  while (true) {{
+    loop();
+  }}
 }}
 ```
 
+Without the example: register operators with `RegisterOps`, give the interpreter
+`g_model` and an array of `kArenaBytes` aligned to 16 bytes, call `AllocateTensors()`.
 {reading}
 """
 _READ_CLASSES = """Write `real / kInputScale + kInputZeroPoint` to `input(0)->data`, call `Invoke()`, and
@@ -62,46 +89,133 @@ look up the largest of `output(0)->data` in `kClassNames`."""
 _READ_RECONSTRUCTION = """Write `real / kInputScale + kInputZeroPoint` to `input(0)->data` and call `Invoke()`.
 `output(0)->data` holds the input again: the mean of the squared differences between
 `kOutputScale * (stored - kOutputZeroPoint)` and the real input is the anomaly score."""
-_DECODE_REQUIREMENT = """It needs a TFLM with type PRUNING of operator DECODE, as {runtime}.
+_DECODE_REQUIREMENT = """It needs a TFLM with {forms} of operator DECODE, as {runtime}.
 Weights are decoded into the arena while the model runs, so a kernel that reads them in
 Prepare sees none: compare the outputs of optimised kernels with the reference once.
 """
+_LEFT_OUT = """`model.tflite` lacks
+such things, names among them; LiteRT may refuse it."""
+_NAMES_KEPT = "`model.tflite` keeps names,\nsignatures and metadata."
 
 
-def readme(verified: VerifiedPair) -> str:
+@dataclasses.dataclass(frozen=True)
+class Handover:
+  """What is known besides the measurements.
+
+  Attributes:
+    settings: What numbers the files compute with.
+    options: What was asked for.
+    found: What firmware needs for the encoded file.
+    dense: What it would need for the dense one.
+    preprocessing: From raw features to inputs, in words; empty where it is not known.
+  """
+
+  settings: McuSettings
+  options: McuOptions
+  found: Footprint
+  dense: Footprint
+  preprocessing: str = ""
+
+
+def readme(verified: VerifiedPair, handover: Handover) -> str:
   """Returns the text."""
-  saved = len(verified.dense_bytes) - len(verified.encoded.model_bytes)
-  gain = f"Storing zeros as single bits saves {saved} bytes of flash."
-  if not saved:
-    gain = (
-      "No tensor has enough zeros for compact storage to save bytes: both are equal."
-    )
-  agreement = verified.comparison.argmax_agreement
-  functions = resolver_functions(verified.encoded.model_bytes)
+  encoded, arena, dense_arena = verified.encoded, verified.arena, verified.dense_arena
+  functions = resolver_functions(encoded.model_bytes)
+  peaks = mcu_peaks.peaks(encoded.model_bytes)
   return _README.format(
-    flash=len(verified.encoded.model_bytes),
+    flash=len(encoded.model_bytes),
     dense_flash=len(verified.dense_bytes),
-    arena=verified.arena.recommended_bytes,
-    dense_arena=verified.dense_arena.recommended_bytes,
-    used=verified.arena.used_bytes,
-    dense_used=verified.dense_arena.used_bytes,
-    gain=gain,
+    arrays=handover.found.flash_bytes - len(encoded.model_bytes),
+    shrunk=verified.shrunk_size_bytes,
+    arena=arena.recommended_bytes,
+    dense_arena=dense_arena.recommended_bytes,
+    used=arena.used_bytes,
+    dense_used=dense_arena.used_bytes,
+    head=arena.activations_bytes,
+    dense_head=dense_arena.activations_bytes,
+    tail=arena.persistent_bytes,
+    dense_tail=dense_arena.persistent_bytes,
+    gain=_gain(verified.shrunk_size_bytes - len(encoded.model_bytes)),
+    growth=_growth(arena.recommended_bytes - dense_arena.recommended_bytes),
+    budgets=_budgets(handover),
+    left_out=_NAMES_KEPT if handover.options.keep_names else _LEFT_OUT,
     runtime=tflm.runtime_name(),
+    numbers=f"int{handover.settings.activation_bits}",
     quality="\n".join(_quality_rows(verified.comparison)),
-    reading=_READ_RECONSTRUCTION if agreement is None else _READ_CLASSES,
     density=verified.density,
     operators=", ".join(function.removeprefix("Add") for function in functions),
-    tensors="\n".join(map(_tensor_row, verified.encoded.tensors)),
-    requirement=_DECODE_REQUIREMENT.format(runtime=tflm.runtime_name())
-    if saved
-    else "",
+    peak=_peak(peaks),
+    tensors="\n".join(_tensor_row(each, peaks) for each in encoded.tensors),
+    use=_use(verified, handover),
   )
+
+
+def _gain(saved_bytes: int) -> str:
+  """Returns what encoding saves."""
+  if saved_bytes:
+    return (
+      f"Storing zeros and repeated values compactly saves {saved_bytes} bytes of flash."
+    )
+  return "No tensor is stored compactly, as that would save no bytes."
+
+
+def _growth(more_bytes: int) -> str:
+  """Returns what decoding costs."""
+  if more_bytes <= 0:
+    return ""
+  return (
+    f"Decoded weights lie in the arena while they are used: that takes {more_bytes} bytes "
+    "more of RAM.\nWith `--mcu_ram_kb` fewer tensors are encoded, those that save most "
+    "first.\n"
+  )
+
+
+def _budgets(handover: Handover) -> str:
+  """Returns the limits that are kept."""
+  rows = (
+    ("flash", handover.found.flash_bytes, handover.options.flash_bytes),
+    ("RAM", handover.found.ram_bytes, handover.options.ram_bytes),
+  )
+  return "".join(
+    f"Budget of {name}: {needed} of {allowed} bytes ({needed / allowed:.1%}).\n"
+    for name, needed, allowed in rows
+    if allowed is not None
+  )
+
+
+def _peak(peaks: mcu_peaks.Peaks) -> str:
+  """Returns an introduction to the table's sums of tensors."""
+  return (
+    f"At most {peaks.highest_bytes} bytes of tensors lie in the arena at the same time, "
+    "without kernels' scratch\nmemory and gaps. The table says how many while a decoded "
+    "tensor is one of them.\n"
+  )
+
+
+def _use(verified: VerifiedPair, handover: Handover) -> str:
+  """Returns how firmware is made of the files."""
+  forms = sorted({each.form for each in verified.encoded.tensors if each.encoded})
+  reconstructs = verified.comparison.argmax_agreement is None
+  told = f", preprocessed as in training: {handover.preprocessing}"
+  return _USE.format(
+    preprocessing=told if handover.preprocessing else "",
+    requirement=_requirement(forms) if forms else "",
+    reading=_READ_RECONSTRUCTION if reconstructs else _READ_CLASSES,
+  )
+
+
+def _requirement(forms: list[str]) -> str:
+  """Returns what firmware must be able to decode."""
+  types = f"type{'s' if len(forms) > 1 else ''} {' and '.join(forms)}"
+  return _DECODE_REQUIREMENT.format(forms=types, runtime=tflm.runtime_name())
 
 
 def _quality_rows(comparison: Comparison) -> list[str]:
   """Returns what is known about the outputs, a line each."""
   if comparison.argmax_agreement is None:
-    auc = "not known (no anomalies)" if comparison.auc is None else f"{comparison.auc:.4f}"
+    auc = (
+      "not known (no anomalies)" if comparison.auc is None else f"{comparison.auc:.4f}"
+    )
     return [
       f"- area under the ROC curve on the evaluation data: {auc}",
       f"- largest difference from the float model: {comparison.max_abs_error:.3g}",
@@ -112,12 +226,15 @@ def _quality_rows(comparison: Comparison) -> list[str]:
     f"- accuracy on the evaluation data: {known}",
     f"- same class as the float model: {comparison.argmax_agreement:.2%} of the "
     "evaluation inputs",
+    f"- largest difference from the float model: {comparison.max_abs_error:.3g}",
   ]
 
 
-def _tensor_row(report: TensorReport) -> str:
+def _tensor_row(report: TensorReport, peaks: mcu_peaks.Peaks) -> str:
   """Returns one line of the README's table of tensors."""
   # A bar would end the cell; names come from the model's author.
   name = " ".join(report.name.split()).replace("|", "\\|")
-  sizes = f"{report.dense_bytes} | {report.stored_bytes}"
-  return f"| {name} | {sizes} | {report.left_dense_because} |"
+  beside = peaks.decoded.get((report.subgraph, report.index), "")
+  cells = (name, report.dense_bytes, report.stored_bytes, beside)
+  shown = " | ".join(map(str, cells))
+  return f"| {shown} | {report.form or report.left_dense_because} |"

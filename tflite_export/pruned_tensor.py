@@ -28,10 +28,17 @@ HEADER_BYTES = 16
 
 @dataclasses.dataclass(frozen=True)
 class PackedTensor:
-  """The two buffers of one PRUNING tensor; layout in the module docstring."""
+  """The two buffers of one packed tensor.
+
+  Attributes:
+    encoded: One or more bits an element.
+    ancillary: Header and values.
+    form: "PRUNING", laid out as the module says, or "LUT" (`lut_tensor`).
+  """
 
   encoded: bytes
   ancillary: bytes
+  form: str = "PRUNING"
 
   @property
   def bytes(self) -> int:

@@ -1,8 +1,10 @@
 """Tells which constant tensors TFLM's DECODE operator can produce.
 
-Sources: TFLM's `kernels/decode_state_prune.cc` and `compression/constant_inputs.py`.
+Sources: TFLM's `kernels/decode_state_{prune,lut}.cc` and `compression/constant_inputs.py`.
 """
 
+import collections
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -17,6 +19,7 @@ _DECODABLE_TYPES = frozenset(
     schema.TensorType.INT16,
     schema.TensorType.INT32,
     schema.TensorType.INT64,
+    schema.TensorType.BOOL,
   }
 )
 _OPERATOR = schema.BuiltinOperator
@@ -62,51 +65,77 @@ class DecodableTensor(NamedTuple):
     values: The tensor, little-endian.
     zeros: The value that stands for zero, in a shape that broadcasts to `values`.
     readers: How many operators read it.
-    channels: Number of its quantisation scales.
+    channel_axis: Along which it has more than one quantisation scale, or None.
   """
 
   values: np.ndarray
   zeros: np.ndarray
   readers: int
-  channels: int
+  channel_axis: Optional[int]
+
+
+class Uses(NamedTuple):
+  """What happens to the tensors of a subgraph.
+
+  Attributes:
+    readers: The operators that read a tensor, by its index.
+    written: Indices of tensors that an operator writes.
+    ends: Indices of the subgraph's inputs and outputs.
+  """
+
+  readers: Mapping[int, list[Any]]
+  written: frozenset[int]
+  ends: frozenset[int]
+
+
+def uses_of(subgraph: schema.SubGraphT) -> Uses:
+  """Returns who reads and writes what."""
+  readers = collections.defaultdict(list)
+  for operator in subgraph.operators:
+    for index in set(operator.inputs):
+      readers[index].append(operator)
+  written = (index for operator in subgraph.operators for index in operator.outputs)
+  ends = frozenset([*subgraph.inputs, *subgraph.outputs])
+  return Uses(readers, frozenset(written), ends)
 
 
 def decodable_tensor(
-  model: schema.ModelT, subgraph: schema.SubGraphT, index: int
+  model: schema.ModelT, tensor: schema.TensorT, index: int, uses: Uses
 ) -> DecodableTensor:
   """Returns a constant tensor that a DECODE operator may produce.
 
   Args:
     model: As `flatbuffer_model.read_model` gives it.
-    subgraph: One of its subgraphs.
+    tensor: Of one of its subgraphs.
     index: Of the tensor in it.
+    uses: `uses_of` that subgraph.
 
   Raises:
     Undecodable: The tensor must stay dense.
     InputError: Its data do not fit its shape.
   """
-  tensor = subgraph.tensors[index]
-  readers = [operator for operator in subgraph.operators if index in operator.inputs]
-  reason = _why_not_decodable(model, subgraph, index, readers)
+  reason = _why_not_decodable(model, tensor, index, uses)
   if reason is not None:
     raise Undecodable(reason)
   values = flatbuffer_model.constant(model, tensor)
   zeros = _zero_points(tensor, values)
-  return DecodableTensor(values, zeros, len(readers), _channels(tensor))
+  channel_axis = (
+    tensor.quantization.quantizedDimension if _channels(tensor) > 1 else None
+  )
+  return DecodableTensor(values, zeros, len(uses.readers[index]), channel_axis)
 
 
 def _why_not_decodable(
-  model: Any, subgraph: Any, index: int, readers: list[Any]
+  model: Any, tensor: Any, index: int, uses: Uses
 ) -> Optional[str]:
   """Returns why a DECODE operator may not produce this tensor, or None."""
-  tensor = subgraph.tensors[index]
-  written = [output for operator in subgraph.operators for output in operator.outputs]
+  readers = uses.readers.get(index, [])
   obstacles = {
     f"TFLM decodes no tensor type {tensor.type}": tensor.type not in _DECODABLE_TYPES,
     "it is a variable": tensor.isVariable,
     "it is stored sparse already": tensor.sparsity is not None,
-    "it is an input or output": index in (*subgraph.inputs, *subgraph.outputs),
-    "an operator writes it": index in written,
+    "it is an input or output": index in uses.ends,
+    "an operator writes it": index in uses.written,
     "no operator reads it": not readers,
     "its reader needs the values in Prepare": any(
       _reads_in_prepare(
@@ -146,6 +175,9 @@ def _zero_points(tensor: Any, values: np.ndarray) -> np.ndarray:
   quantization = tensor.quantization
   points = flatbuffer_model.integers(quantization.zeroPoint)
   axis = quantization.quantizedDimension
+  if len(points) == 1:
+    # TFLM's allocator does the same.
+    points = points * channels
   if quantization.detailsType or len(points) != channels:
     raise Undecodable(f"it has {channels} scales and {len(points)} zero points")
   if axis not in ((0, values.ndim - 1) if channels > 1 else (0,)):

@@ -6,7 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
-from tests.tflite_export.cpp import STANDARDS, resolver_stand_in, run_program, write
+from tests.tflite_export.cpp import STANDARDS, run_program, stand_ins, write
 from tests.tflite_export.files import WIDTH, one_layer, written
 from tflite_export import c_source
 from tflite_export.flatbuffer_model import read_model
@@ -36,9 +36,9 @@ class TestModelData:
       #include "model_data.h"
       using namespace fedtiny_model;
       int main() {
-        if (reinterpret_cast<std::uintptr_t>(kModelData) % 16 != 0) return 1;
-        if (sizeof(kModelData) != kModelDataBytes) return 2;
-        return std::fwrite(kModelData, 1, kModelDataBytes, stdout) != kModelDataBytes;
+        if (reinterpret_cast<std::uintptr_t>(g_model) % 16 != 0) return 1;
+        if (sizeof(g_model) != kModelDataBytes) return 2;
+        return std::fwrite(g_model, 1, kModelDataBytes, stdout) != kModelDataBytes;
       }
     """
     assert run_program(tmp_path, program, "model_data.cc", standard=standard) == file
@@ -109,7 +109,9 @@ class TestSettings:
     with_names = c_source.c_sources(file, NAMES, 1024)["model_settings.h"]
     constants = [line for line in settings.splitlines() if "constexpr" in line]
     assert constants == [
-      line for line in with_names.splitlines() if "constexpr" in line and "Class" not in line
+      line
+      for line in with_names.splitlines()
+      if "constexpr" in line and "Class" not in line
     ]
 
   def test_sources_are_plain_ascii(self, file):
@@ -169,8 +171,7 @@ class TestSettings:
 class TestOpResolver:
   @pytest.mark.parametrize("standard", STANDARDS)
   def test_registers_each_once(self, tmp_path, sources, file, standard):
-    header = "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-    write(tmp_path, {**sources, header: resolver_stand_in(resolver_functions(file))})
+    write(tmp_path, {**sources, **stand_ins(resolver_functions(file))})
     program = """
       #include "op_resolver.h"
       int main() {
@@ -195,3 +196,17 @@ def test_arena_is_a_constant(tmp_path, sources):
 def test_damaged_file(file):
   with pytest.raises(InputError):
     c_source.c_sources(file[:1000], NAMES, 1024)
+
+
+class TestArrayBytes:
+  def test_shapes_names_and_pointers(self, file):
+    # [1, 16, 16, 3] and [1, 4]: six sizes; four pointers; names with their ends.
+    assert c_source.array_bytes(file, NAMES) == 4 * 6 + 4 * 4 + 4 + 4 + 5 + 5
+    assert c_source.array_bytes(file, None) == 4 * 6
+    assert c_source.array_bytes(file, ("ü",) * 4) == 4 * 6 + 4 * 4 + 4 * 3
+
+  def test_two_outputs(self):
+    model = one_layer()
+    model.subgraphs[0].outputs.append(1)
+    with pytest.raises(InputError, match="2 outputs"):
+      c_source.array_bytes(written(model), None)

@@ -4,35 +4,39 @@ import re
 import pytest
 
 from tests.tflite_export import models
-from tests.tflite_export.cpp import compile_cpp, resolver_stand_in, write
-from tflite_export import mcu_readme
+from tests.tflite_export.cpp import run_program, stand_ins, write
+from tflite_export import mcu_budget, mcu_peaks, mcu_readme
 from tflite_export.c_source import c_sources
-from tflite_export.mcu_readme import readme
+from tflite_export.convert_mcu import McuSettings
+from tflite_export.mcu_budget import Footprint
+from tflite_export.mcu_options import McuOptions
+from tflite_export.mcu_readme import Handover
 from tflite_export.mcu_verify import verify
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import TensorReport
-
-# A stand-in, NOT TFLM's header: just enough for the compiler to check the README.
-INTERPRETER_STAND_IN = """
-#include <cstddef>
-#include <cstdint>
-namespace tflite {
-struct Model {};
-inline const Model* GetModel(const void*) { return nullptr; }
-class MicroInterpreter {
- public:
-  template <typename Resolver>
-  MicroInterpreter(const Model*, const Resolver&, uint8_t*, size_t) {}
-  TfLiteStatus AllocateTensors() { return kTfLiteOk; }
-};
-}  // namespace tflite
-"""
 
 
 @pytest.fixture(scope="module")
 def verified():
   request = models.request(*models.pruned(0.1))
   return verify(request, models.converted("int8_dense", 0.1))
+
+
+def handover(verified, settings=None, options=None, preprocessing=""):
+  found, dense = (
+    mcu_budget.footprint(file, arena, ("a", "b", "c", "d"))
+    for file, arena in (
+      (verified.encoded.model_bytes, verified.arena),
+      (verified.dense_bytes, verified.dense_arena),
+    )
+  )
+  return Handover(
+    settings or McuSettings(), options or McuOptions(), found, dense, preprocessing
+  )
+
+
+def readme(verified, **more):
+  return mcu_readme.readme(verified, handover(verified, **more))
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +49,15 @@ def test_says_what_firmware_costs(verified, text):
   arenas = (verified.arena.recommended_bytes, verified.dense_arena.recommended_bytes)
   assert f"| {flash} | {dense_flash} |" in text
   assert f"| {arenas[0]} | {arenas[1]} |" in text
-  assert f"saves {dense_flash - flash} bytes of flash" in text
+  assert f"saves {verified.shrunk_size_bytes - flash} bytes of flash" in text
   assert "operators: Add, Conv2D, Decode, DepthwiseConv2D" in text
   assert "type PRUNING of operator DECODE" in text
+  # Six sizes of the shapes, four pointers, four names of one letter.
+  assert "| flash for names and shapes | 48 | 48 |" in text
+  more = arenas[0] - arenas[1]
+  assert f"takes {more} bytes more of RAM" in text
+  assert flash < verified.shrunk_size_bytes < dense_flash
+  assert f"would take {verified.shrunk_size_bytes} bytes" in text
 
 
 def test_says_how_near_the_float_model_it_is(verified):
@@ -68,7 +78,7 @@ def test_says_how_an_autoencoder_does(verified):
   assert "area under the ROC curve on the evaluation data: 0.8125" in text
   assert "largest difference from the float model: 0.25" in text
   assert "anomaly score" in text
-  assert "class" not in text.replace("small_classifier", "")
+  assert "kClassNames" not in text
   unknown = dataclasses.replace(comparison, auc=None)
   assert "not known (no anomalies)" in readme(
     dataclasses.replace(verified, comparison=unknown)
@@ -76,27 +86,66 @@ def test_says_how_an_autoencoder_does(verified):
 
 
 def test_a_row_for_each_tensor(text):
-  assert "small_classifier/expand/Conv2D | 512 | 131 |  |" in text
+  (beside,) = re.findall(
+    r"small_classifier/expand/Conv2D \| 512 \| 131 \| (\d+) \| PRUNING \|", text
+  )
+  # 8×8×16 inputs, 512 weights, 8×8×32 outputs; its 32 biases stay dense or take 128.
+  assert int(beside) - 8 * 8 * 16 - 512 - 8 * 8 * 32 in (0, 128)
   assert len(re.findall(r"^\| small_classifier/", text, re.MULTILINE)) == 16
 
 
 def test_names_cannot_break_the_table():
-  report = TensorReport("a|b\nc", 0, 1, 64, 64, "why")
-  assert mcu_readme._tensor_row(report) == "| a\\|b c | 64 | 64 | why |"
+  report = TensorReport("a|b\nc", 0, 1, 64, 64, "", "why")
+  row = mcu_readme._tensor_row(report, mcu_peaks.Peaks(100, {}))
+  assert row == "| a\\|b c | 64 | 64 |  | why |"
+  row = mcu_readme._tensor_row(report, mcu_peaks.Peaks(100, {(0, 1): 96}))
+  assert row == "| a\\|b c | 64 | 64 | 96 | why |"
 
 
-def test_program_compiles(verified, text, tmp_path):
+def test_says_which_forms_firmware_must_decode(verified):
+  tensors = tuple(
+    dataclasses.replace(each, form="LUT") if number % 2 else each
+    for number, each in enumerate(
+      each for each in verified.encoded.tensors if each.encoded
+    )
+  )
+  encoded = dataclasses.replace(verified.encoded, tensors=tensors)
+  text = readme(dataclasses.replace(verified, encoded=encoded))
+  assert "types LUT and PRUNING of operator DECODE" in text
+
+
+def test_says_what_the_budgets_are(verified):
+  made = handover(verified, options=McuOptions(flash_bytes=16_384, ram_bytes=20_000))
+  made = dataclasses.replace(made, found=Footprint(8_192, 5_000))
+  text = mcu_readme.readme(verified, made)
+  assert "Budget of flash: 8192 of 16384 bytes (50.0%)." in text
+  assert "Budget of RAM: 5000 of 20000 bytes (25.0%)." in text
+  assert "Budget" not in readme(verified)
+
+
+def test_says_what_numbers_and_names_there_are(verified, text):
+  assert "the same int8 numbers" in text
+  assert "names among them" in text
+  other = readme(
+    verified, settings=McuSettings(16), options=McuOptions(keep_names=True)
+  )
+  assert "the same int16 numbers" in other
+  assert "keeps names" in other
+  assert "names among them" not in other
+
+
+def test_says_how_inputs_are_preprocessed(verified, text):
+  assert "preprocessed" not in text
+  other = readme(verified, preprocessing="raw / 255")
+  assert "preprocessed as in training: raw / 255" in other
+
+
+def test_program_links_and_runs(verified, text, tmp_path):
   (program,) = re.findall(r"```cpp\n(.*?)```", text, re.DOTALL)
   file = verified.encoded.model_bytes
-  folder = "tensorflow/lite/micro/"
-  stand_in = resolver_stand_in(resolver_functions(file))
-  write(
-    tmp_path,
-    {
-      **c_sources(file, ("a", "b", "c", "d"), verified.arena.recommended_bytes),
-      "main.cc": program,
-      f"{folder}micro_mutable_op_resolver.h": stand_in,
-      f"{folder}micro_interpreter.h": INTERPRETER_STAND_IN,
-    },
-  )
-  compile_cpp(tmp_path, "-std=c++11", "-fsyntax-only", "main.cc")
+  sources = c_sources(file, ("a", "b", "c", "d"), verified.arena.recommended_bytes)
+  write(tmp_path, {**sources, **stand_ins(resolver_functions(file))})
+  once = program.replace("while (true)", "for (int i = 0; i < 2; ++i)")
+  assert once != program
+  printed = run_program(tmp_path, once, "main_functions.cc", "model_data.cc")
+  assert printed == b"a\na\n"

@@ -5,8 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fedtiny_tff import optimizers, quantisation_training, tasks
 from tests.tflite_export import models
-from tflite_export import c_source, mcu, tflm, weights
+from tflite_export import c_source, mcu, mcu_budget, tflm, weights
+from tflite_export.artifacts import BudgetError
+from tflite_export.compare import keras_outputs
+from tflite_export.mcu_options import McuOptions
+from tflite_export.tflm_shrink import shrink
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +29,8 @@ class TestExportMcu:
     assert set(bundle.files) == {
       "mcu/README.md",
       "mcu/arena.h",
+      "mcu/main_functions.cc",
+      "mcu/main_functions.h",
       "mcu/model.tflite",
       "mcu/model_data.cc",
       "mcu/model_data.h",
@@ -57,9 +64,7 @@ class TestExportMcu:
 
   def test_badly_calibrated_file_is_reported_and_not_refused(self, bundle, request_):
     # Ranges of inputs a thousand times too small: every activation saturates.
-    narrow = dataclasses.replace(
-      request_, calibration_inputs=request_.calibration_inputs / 1000
-    )
+    narrow = dataclasses.replace(request_, calibration=request_.calibration / 1000)
     bad = mcu.export_mcu(narrow)
     for artifact in bundle.artifacts:
       assert artifact.argmax_agreement > 0.9
@@ -86,14 +91,92 @@ class TestExportMcu:
       assert bundle.files[f"mcu/{name}"] == text.encode()
 
 
-class TestNothingToGain:
-  def test_file_equals_the_dense_one_and_the_readme_says_so(self):
-    bundle = mcu.export_mcu(models.request(*models.pruned(1.0)))
-    assert bundle.files["mcu/model.tflite"] == bundle.files["mcu/model_dense.tflite"]
+class TestOptions:
+  @pytest.mark.parametrize(
+    ("options", "name", "c_type"),
+    [
+      (McuOptions(float_ends=True), "int8_float_ends", "float"),
+      (McuOptions(activation_bits=16), "int16x8", "int16_t"),
+      (McuOptions(activation_bits=16, float_ends=True), "int16x8_float_ends", "float"),
+    ],
+  )
+  def test_other_numbers(self, request_, options, name, c_type):
+    bundle = mcu.export_mcu(dataclasses.replace(request_, mcu=options))
+    formats = [artifact.format for artifact in bundle.artifacts]
+    assert formats == [f"{name}_decode", f"{name}_dense"]
+    settings = bundle.files["mcu/model_settings.h"].decode()
+    assert f"using InputType = {c_type};" in settings
+    assert f"using OutputType = {c_type};" in settings
+    for artifact in bundle.artifacts:
+      assert artifact.argmax_agreement == pytest.approx(1.0, abs=0.1)
+      assert artifact.density == pytest.approx(0.1, abs=0.01)
+
+  def test_names_stay_if_wanted(self, request_, bundle):
+    kept = mcu.export_mcu(
+      dataclasses.replace(request_, mcu=McuOptions(keep_names=True))
+    )
+    assert b"small_classifier" in kept.files["mcu/model.tflite"]
+    assert b"small_classifier" not in bundle.files["mcu/model.tflite"]
+
+  def test_exactly_enough_memory(self, request_, bundle):
+    sparse = bundle.artifacts[0]
+    arrays = c_source.array_bytes(bundle.files[sparse.path], request_.class_names)
+    flash_bytes = sparse.bytes + arrays
+    enough = McuOptions(flash_bytes=flash_bytes, ram_bytes=sparse.arena_bytes)
+    made = mcu.export_mcu(dataclasses.replace(request_, mcu=enough))
+    assert made.files[sparse.path] == bundle.files[sparse.path]
+    assert b"(100.0%)" in made.files["mcu/README.md"]
+    short = dataclasses.replace(enough, flash_bytes=flash_bytes - 1)
+    with pytest.raises(BudgetError, match=f"{flash_bytes:,} bytes needed"):
+      mcu.export_mcu(dataclasses.replace(request_, mcu=short))
+
+  def test_little_ram_leaves_tensors_dense(self, request_, bundle):
     sparse, dense = bundle.artifacts
-    assert (sparse.bytes, sparse.arena_bytes) == (dense.bytes, dense.arena_bytes)
+    assert sparse.arena_bytes is not None
+    options = McuOptions(ram_bytes=sparse.arena_bytes - 1)
+    made = mcu.export_mcu(dataclasses.replace(request_, mcu=options))
+    assert dense.arena_bytes <= made.artifacts[0].arena_bytes < sparse.arena_bytes
+    assert sparse.bytes < made.artifacts[0].bytes <= dense.bytes
+    assert mcu_budget.TOO_MUCH_RAM in made.files["mcu/README.md"].decode()
+
+
+class TestTrainedWithQuantisation:
+  @pytest.fixture(scope="class")
+  def trained(self, request_):
+    rows, labels = request_.evaluation_inputs, request_.evaluation_labels
+    how = quantisation_training.FineTuning(optimizers.OptimizerConfig("adam", 1e-3), 0)
+    model = quantisation_training.fine_tune(
+      request_.model, request_.masks, tasks.CLASSIFY, rows, labels, how
+    )
+    return dataclasses.replace(request_, quantisation_aware_model=model)
+
+  @pytest.mark.parametrize("float_ends", [False, True])
+  def test_its_file_is_taken(self, trained, float_ends):
+    options = McuOptions(float_ends=float_ends)
+    bundle = mcu.export_mcu(dataclasses.replace(trained, mcu=options))
+    inputs = trained.evaluation_inputs
+    outputs = tflm.run(bundle.files["mcu/model.tflite"], inputs).outputs
+    wanted = keras_outputs(trained.quantisation_aware_model, inputs)
+    assert np.abs(outputs - wanted).max() < 0.1 * np.abs(wanted).max()
+    c_type = "float" if float_ends else "int8_t"
+    settings = bundle.files["mcu/model_settings.h"].decode()
+    assert f"using InputType = {c_type};" in settings
+
+  def test_16_bits_are_made_of_the_float_model(self, trained, request_):
+    options = McuOptions(activation_bits=16)
+    made = mcu.export_mcu(dataclasses.replace(trained, mcu=options))
+    assert made == mcu.export_mcu(dataclasses.replace(request_, mcu=options))
+
+
+class TestNothingToGain:
+  def test_the_file_is_only_shrunk_and_the_readme_says_so(self):
+    bundle = mcu.export_mcu(models.request(*models.pruned(1.0)))
+    whole = bundle.files["mcu/model_dense.tflite"]
+    assert bundle.files["mcu/model.tflite"] == shrink(whole).model_bytes
+    sparse, dense = bundle.artifacts
+    assert sparse.bytes < dense.bytes == len(whole)
     text = bundle.files["mcu/README.md"].decode()
-    assert "both are equal" in text
+    assert "No tensor is stored compactly" in text
     assert "DECODE" not in text.split("## Tensors")[0]
     assert "PRUNING" not in text
     assert b"AddDecode" not in bundle.files["mcu/op_resolver.h"]
@@ -103,7 +186,9 @@ class TestAutoencoder:
   def test_is_judged_by_its_error_and_not_by_classes(self):
     request = models.autoencoder_request()
     bundle = mcu.export_mcu(request)
-    outputs = tflm.run(bundle.files["mcu/model.tflite"], request.evaluation_inputs).outputs
+    outputs = tflm.run(
+      bundle.files["mcu/model.tflite"], request.evaluation_inputs
+    ).outputs
     difference = outputs - request.evaluation_inputs.reshape(24, 16)
     errors = np.square(difference.astype(np.float64)).mean(axis=1)
     normal, odd = errors[::2], errors[1::2]

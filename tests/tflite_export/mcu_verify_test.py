@@ -5,11 +5,20 @@ import pytest
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
-from tflite_export import tflm, tflm_decode, tflm_insert
+from tflite_export import mcu_verify, tflm, tflm_decode, tflm_insert
 from tflite_export.artifacts import VerificationError
+from tflite_export.compact_writer import write_compact
 from tflite_export.convert import convert
-from tflite_export.mcu_verify import check_decoded, check_identical, verify
+from tflite_export.flatbuffer_model import read_model
+from tflite_export.mcu_options import McuOptions
+from tflite_export.mcu_verify import (
+  check_decoded,
+  check_identical,
+  check_same_constants,
+  verify,
+)
 from tflite_export.tflm_decode import encode_pruned
+from tflite_export.tflm_shrink import shrink
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +73,7 @@ class TestVerify:
   def test_decode_kernel_that_computes_something_else(
     self, request_, dense, monkeypatch
   ):
-    runs = iter((0, 1))
+    runs = iter((0, 0, 1))
     run = tflm.run
 
     def off_by_one(model_bytes, inputs):
@@ -78,15 +87,36 @@ class TestVerify:
     ):
       verify(request_, dense)
 
+  def test_shrinking_that_changes_an_output(self, request_, dense, monkeypatch):
+    unrelated = models.converted("int8_dense", 0.2)
+    monkeypatch.setattr(mcu_verify, "shrink", lambda *_: shrink(unrelated))
+    with pytest.raises(
+      VerificationError, match=r"^mcu/model_dense\.tflite: it differs .* inputs"
+    ):
+      verify(request_, dense)
+
+  def test_kept_names(self, request_, dense):
+    kept = verify(dataclasses.replace(request_, mcu=McuOptions(keep_names=True)), dense)
+    assert kept.dense_bytes == dense
+    assert b"small_classifier" in kept.encoded.model_bytes
+    without = verify(request_, dense)
+    assert without.dense_bytes == dense
+    assert b"small_classifier" not in without.encoded.model_bytes
+    assert len(without.encoded.model_bytes) < len(kept.encoded.model_bytes)
+    names = [[each.name for each in one.encoded.tensors] for one in (kept, without)]
+    assert names[0] == names[1]
+    assert without.shrunk_size_bytes < kept.shrunk_size_bytes < len(dense)
+
   def test_data_that_do_not_fit_are_the_users_error(self, request_, dense):
     inputs = np.zeros((1, 8, 8, 3), np.float32)
     with pytest.raises(InputError, match="evaluation inputs have shape"):
       verify(dataclasses.replace(request_, evaluation_inputs=inputs), dense)
 
-  def test_decoding_that_saves_nothing_gives_two_equal_files(self):
+  def test_where_decoding_saves_nothing_the_file_is_only_shrunk(self):
     dense = models.converted("int8_dense", 1.0)
     verified = verify(models.request(*models.pruned(1.0)), dense)
-    assert verified.encoded.model_bytes == dense
+    assert verified.encoded.model_bytes == shrink(dense).model_bytes
+    assert len(verified.encoded.model_bytes) == verified.shrunk_size_bytes
     assert verified.arena == verified.dense_arena
     # Quantisation rounds a few small weights to zero.
     assert 0.98 < verified.density < 1
@@ -103,8 +133,34 @@ class TestCheckIdentical:
       check_identical(dense, other)
 
   def test_shapes(self):
-    with pytest.raises(VerificationError, match=r"\[2, 1\], the dense file's \[1, 2\]"):
+    with pytest.raises(VerificationError, match=r"\[2, 1\], before they were \[1, 2\]"):
       check_identical(np.zeros((1, 2), np.int8), np.zeros((2, 1), np.int8))
+
+
+class TestCheckSameConstants:
+  def test_says_which_tensor_changed(self, dense):
+    shrunk = shrink(dense)
+    check_same_constants(dense, shrunk)
+    model = read_model(shrunk.model_bytes)
+    (at,) = (
+      index
+      for index, tensor in enumerate(model.subgraphs[0].tensors)
+      if list(tensor.shape) == [32, 1, 1, 16]
+    )
+    data = model.buffers[model.subgraphs[0].tensors[at].buffer].data.copy()
+    data[7] ^= 1
+    model.buffers[model.subgraphs[0].tensors[at].buffer].data = data
+    changed = dataclasses.replace(shrunk, model_bytes=write_compact(model))
+    with pytest.raises(VerificationError, match=r"'small_classifier/expand/.* is not"):
+      check_same_constants(dense, changed)
+
+  def test_shape(self, dense):
+    shrunk = shrink(dense)
+    model = read_model(shrunk.model_bytes)
+    model.subgraphs[0].tensors[0].shape = [1, 3, 16, 16]
+    changed = dataclasses.replace(shrunk, model_bytes=write_compact(model))
+    with pytest.raises(VerificationError, match="before shrinking"):
+      check_same_constants(dense, changed)
 
 
 class TestCheckDecoded:
@@ -113,7 +169,7 @@ class TestCheckDecoded:
     check_decoded(dense, encoded)
     other = models.small_classifier(seed=1)
     models.prune(other, 0.1, seed=5)
-    unrelated = convert(other, "int8_dense", request_.calibration_inputs)
+    unrelated = convert(other, "int8_dense", request_.calibration)
     with pytest.raises(
       VerificationError, match=r"\d+ of 512 values differ after DECODE"
     ):

@@ -7,12 +7,13 @@ from fedtiny_tff.errors import InputError
 from tests.tflite_export.files import chain, one_layer, sparse_values, written
 from tflite_export import tflm_decodable
 from tflite_export.flatbuffer_model import read_model
-from tflite_export.tflm_decodable import Undecodable, decodable_tensor
+from tflite_export.tflm_decodable import Undecodable, decodable_tensor, uses_of
 
 
 def first_tensor(model_bytes):
   model = read_model(model_bytes)
-  return decodable_tensor(model, model.subgraphs[0], 0)
+  graph = model.subgraphs[0]
+  return decodable_tensor(model, graph.tensors[0], 0, uses_of(graph))
 
 
 def assert_undecodable(model, reason):
@@ -26,7 +27,7 @@ def test_values_zeros_and_costs():
   found = first_tensor(written(chain([values], [(1, 4)], [0, 0])))
   np.testing.assert_array_equal(found.values, values)
   np.testing.assert_array_equal(found.zeros, [[4]])
-  assert (found.readers, found.channels) == (2, 1)
+  assert (found.readers, found.channel_axis) == (2, None)
 
 
 class TestEligibility:
@@ -49,7 +50,8 @@ class TestEligibility:
       (32, 32, 0, None),
       (32, 32, 1, None),
       (1, 1, 1, "axis 1"),
-      (32, 1, 0, "1 zero points"),
+      (32, 1, 0, None),
+      (32, 2, 0, "2 zero points"),
       (16, 16, 0, "16 scales"),
       (32, 32, 2, "axis 2"),
     ],
@@ -61,7 +63,8 @@ class TestEligibility:
     )
     if reason is None:
       found = first_tensor(written(model))
-      assert found.zeros.shape[axis] == found.channels == scales
+      assert found.zeros.shape[axis] == scales
+      assert found.channel_axis == axis
     else:
       assert_undecodable(model, reason)
 

@@ -3,14 +3,20 @@
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from tflite_micro.python.tflite_micro import runtime
 
 from fedtiny_tff.errors import InputError
-from tests.tflite_export import models
+from tests.tflite_export import models, single_operator
 from tests.tflite_export.files import WIDTH, chain, one_layer, sparse_values, written
+from tests.tflite_export.one_constant import CONSTANT, OUTPUT, TYPES, copied
 from tflite_export import litert, tflm
 from tflite_export.artifacts import VerificationError
+from tflite_export.flatbuffer_model import read_model
 from tflite_export.tflm_decode import encode_pruned
+from tflite_export.tflm_shrink import shrink
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +120,61 @@ class TestDecodedInTheRuntime:
     decoded = tflm.read_tensors(encoded.model_bytes, [(0, 0)])[0]
     np.testing.assert_array_equal(decoded, values)
 
+  @pytest.mark.parametrize("dtype", sorted(TYPES, key=str), ids=str)
+  def test_every_type_is_encoded(self, dtype):
+    generator = np.random.default_rng(0)
+    values = generator.integers(-100, 100, (64, 64)).astype(dtype)
+    values[generator.random(values.shape) < 0.9] = 0
+    encoded = encode_pruned(copied(values))
+    assert encoded.tensors[0].form == ("LUT" if dtype.kind == "b" else "PRUNING")
+    for found in tflm.read_tensors(encoded.model_bytes, [CONSTANT, OUTPUT]):
+      assert found.tobytes() == values.tobytes()
+
+  @settings(max_examples=100, deadline=None)
+  @given(st.data())
+  def test_any_constant_comes_out_as_it_was(self, data):
+    dtype = data.draw(st.sampled_from(sorted(TYPES, key=str)))
+    shape = data.draw(hnp.array_shapes(max_dims=4, min_side=3, max_side=9))
+    axis = data.draw(st.sampled_from([0, len(shape) - 1]))
+    channels = data.draw(st.sampled_from([0, 1, shape[axis]]))
+    generator = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    points = np.zeros(channels, np.int64)
+    if dtype == np.int8:
+      points = generator.integers(-128, 128, channels)
+    zeros = np.zeros([1] * len(shape), dtype)
+    if channels:
+      zeros_shape = [1] * len(shape)
+      zeros_shape[axis] = channels
+      zeros = points.astype(dtype).reshape(zeros_shape)
+    values = generator.integers(-(2**31), 2**31, shape).astype(dtype)
+    density = data.draw(st.floats(0, 1))
+    values = np.where(generator.random(shape) < density, values, zeros)
+    dense = copied(values, points, axis if channels > 1 else 0)
+    encoded = encode_pruned(dense)
+    for content in (encoded.model_bytes, shrink(encoded.model_bytes).model_bytes):
+      for found in tflm.read_tensors(content, [CONSTANT, OUTPUT]):
+        assert found.tobytes() == values.tobytes()
+
+  @settings(max_examples=40, deadline=None)
+  @given(
+    st.sampled_from(single_operator.KINDS),
+    st.sampled_from(["int8", "float32"]),
+    st.floats(0, 1),
+    st.sampled_from([1, 2]),
+    st.integers(0, 2**32 - 1),
+  )
+  def test_any_layer_computes_the_same(self, kind, type, density, uses, seed):
+    generator = np.random.default_rng(seed)
+    shape = {"convolution": (8, 3, 3, 6), "depthwise": (1, 3, 3, 48), "dense": (24, 30)}
+    values = generator.normal(size=shape[kind])
+    values[generator.random(values.shape) >= density] = 0
+    dense = single_operator.build(kind, type, values, uses=uses)
+    rows = generator.normal(size=(2, *_input_shape(dense))).astype(np.float32)
+    wanted = tflm.run(dense, rows).stored_outputs
+    shrunk = shrink(dense).model_bytes
+    for content in (shrunk, encode_pruned(shrunk).model_bytes):
+      np.testing.assert_array_equal(tflm.run(content, rows).stored_outputs, wanted)
+
   def test_two_tensors_of_one_buffer(self):
     dense = written(chain([sparse_values()], [(1, 0), (1, 0)], [0, 1, 0]))
     encoded = encode_pruned(dense).model_bytes
@@ -121,6 +182,11 @@ class TestDecodedInTheRuntime:
     np.testing.assert_array_equal(
       tflm.run(encoded, rows).stored_outputs, tflm.run(dense, rows).stored_outputs
     )
+
+
+def _input_shape(model_bytes):
+  graph = read_model(model_bytes).subgraphs[0]
+  return tuple(graph.tensors[graph.inputs[0]].shape)[1:]
 
 
 class TestArena:
