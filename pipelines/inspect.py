@@ -1,19 +1,21 @@
-"""Tells whether XNNPACK on ARM would run a `.tflite` file sparse, and why not."""
+"""Tells what a `.tflite` file is, and whether XNNPACK on ARM would run it sparse."""
 
 import json
+import math
 import pathlib
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from fedtiny_tff.errors import InputError
-from pipelines import app
+from pipelines import app, metadata_text
 from pipelines.format_flag import FORMAT
 
 if TYPE_CHECKING:
-  from tflite_export.eligibility import ClusterReport, OperatorReport, Report
+  from tflite_export.eligibility_report import ClusterReport, OperatorReport, Report
 
 _SUMMARY = """
 Tells operator by operator whether XNNPACK on ARM would run a .tflite file sparse, which
-rule fails and how to mend it; and what goes wrong there although x86 runs the file.
+rule fails and how to mend it; what goes wrong there although x86 runs the file; and
+what the file's metadata say. The rules are those of XNNPACK's src/subgraph.c.
 
   python -m pipelines.inspect FILE.tflite
 
@@ -29,6 +31,15 @@ def _read(path: str) -> bytes:
   if file.exists() and not file.is_file():
     raise InputError(f"{path}: is not a file; name a .tflite file")
   return file.read_bytes()
+
+
+def _strict(value: Any) -> Any:
+  """Returns a value without the numbers that JSON does not have."""
+  if isinstance(value, dict):
+    return {str(key): _strict(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_strict(item) for item in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verdict(report: "Report") -> list[str]:
@@ -70,11 +81,11 @@ def _print_table(ops: tuple["OperatorReport", ...]) -> None:
 
   table = rich.table.Table(box=None)
   table.add_column("#", justify="right")
-  table.add_column("operator")
+  table.add_column("operator", min_width=max((len(op.type) for op in ops), default=0))
   for heading in ("output", "type", "stored", "bytes", "density", "on ARM"):
     table.add_column(heading, justify="right")
   for op in ops:
-    sparse = f"sparse, by {op.block}" if op.block else "sparse"
+    sparse = f"sparse by {op.block}" if (op.block or 1) > 1 else "sparse"
     table.add_row(
       str(op.index),
       op.type,
@@ -92,21 +103,25 @@ def main(path: str) -> Optional[int]:
   """Prints the report on a file."""
   import dataclasses
 
-  from tflite_export import eligibility
+  from tflite_export import eligibility, model_metadata_reader
 
   content = _read(path)
   try:
     report = eligibility.inspect(content)
+    metadata = model_metadata_reader.read(content)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
   if FORMAT.value == "json":
-    print(json.dumps(dataclasses.asdict(report), indent=2))
+    told = None if metadata is None else _strict(dataclasses.asdict(metadata))
+    print(json.dumps(dataclasses.asdict(report) | {"metadata": told}, indent=2))
     return None
   lines = _verdict(report) + [f"Error: {error}" for error in report.errors]
-  print("\n".join(lines + [_describe(cluster) for cluster in report.clusters]))
+  lines += [_describe(cluster) for cluster in report.clusters]
+  lines += ["No metadata."] if metadata is None else metadata_text.lines(metadata)
+  print("\n".join(map(metadata_text.printable, lines)))
   _print_table(report.ops)
   if reasons := _reasons(report.ops):
-    print("\n".join(["Not run sparse:", *reasons]))
+    print("\n".join(["Not run sparse:", *map(metadata_text.printable, reasons)]))
   return None
 
 

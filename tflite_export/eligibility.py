@@ -8,108 +8,17 @@ import dataclasses
 import math
 from typing import Optional
 
-import numpy as np
-
 from tflite_export import eligibility_errors
+from tflite_export.eligibility_report import ClusterReport, OperatorReport, Report
 from tflite_export.graph import Graph, Operator
 from tflite_export.graph_reader import read_graphs
-from tflite_export.xnnpack_clusters import Analysis, Cluster, Rejection
+from tflite_export.xnnpack_clusters import Analysis, Cluster
 from tflite_export.xnnpack_operators import block_size, is_pointwise
+from tflite_export.xnnpack_rejections import Rejection
 from tflite_export.xnnpack_rules import Place
 
 # Half of the multiply-accumulates of all 1×1 convolutions.
 _ELIGIBLE_SHARE = 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class OperatorReport:
-  """What is known of one operator.
-
-  Attributes:
-    subgraph: The subgraph it is in.
-    index: Its position there.
-    type: Name of the builtin operator.
-    input_shapes: Of its tensors; weights included, without those left out.
-    output_shapes: Likewise.
-    dtype: Element type of its first output, as it is calculated.
-    weight_dtype: Element type of its weight as it is stored, None without weight.
-    weight_bytes: Of its weight in the file, None without weight.
-    density: Share of its weight that is not zero, None without (or unreadable).
-    stored: "sparse" or "dense", None without weight.
-    macs: Multiply-accumulates of a 1×1 convolution, otherwise 0.
-    cluster: Number of the cluster it is in, None outside.
-    sparse_on_arm: Whether it is part of what XNNPACK runs sparse on ARM: 1×1
-      convolutions in sparse kernels, everything around them channel-first.
-    block: Output channels that its sparse kernel takes at a time: 1, 2 or 4; None
-      if it has none.
-    reason: Why it is not run sparse, None if it is.
-    mend: What to change, None if nothing is to be changed or known.
-  """
-
-  subgraph: int
-  index: int
-  type: str
-  input_shapes: tuple[tuple[int, ...], ...]
-  output_shapes: tuple[tuple[int, ...], ...]
-  dtype: Optional[str]
-  weight_dtype: Optional[str]
-  weight_bytes: Optional[int]
-  density: Optional[float]
-  stored: Optional[str]
-  macs: int
-  cluster: Optional[int]
-  sparse_on_arm: bool
-  block: Optional[int]
-  reason: Optional[str]
-  mend: Optional[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class ClusterReport:
-  """A cluster with 1×1 convolutions.
-
-  Attributes:
-    number: Counts all clusters of the file.
-    subgraph: The subgraph it is in.
-    operators: Indices of its operators there.
-    zeros: Zero weights of its 1×1 convolutions; more than two thirds must be.
-    weights: All weights of them.
-    sparse_on_arm: Whether XNNPACK runs it sparse.
-    reasons: Every rule that fails; empty if none.
-  """
-
-  number: int
-  subgraph: int
-  operators: tuple[int, ...]
-  zeros: int
-  weights: int
-  sparse_on_arm: bool
-  reasons: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-  """The answer for a file.
-
-  Attributes:
-    eligible: As the file is stored, ARM XNNPACK would load it and run at least half
-      of the multiply-accumulates of its 1×1 convolutions sparse.
-    zero_fraction_1x1: Share of zeros of all weights of 1×1 convolutions; None
-      without such weights.
-    sparse_macs: Of 1×1 convolutions that would run sparse.
-    macs: Of all 1×1 convolutions.
-    errors: What goes wrong on ARM although it works on x86.
-    clusters: Those with 1×1 convolutions.
-    ops: Every operator, in file order.
-  """
-
-  eligible: bool
-  zero_fraction_1x1: Optional[float]
-  sparse_macs: int
-  macs: int
-  errors: tuple[str, ...]
-  clusters: tuple[ClusterReport, ...]
-  ops: tuple[OperatorReport, ...]
 
 
 def inspect(model_bytes: bytes) -> Report:
@@ -129,9 +38,9 @@ def inspect(model_bytes: bytes) -> Report:
     errors += eligibility_errors.find(analysis)
     first += len(analysis.clusters)
     for weight in {graph.weight(each) for each in _pointwise(graph)}:
-      nonzero = graph.nonzero.get(-1 if weight is None else weight, np.empty(0, bool))
-      weights += nonzero.size
-      zeros += nonzero.size - int(nonzero.sum())
+      if weight is not None and weight in graph.zeros:
+        weights += graph.nonzero[weight].size
+        zeros += graph.zeros[weight]
   macs = sum(op.macs for op in ops)
   sparse_macs = sum(op.macs for op in ops if op.sparse_on_arm)
   loads = not any(error.prevents_loading for error in errors)
@@ -181,6 +90,8 @@ def _operators(analysis: Analysis, first: int) -> list[OperatorReport]:
     if cluster.weights
     for rejection in cluster.rejections
   }
+  # By weight, which operators may share.
+  blocks: dict[Optional[int], Optional[int]] = {}
   reports = []
   for operator in graph.operators:
     fused = analysis.fused_into(operator.index)
@@ -189,12 +100,15 @@ def _operators(analysis: Analysis, first: int) -> list[OperatorReport]:
     sparse = cluster is not None and cluster.taken
     refusal = None if sparse else _refusal(analysis, operator, cluster, blamed)
     report = _facts(graph, operator)
+    weight = graph.weight(operator)
+    if sparse and weight not in blocks:
+      blocks[weight] = block_size(graph, operator)
     reports.append(
       dataclasses.replace(
         report,
         cluster=None if number is None else first + number,
         sparse_on_arm=sparse,
-        block=block_size(graph, operator) if sparse else None,
+        block=blocks[weight] if sparse else None,
         reason=None if refusal is None else refusal.reason,
         mend=(refusal.mend or None) if refusal is not None else None,
       )
@@ -228,7 +142,7 @@ def _facts(graph: Graph, operator: Operator) -> OperatorReport:
   outputs = [graph.tensors[index] for index in operator.outputs if index >= 0]
   index = graph.weight(operator)
   weight = None if index is None else graph.tensors[index]
-  nonzero = None if index is None else graph.nonzero.get(index)
+  size = 0 if index is None or index not in graph.nonzero else graph.nonzero[index].size
   stored = None if weight is None else "sparse" if weight.sparse else "dense"
   macs = 0
   if weight is not None and outputs and is_pointwise(graph, operator):
@@ -242,7 +156,7 @@ def _facts(graph: Graph, operator: Operator) -> OperatorReport:
     dtype=outputs[0].dtype if outputs else None,
     weight_dtype=None if weight is None else weight.dtype,
     weight_bytes=None if weight is None else weight.stored_bytes,
-    density=float(nonzero.mean()) if nonzero is not None and nonzero.size else None,
+    density=(size - graph.zeros[index]) / size if index is not None and size else None,
     stored=stored,
     macs=macs,
     cluster=None,

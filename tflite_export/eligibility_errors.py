@@ -13,6 +13,7 @@ import dataclasses
 
 from tflite_export.graph import Graph
 from tflite_export.xnnpack_clusters import Analysis, Cluster
+from tflite_export.xnnpack_operators import BINARY, UNARY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,8 @@ def find(analysis: Analysis) -> list[ArmError]:
     if cluster.taken:
       found += _open_ends(analysis, cluster)
       found += _swapped_outputs(analysis, cluster)
+      found += _partial_means(analysis, cluster)
+      found += _broadcast_pools(analysis, cluster)
   return found
 
 
@@ -97,18 +100,78 @@ def _behind_pools(analysis: Analysis, cluster: Cluster) -> set[int]:
 def _swapped_outputs(analysis: Analysis, cluster: Cluster) -> list[ArmError]:
   """Pools with keepdims at the exit give [1, c, 1, 1] for [1, 1, 1, c]."""
   graph, found = analysis.graph, []
-  for index in set(cluster.operators) - set(analysis.inner_pools(cluster)):
+  # By tensor, which several operators of a damaged file may write.
+  readers: dict[int, set[str]] = {}
+  for index in sorted(set(cluster.operators) - set(analysis.inner_pools(cluster))):
     operator = graph.operators[index]
     if operator.type not in ("MEAN", "SUM") or not operator.option("keepDims", 0):
       continue
     output = operator.outputs[0]
-    readers = {graph.operators[each].type for each in graph.consumers.get(output, ())}
-    if output in graph.outputs or readers - {"RESHAPE"}:
+    if output not in readers:
+      consumers = graph.consumers.get(output, ())
+      readers[output] = {graph.operators[each].type for each in consumers}
+    if output in graph.outputs or readers[output] - {"RESHAPE"}:
       message = (
         f"{_called(graph, index)} keeps its dimensions: on ARM they come in the wrong "
         "order, [1, c, 1, 1]; leave keepdims out, or let Flatten alone read it"
       )
       found.append(ArmError(message, prevents_loading=False))
+  return found
+
+
+def _partial_means(analysis: Analysis, cluster: Cluster) -> list[ArmError]:
+  """Means and sums at the exit that leave channels beside height or width.
+
+  XNNPACK asks for four dimensions and not for which of them the mean is over; what is
+  left stays channel-first.
+  """
+  graph, found = analysis.graph, []
+  for index in sorted(set(cluster.operators) - set(analysis.inner_pools(cluster))):
+    operator = graph.operators[index]
+    shape = graph.tensors[operator.inputs[0]].shape
+    axes = graph.axes.get(index)
+    if axes is None or len(shape) != 4:
+      continue
+    _, height, width, channels = (
+      1 if axis in axes else size for axis, size in enumerate(shape)
+    )
+    if channels != 1 and (height, width) != (1, 1):
+      message = (
+        f"{_called(graph, index)} is over part of the image only: on ARM its result "
+        "comes in the wrong order, channels first; take it over height and width, or "
+        "store the weights dense"
+      )
+      found.append(ArmError(message, prevents_loading=False))
+  return found
+
+
+def _broadcast_pools(analysis: Analysis, cluster: Cluster) -> list[ArmError]:
+  """Sums and products of an image with a pooling that keeps its dimensions.
+
+  The pooling's come channel-first, the image's do not; a convolution between the two
+  sets them right.
+  """
+  graph, found = analysis.graph, []
+  pooled = {
+    tensor
+    for index in analysis.inner_pools(cluster)
+    for tensor in graph.operators[index].outputs
+  }
+  for index in sorted(cluster.operators):
+    operator = graph.operators[index]
+    if operator.type in UNARY and pooled.intersection(operator.inputs):
+      pooled.update(operator.outputs)
+    if operator.type not in BINARY or not pooled.intersection(operator.inputs):
+      continue
+    shapes = {graph.tensors[tensor].shape for tensor in operator.inputs if tensor >= 0}
+    # Ones have no order, and neither have two of one shape.
+    if len(shapes) > 1 and all(max(shape, default=1) > 1 for shape in shapes):
+      message = (
+        f"{_called(graph, index)} spreads a pooling with keepdims over an image: on ARM "
+        "the file does not load (failed to reshape runtime); put a 1×1 convolution "
+        "between the two, or store the weights dense"
+      )
+      found.append(ArmError(message, prevents_loading=True))
   return found
 
 

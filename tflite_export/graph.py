@@ -92,8 +92,10 @@ class Graph:
     origin: Tensor to the constant it is unpacked from by DENSIFY or DEQUANTIZE;
       a constant that nothing unpacks is its own.
     paddings: PAD to its constant amounts, before and after, for each dimension.
+    axes: MEAN or SUM to the dimensions it is over, counted from 0, if constant.
     nonzero: Constant to bool values of its shape, True where it is not zero, for
       the weights of convolutions and dense layers.
+    zeros: Constant to how many of these values are zero.
   """
 
   number: int
@@ -105,7 +107,9 @@ class Graph:
   consumers: Mapping[int, tuple[int, ...]]
   origin: Mapping[int, int]
   paddings: Mapping[int, tuple[tuple[int, int], ...]]
+  axes: Mapping[int, frozenset[int]]
   nonzero: Mapping[int, np.ndarray]
+  zeros: Mapping[int, int]
 
   def weight(self, operator: Operator) -> Optional[int]:
     """Returns the constant that holds an operator's weight, None without one."""

@@ -25,6 +25,9 @@ _OPERATORS = _names(schema.BuiltinOperator)
 _ELEMENT_TYPES = _names(schema.TensorType)
 # The element types whose values are read; others count as dense, of unknown density.
 _READABLE = {"float32", "float16", "int8", "uint8", "int16", "int32", "int64"}
+# More are damage, or made to be slow: what many operators share is told for each.
+_MOST_DIMENSIONS = 16
+_MOST_NAME_BYTES = 100
 
 
 def read_graphs(model_bytes: bytes) -> list[Graph]:
@@ -78,7 +81,9 @@ def _read(model: Any, number: int, subgraph: Any, budget: _Budget) -> Graph:
     consumers={tensor: tuple(found) for tensor, found in readers.items()},
     origin=_origins(tensors, operators),
     paddings=_paddings(model, subgraph, operators),
+    axes=_axes(model, subgraph, operators),
     nonzero={},
+    zeros={},
   )
   weights = {graph.weight(operator) for operator in operators} - {None}
   nonzero = {}
@@ -86,15 +91,19 @@ def _read(model: Any, number: int, subgraph: Any, budget: _Budget) -> Graph:
     if tensors[weight].dtype in _READABLE:
       budget.spend(tensors[weight].shape)
       nonzero[weight] = ~stored_weights.is_zero(model, subgraph.tensors[weight])
-  return dataclasses.replace(graph, nonzero=nonzero)
+  zeros = {weight: each.size - int(each.sum()) for weight, each in nonzero.items()}
+  return dataclasses.replace(graph, nonzero=nonzero, zeros=zeros)
 
 
 def _tensor(model: Any, tensor: Any) -> Tensor:
   """Returns a tensor of the schema's as one of ours."""
   data = model.buffers[tensor.buffer].data
+  shape = tuple(flatbuffer_model.integers(tensor.shape))
+  if len(shape) > _MOST_DIMENSIONS:
+    raise ValueError(f"a tensor of {len(shape)} dimensions")
   return Tensor(
     name=flatbuffer_model.tensor_name(tensor),
-    shape=tuple(flatbuffer_model.integers(tensor.shape)),
+    shape=shape,
     dtype=_ELEMENT_TYPES.get(tensor.type, f"type {tensor.type}").lower(),
     constant=flatbuffer_model.is_constant(model, tensor),
     sparse=tensor.sparsity is not None,
@@ -120,7 +129,7 @@ def _operator(model: Any, index: int, operator: Any) -> Operator:
   return Operator(
     index=index,
     type=_OPERATORS.get(code, f"BUILTIN_{code}"),
-    custom_name=custom.decode("utf-8", errors="replace"),
+    custom_name=custom[:_MOST_NAME_BYTES].decode("utf-8", errors="replace"),
     inputs=tuple(operator.inputs),
     outputs=tuple(operator.outputs),
     options=operator.builtinOptions,
@@ -141,16 +150,41 @@ def _origins(
   return origin
 
 
+def _second_inputs(
+  model: Any, subgraph: Any, operators: tuple[Operator, ...], types: tuple[str, ...]
+) -> dict[int, np.ndarray]:
+  """Reads the second input of operators of some types, where it is constant and small."""
+  found = {}
+  for operator in operators:
+    if operator.type not in types or len(operator.inputs) < 2 or operator.inputs[1] < 0:
+      continue
+    tensor = subgraph.tensors[operator.inputs[1]]
+    fits = math.prod(flatbuffer_model.integers(tensor.shape)) <= 2 * _MOST_DIMENSIONS
+    if fits and flatbuffer_model.is_constant(model, tensor) and not tensor.sparsity:
+      found[operator.index] = flatbuffer_model.constant(model, tensor)
+  return found
+
+
 def _paddings(
   model: Any, subgraph: Any, operators: tuple[Operator, ...]
 ) -> dict[int, tuple[tuple[int, int], ...]]:
   """Reads the amounts of each PAD whose amounts are constant."""
+  return {
+    index: tuple((int(a), int(b)) for a, b in amounts.reshape(-1, 2))
+    for index, amounts in _second_inputs(model, subgraph, operators, ("PAD",)).items()
+  }
+
+
+def _axes(
+  model: Any, subgraph: Any, operators: tuple[Operator, ...]
+) -> dict[int, frozenset[int]]:
+  """Reads the axes of each MEAN and SUM; negative ones count from the last."""
   found = {}
-  for operator in operators:
-    if operator.type != "PAD" or len(operator.inputs) < 2 or operator.inputs[1] < 0:
-      continue
-    amounts = subgraph.tensors[operator.inputs[1]]
-    if flatbuffer_model.is_constant(model, amounts) and amounts.sparsity is None:
-      pairs = flatbuffer_model.constant(model, amounts).reshape(-1, 2)
-      found[operator.index] = tuple((int(a), int(b)) for a, b in pairs)
+  for index, axes in _second_inputs(model, subgraph, operators, ("MEAN", "SUM")).items():
+    image = operators[index].inputs[0]
+    shape = subgraph.tensors[image].shape if image >= 0 else None
+    rank = len(flatbuffer_model.integers(shape))
+    found[index] = frozenset(
+      int(axis) + (rank if axis < 0 else 0) for axis in axes.reshape(-1)
+    )
   return found

@@ -20,8 +20,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
-from tflite_export import flatbuffer_model, sparse_layout
-from tflite_export.flatbuffer_writer import write_model
+from tflite_export import associated_files, flatbuffer_model, sparse_layout
+from tflite_export.compact_writer import write_compact
+from tflite_export.model_metadata_schema import ENTRY_NAME
 from tflite_export.sparse_layout import SparseValues
 from tflite_export.sparse_tensor import Level
 from tflite_export.stored_weights import CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED
@@ -62,7 +63,8 @@ def sparsify(model_bytes: bytes) -> bytes:
     model_bytes: A converted file of one subgraph.
 
   Returns:
-    A file that computes the same, or the given one where nothing gets smaller.
+    A file that computes the same, or the given one where nothing gets smaller. Its
+    metadata and the files packed with it stay.
 
   Raises:
     InputError: The bytes are not a readable `.tflite` file of one subgraph.
@@ -79,7 +81,9 @@ def sparsify(model_bytes: bytes) -> bytes:
       return model_bytes
     _insert_densify(model, encoded)
     _raise_runtime(model)
-    sparse = write_model(model)
+    sparse = write_compact(model)
+    if any(entry.name == ENTRY_NAME.encode() for entry in model.metadata or []):
+      sparse = associated_files.append(sparse, associated_files.read(model_bytes))
   return sparse if len(sparse) < len(model_bytes) else model_bytes
 
 

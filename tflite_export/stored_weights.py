@@ -21,7 +21,8 @@ _UNPACKING = (schema.BuiltinOperator.DENSIFY, schema.BuiltinOperator.DEQUANTIZE)
 # which Keras layer computed something, before TensorFlow's operator and a number
 # that makes names unique.
 _LAYER_PATH = re.compile(
-  r"^(.*?)(?:/Tensordot)?/(?:Conv2D|Conv1D|depthwise|Tensordot|MatMul|BiasAdd)"
+  r"^(.*?)(?:/Tensordot|/separable_conv2d)?"
+  r"/(?:Conv2D|Conv1D|depthwise|separable_conv2d|Tensordot|MatMul|BiasAdd)"
   r"(?:_?\d+)?(?:/(?:ReadVariableOp|ExpandDims).*)?$"
 )
 
@@ -74,13 +75,13 @@ def stored_weights(model_bytes: bytes) -> list[StoredWeight]:
       source = _stored_tensor(operator.inputs[1], unpacked_from)
       if not flatbuffer_model.is_constant(model, tensors[source]):
         continue
-      named = [source, *operator.inputs[1:], operator.outputs[0]]
+      # Not its bias: equal biases are merged under the name of any of their layers.
+      named = [source, operator.inputs[1], operator.outputs[0]]
       found.append(
         StoredWeight(
           tensor=source,
           operator=code,
-          # -1 stands for an input that is left out.
-          layer_paths=_layer_paths([tensors[i] for i in named if i >= 0]),
+          layer_paths=_layer_paths([tensors[index] for index in named]),
           zero=is_zero(model, tensors[source]),
           stored_sparse=tensors[source].sparsity is not None,
         )
@@ -109,6 +110,8 @@ def is_zero(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
     return values == 0
   zero_points = np.asarray(zero_points)
   if zero_points.size > 1:
+    if zero_points.size != values.shape[quantization.quantizedDimension]:
+      raise ValueError(f"{zero_points.size} zero points for shape {values.shape}")
     shape = np.ones(values.ndim, int)
     shape[quantization.quantizedDimension] = zero_points.size
     zero_points = zero_points.reshape(shape)

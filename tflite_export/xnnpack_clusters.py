@@ -9,29 +9,20 @@ https://github.com/google/XNNPACK/blob/master/src/subgraph.c
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Optional
-
-import numpy as np
 
 from tflite_export.graph import Graph, Operator
 from tflite_export.xnnpack_operators import delegate_parts, fused_padding, is_pointwise
+from tflite_export.xnnpack_rejections import (
+  NO_EXIT,
+  STORED_DENSE,
+  Rejection,
+  blame,
+  outside_producer,
+  unprofitable,
+)
 from tflite_export.xnnpack_rules import Fit, Place, fit
-
-
-@dataclasses.dataclass(frozen=True)
-class Rejection:
-  """Why a cluster is not run sparse.
-
-  Attributes:
-    operator: The one to blame, None if it is the cluster as a whole.
-    reason: The rule that fails.
-    mend: What to change, empty if nothing is known to help.
-  """
-
-  operator: Optional[int]
-  reason: str
-  mend: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +72,7 @@ class Analysis:
       graph.operators[pad].outputs[0]: graph.operators[pad].inputs[0]
       for pad in self._fused
     }
+    self._outer = graph.inputs | graph.outputs
     self._part = delegate_parts(graph)
     self._with_exit = {
       self._part[operator.index]
@@ -102,29 +94,32 @@ class Analysis:
 
   def open_ends(self, cluster: Cluster) -> list[int]:
     """Returns members that must stand inside, but whose result leaves the cluster."""
-    members = frozenset(cluster.operators)
+    read = self._read_by(cluster.operators)
     return [
       index
       for index in cluster.operators
-      if self._place(index) == Place.INSIDE and not self._readers(index) & members
+      if self._place(index) == Place.INSIDE and not self._writes(index, read)
     ]
 
   def inner_pools(self, cluster: Cluster) -> list[int]:
     """Returns members that may end the cluster but feed others of it."""
-    members = frozenset(cluster.operators)
+    read = self._read_by(cluster.operators)
     return [
       index
       for index in cluster.operators
-      if Place.EXIT in self._place(index) and self._readers(index) & members
+      if Place.EXIT in self._place(index) and self._writes(index, read)
     ]
 
-  def _readers(self, index: int) -> frozenset[int]:
-    """Returns who reads an operator's results; for a fused PAD, its convolution."""
+  def _read_by(self, operators: Collection[int]) -> frozenset[int]:
+    """Returns the tensors that operators read, before fused paddings."""
     return frozenset(
-      self._fused.get(reader, reader)
-      for tensor in self.graph.operators[index].outputs
-      for reader in self.graph.consumers.get(tensor, ())
+      self._unpadded.get(tensor, tensor)
+      for index in operators
+      for tensor in self.graph.operators[index].inputs
     )
+
+  def _writes(self, index: int, tensors: frozenset[int]) -> bool:
+    return not tensors.isdisjoint(self.graph.operators[index].outputs)
 
   def _place(self, operator: int) -> Place:
     return self.fits[operator].place
@@ -140,7 +135,7 @@ class Analysis:
     """Returns the operator that computes a tensor in the same cluster."""
     producer = self.graph.producer.get(tensor)
     joins = Place.INSIDE | Place.ENTRY
-    if producer is None or tensor in self.graph.inputs | self.graph.outputs:
+    if producer is None or tensor in self._outer:
       return None
     same_part = self._part[producer] == self._part[operator.index]
     return producer if same_part and self._place(producer) & joins else None
@@ -170,82 +165,48 @@ class Analysis:
 
   def _judged(self, members: list[int]) -> Cluster:
     """Applies the rules on clusters."""
-    inside = frozenset(members)
-    zeros = weights = 0
-    for index in members:
-      operator = self.graph.operators[index]
-      nonzero = self._weights(operator)
-      if nonzero is not None:
-        weights += nonzero.size
-        zeros += nonzero.size - int(nonzero.sum())
-    rejections = [
-      rejection
+    weights = [self._weight(self.graph.operators[index]) for index in members]
+    zeros = sum(self.graph.zeros[weight] for weight in weights if weight is not None)
+    total = sum(
+      self.graph.nonzero[weight].size for weight in weights if weight is not None
+    )
+    # Once for each tensor: a damaged file may have all its operators read one.
+    reads = {
+      tensor: self.graph.operators[index]
       for index in members
       if self._place(index) & (Place.INSIDE | Place.EXIT)
-      for rejection in self._input_rejections(self.graph.operators[index], inside)
+      for tensor in self._dynamic(self.graph.operators[index])
+    }
+    inside = frozenset(members)
+    rejections = [
+      rejection
+      for tensor, reader in reads.items()
+      for rejection in self._read_rejections(reader, tensor, inside)
     ]
-    rejections += self._whole_rejections(members, zeros, weights)
-    return Cluster(tuple(members), zeros, weights, tuple(dict.fromkeys(rejections)))
-
-  def _weights(self, operator: Operator) -> Optional[np.ndarray]:
-    """Returns where a 1×1 convolution's weights are not zero, None for others."""
-    weight = self.graph.weight(operator)
-    if weight is None or not is_pointwise(self.graph, operator):
-      return None
-    return self.graph.nonzero.get(weight)
-
-  def _input_rejections(
-    self, operator: Operator, members: frozenset[int]
-  ) -> list[Rejection]:
-    """Each tensor read must come from inside the cluster and be read only there."""
-    found = []
-    for tensor in self._dynamic(operator):
-      if self._joined(operator, tensor) is None:
-        found.append(self._outside_producer(tensor))
-        continue
-      for consumer in self.graph.consumers.get(tensor, ()):
-        reader = self._fused.get(consumer, consumer)
-        fits = self._place(reader) & (Place.INSIDE | Place.EXIT)
-        if reader not in members or not fits:
-          found.append(self._blame(reader, "also reads a tensor of"))
-    return found
-
-  def _outside_producer(self, tensor: int) -> Rejection:
-    """Names what a cluster reads from outside."""
-    if tensor in self.graph.outputs:
-      mend = "give only tensors behind the pooling as outputs"
-      return Rejection(None, "a tensor inside is an output of the graph", mend)
-    producer = self.graph.producer.get(tensor)
-    if producer is None:
-      mend = "begin with a 3×3 convolution of stride 2 on 3 channels, padded by 1"
-      return Rejection(None, "it reads an input of the graph without a stem", mend)
-    return self._blame(producer, "feeds")
-
-  def _blame(self, index: int, does: str) -> Rejection:
-    """Returns the rejection that an operator outside causes."""
-    operator, said = self.graph.operators[index], self.fits[index]
-    why = f": {said.reason}" if said.reason else ""
-    reason = f"operator {index} ({operator.type}) {does} the cluster{why}"
-    return Rejection(index, reason, said.mend)
-
-  def _whole_rejections(
-    self, members: list[int], zeros: int, weights: int
-  ) -> list[Rejection]:
-    """The end, the storage and the profit of a cluster."""
-    found = []
     part = self._part[members[0]]
     if part not in self._with_exit:
-      mend = "end in GlobalAveragePooling2D"
-      found.append(Rejection(None, "nothing near it is a spatial mean at the end", mend))
+      rejections.append(NO_EXIT)
     if part not in self._with_sparse_weights:
-      mend = "convert with EXPERIMENTAL_SPARSITY (fp32_sparse)"
-      found.append(Rejection(None, "no weight near it is stored sparse", mend))
-    if weights == 0:
-      found.append(Rejection(None, "it has no 1×1 convolution", ""))
-    elif 3 * zeros <= 2 * weights:
-      reason = (
-        f"{zeros:,} of {weights:,} weights of its 1×1 convolutions are zero "
-        f"({zeros / weights:.1%}), not more than two thirds"
-      )
-      found.append(Rejection(None, reason, "prune its 1×1 convolutions further"))
+      rejections.append(STORED_DENSE)
+    rejections += unprofitable(zeros, total)
+    return Cluster(tuple(members), zeros, total, tuple(dict.fromkeys(rejections)))
+
+  def _weight(self, operator: Operator) -> Optional[int]:
+    """Returns the readable weight of a 1×1 convolution, None for other operators."""
+    weight = self.graph.weight(operator)
+    counts = weight in self.graph.zeros and is_pointwise(self.graph, operator)
+    return weight if counts else None
+
+  def _read_rejections(
+    self, operator: Operator, tensor: int, members: frozenset[int]
+  ) -> list[Rejection]:
+    """What is read must come from inside the cluster and be read only there."""
+    if self._joined(operator, tensor) is None:
+      return [outside_producer(self.graph, self.fits, tensor)]
+    found = []
+    for consumer in self.graph.consumers.get(tensor, ()):
+      reader = self._fused.get(consumer, consumer)
+      fits = self._place(reader) & (Place.INSIDE | Place.EXIT)
+      if reader not in members or not fits:
+        found.append(blame(self.graph, self.fits, reader, "also reads a tensor of"))
     return found

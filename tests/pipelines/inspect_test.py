@@ -1,14 +1,20 @@
 """The app: what it prints, and that only unreadable files change the exit code."""
 
 import json
+import struct
 import subprocess
 import sys
 
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from pipelines import app, inspect
 from tests.pipelines import support
 from tests.tflite_export import models
+from tests.tflite_export.descriptions import description
+from tflite_export.flatbuffer_model import read_model
+from tflite_export.flatbuffer_writer import write_model
+from tflite_export.model_metadata import attach
 
 
 def call(*arguments):
@@ -32,6 +38,7 @@ def test_json_alone(file, capsys):
   assert {"eligible", "zero_fraction_1x1", "errors", "ops"} <= set(report)
   assert report["eligible"] is True
   assert report["errors"] == []
+  assert report["metadata"] is None
   keys = ["index", "type", "density", "stored", "sparse_on_arm", "reason", "mend"]
   assert all(set(keys) <= set(op) for op in report["ops"])
   first = next(op for op in report["ops"] if op["stored"] == "sparse")
@@ -45,7 +52,57 @@ def test_text(file, capsys):
   assert "of the weights are zero; 100.0% of" in text
   assert "needed; sparse" in text
   assert "FULLY_CONNECTED: dense layers have no sparse kernel" in text
-  assert max(map(len, text.splitlines()[3:-4])) <= 80
+  assert "\nNo metadata.\n" in text
+  # No operator's name is cut short.
+  assert "…" not in text
+  assert max(map(len, text.splitlines()[4:-4])) <= 80
+
+
+class TestMetadata:
+  def test_text(self, file, capsys):
+    file.write_bytes(attach(file.read_bytes(), description(name="a\x1b[2Jb")))
+    assert call(file) == 0
+    text = capsys.readouterr().out
+    assert "Metadata: a�[2Jb (version 1, author FedTiny-TFF" in text
+    assert "\n  output logits: 1×4 float32; 4 labels: red, green, blue, rosé;" in text
+
+  def test_json(self, file, capsys):
+    file.write_bytes(attach(file.read_bytes(), description()))
+    assert call(file, "--format=json") == 0
+    told = json.loads(capsys.readouterr().out)["metadata"]
+    assert told["licence"] == "Apache-2.0"
+    assert told["outputs"][0]["labels"] == ["red", "green", "blue", "rosé"]
+    assert told["custom"]["fedtiny_tff"]["density"] == 0.2
+
+  def test_numbers_that_json_does_not_have(self, file, capsys):
+    content = attach(file.read_bytes(), description(mean=(1.2345,)))
+    number = struct.pack("<f", 1.2345)
+    assert content.count(number) == 1
+    file.write_bytes(content.replace(number, struct.pack("<f", float("nan"))))
+    assert call(file, "--format=json") == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["metadata"]["inputs"][0]["mean"] == [None]
+    assert "NaN" not in printed
+
+  def test_damaged(self, file, capsys):
+    content = attach(file.read_bytes(), description())
+    file.write_bytes(content.replace(b"M001", b"M002"))
+    assert call(file) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "model.tflite: the file's metadata have identifier b'M002'" in printed.err
+
+
+def test_names_in_a_file_do_nothing_to_a_terminal(file, capsys):
+  model = read_model(file.read_bytes())
+  code = model.operatorCodes[0]
+  code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+  code.customCode = b"\x1b[2Jname"
+  file.write_bytes(write_model(model))
+  assert call(file) == 0
+  printed = capsys.readouterr().out
+  assert "does not take �[2Jname" in printed
+  assert "\x1b" not in printed
 
 
 def test_the_verdict_is_no_exit_code(tmp_path, capsys):

@@ -3,6 +3,7 @@
 Their 1×1 convolutions do most of the work, so that emulated time tells which it is.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -14,12 +15,16 @@ import tensorflow as tf
 from fedtiny_tff.models.registry import MODELS
 from tests.tflite_export import models
 from tflite_export.convert import convert
+from tflite_export.sparsify import sparsify
 
 layers = tf.keras.layers
 
 IMAGE = (48, 48, 3)
-# Not ours: `convert` stores such weights dense, because LiteRT cannot load them.
+# TensorFlow's own switch for sparse storage. Dynamic range is not ours: `convert` stores
+# such weights dense, because LiteRT cannot load them.
+TENSORFLOW_FP32 = "tensorflow_fp32_sparse"
 TENSORFLOW_DYNAMIC_RANGE = "tensorflow_dynamic_range_sparse"
+TENSORFLOW_FORMATS = (TENSORFLOW_FP32, TENSORFLOW_DYNAMIC_RANGE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Graph:
     says: Part of a reason or mend of an operator that is not run sparse.
     error: Part of an error, None without errors.
     loads: Whether it loads on ARM.
-    format: Key of `FORMATS` it is converted with, or `TENSORFLOW_DYNAMIC_RANGE`.
+    format: Key of `FORMATS` it is converted with, or one of `TENSORFLOW_FORMATS`.
+    slow: Whether converting it takes seconds.
   """
 
   build: Callable[[], tf.keras.Model]
@@ -41,6 +47,7 @@ class Graph:
   error: Optional[str] = None
   loads: bool = True
   format: str = "fp32_sparse"
+  slow: bool = False
 
 
 def _stem(image, strides=2):
@@ -62,7 +69,23 @@ def _unit(x, filters, strides=1, size=3, padding=None):
   return _pointwise(x, filters)
 
 
+_full = True
+
+
+@contextlib.contextmanager
+def _shortened():
+  """Makes networks without the work that emulated time needs."""
+  global _full  # noqa: PLW0603
+  _full = False
+  try:
+    yield
+  finally:
+    _full = True
+
+
 def _body(x):
+  if not _full:
+    return _pointwise(_pointwise(_pointwise(x, 128), 128), 128)
   for filters in (64, 128, 128):
     x = _unit(x, filters)
   return _unit(x, 128, strides=2)
@@ -176,9 +199,9 @@ def two_heads(x):
 
 
 def dense_only():
-  image = layers.Input((32,))
-  x = layers.Dense(2048, activation="relu", name="wide")(image)
-  x = layers.Dense(2048, activation="relu", name="deep")(x)
+  image, units = layers.Input((32,)), 2048 if _full else 256
+  x = layers.Dense(units, activation="relu", name="wide")(image)
+  x = layers.Dense(units, activation="relu", name="deep")(x)
   model = tf.keras.Model(image, layers.Dense(10)(x))
   models.randomise(model, 0)
   models.prune(model, 0.1, ("wide", "deep"))
@@ -198,6 +221,10 @@ def _dense(x):
   return layers.Dense(10)(x)
 
 
+def _flat_mean(axes):
+  return _headed(lambda x: layers.Flatten()(tf.reduce_mean(x, axes)))
+
+
 def _keepdims_convolution(x):
   return layers.Flatten()(layers.Conv2D(10, 1)(_pool(x)))
 
@@ -205,8 +232,9 @@ def _keepdims_convolution(x):
 _TAKEN = {
   "plain": Graph(network, True),
   "mobilenet_v1": Graph(lambda: zoo("mobilenet_v1_sparse", 0.5), True),
-  "mobilenet_v2": Graph(lambda: zoo("mobilenet_v2_sparse", 1.0), True),
+  "mobilenet_v2": Graph(lambda: zoo("mobilenet_v2_sparse", 1.0), True, slow=True),
   "fp16": Graph(network, True, format="fp16_sparse"),
+  "tensorflow_fp32": Graph(network, True, format=TENSORFLOW_FP32),
   "over_two_thirds": Graph(lambda: balanced(14337), True),
   "dense_layer_without_zeros": Graph(lambda: dense_head(400, 0.95)(16000), True),
   "same_stride_1": Graph(lambda: same_padded_stride(1), True),
@@ -220,6 +248,11 @@ _TAKEN = {
   "excite": Graph(_inside(_excite), True),
   "resize": Graph(_inside(layers.UpSampling2D(interpolation="bilinear")), True),
   "pool_head": Graph(_headed(_average), True),
+  "whole_mean_product": Graph(
+    _inside(lambda x: x * tf.reduce_mean(x, [1, 2, 3], keepdims=True)), True
+  ),
+  "channel_mean": Graph(_flat_mean([3]), True),
+  "whole_mean": Graph(_flat_mean([1, 2, 3]), True),
   "sum_head": Graph(_headed(lambda x: tf.reduce_sum(x, [1, 2])), True),
   "space_head": Graph(
     _headed(lambda x: layers.Flatten()(tf.nn.depth_to_space(x, 2))), True
@@ -234,7 +267,10 @@ _TAKEN = {
 _NOT_TAKEN = {
   "resnet8": Graph(lambda: zoo("resnet8", 1.0), False, "3×3 convolution"),
   "mobilenet_v1_same": Graph(
-    lambda: zoo("mobilenet_v1_025", 2.0), False, "use ZeroPadding2D + valid"
+    lambda: zoo("mobilenet_v1_025", 2.0),
+    False,
+    "use ZeroPadding2D + valid",
+    slow=True,
   ),
   "int8": Graph(network, False, "works on int8", format="int8_sparse"),
   "stored_dense": Graph(network, False, "stored sparse", format="fp32_dense"),
@@ -312,6 +348,8 @@ _WRONG_OUTPUTS = {
     lambda: depthwise(3, 2, dilation_rate=2), False, "dilated depthwise", _WRONG
   ),
   "two_heads": Graph(_headed(two_heads), True, "CONCATENATION", _WRONG),
+  "row_mean": Graph(_flat_mean([1]), True, "", "is over part of the image only"),
+  "column_mean": Graph(_flat_mean([2]), True, "", "is over part of the image only"),
   "keepdims_output": Graph(_headed(_pool), True, "", "wrong order"),
   "keepdims_softmax": Graph(
     _headed(lambda x: layers.Flatten()(tf.nn.softmax(_pool(x)))),
@@ -327,6 +365,20 @@ _DOES_NOT_LOAD = {
   ),
   "keepdims_sigmoid": Graph(
     _headed(lambda x: layers.Flatten()(tf.nn.sigmoid(_pool(x)))),
+    False,
+    "",
+    "reshape runtime",
+    loads=False,
+  ),
+  "pool_product": Graph(
+    _inside(lambda x: x * tf.nn.sigmoid(_pool(x))),
+    False,
+    "",
+    "reshape runtime",
+    loads=False,
+  ),
+  "channel_mean_sum": Graph(
+    _inside(lambda x: x + tf.reduce_mean(x, 3, keepdims=True)),
     False,
     "",
     "reshape runtime",
@@ -359,18 +411,40 @@ def converted(graph: Graph) -> bytes:
   return _converted(graph, graph.format)
 
 
+@functools.cache
+def converted_short(graph: Graph) -> bytes:
+  """Returns the file of the same graph with a shorter body, converted quickly.
+
+  Without a SavedModel in between, and so without signature, which no rule looks at.
+  """
+  with _shortened():
+    if not graph.format.startswith("fp32"):
+      return _converted(graph, graph.format)
+    model = graph.build()
+  shape = tf.TensorSpec((1, *model.input_shape[1:]))
+  function = tf.function(lambda image: model(image, training=False), autograph=False)
+  converter = tf.lite.TFLiteConverter.from_concrete_functions(
+    [function.get_concrete_function(shape)]
+  )
+  converter.experimental_lower_to_saved_model = False
+  content = bytes(converter.convert())
+  return sparsify(content) if graph.format == "fp32_sparse" else content
+
+
 def converted_dense(graph: Graph) -> bytes:
   """Returns the file with the same numbers, every weight stored dense."""
-  name = graph.format.removesuffix("_sparse").removesuffix("_dense")
+  name = graph.format.removeprefix("tensorflow_")
+  name = name.removesuffix("_sparse").removesuffix("_dense")
   return _converted(graph, f"{name}_dense")
 
 
 def _converted(graph, format):
   model = graph.build()
-  if format == TENSORFLOW_DYNAMIC_RANGE:
+  if format in TENSORFLOW_FORMATS:
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    optimize = tf.lite.Optimize
-    converter.optimizations = [optimize.DEFAULT, optimize.EXPERIMENTAL_SPARSITY]
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    if format == TENSORFLOW_DYNAMIC_RANGE:
+      converter.optimizations.append(tf.lite.Optimize.DEFAULT)
     return converter.convert()
   calibration = np.random.default_rng(0).normal(size=(4, *model.input_shape[1:]))
   return convert(model, format, calibration.astype(np.float32))

@@ -1,8 +1,11 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import eligibility_graphs, files, models
@@ -10,15 +13,32 @@ from tests.tflite_export.processes import loaded_by
 from tflite_export import eligibility, flatbuffer_model
 
 
-@pytest.mark.parametrize("name", eligibility_graphs.GRAPHS)
-def test_prediction(name):
-  graph = eligibility_graphs.GRAPHS[name]
-  report = eligibility.inspect(eligibility_graphs.converted(graph))
+def check_prediction(graph, content):
+  report = eligibility.inspect(content)
   assert report.eligible == graph.sparse
   texts = [f"{op.reason} {op.mend}" for op in report.ops if not op.sparse_on_arm]
   assert any(graph.says in text for text in texts)
   assert bool(report.errors) == (graph.error is not None)
   assert all((graph.error or "") in error for error in report.errors)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=[pytest.mark.slow] if graph.slow else [])
+    for name, graph in eligibility_graphs.GRAPHS.items()
+  ],
+)
+def test_prediction(name):
+  graph = eligibility_graphs.GRAPHS[name]
+  check_prediction(graph, eligibility_graphs.converted_short(graph))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", eligibility_graphs.GRAPHS)
+def test_prediction_for_what_is_run_on_arm64(name):
+  graph = eligibility_graphs.GRAPHS[name]
+  check_prediction(graph, eligibility_graphs.converted(graph))
 
 
 @pytest.fixture(name="content", scope="module")
@@ -76,6 +96,21 @@ class TestReport:
     assert not report.eligible
     assert any("is an output of the graph" in (op.reason or "") for op in report.ops)
 
+  def test_rules_are_cited(self, content):
+    sources = eligibility.inspect(content).sources
+    assert any(
+      "src/subgraph.c of https://github.com/google/XNNPACK" in s for s in sources
+    )
+
+  def test_mend_of_dense_storage_is_true(self):
+    graphs = eligibility_graphs.GRAPHS
+    for name in ("plain", "tensorflow_fp32"):
+      content = eligibility_graphs.converted_short(graphs[name])
+      assert eligibility.inspect(content).eligible
+    dense = eligibility_graphs.converted_short(graphs["stored_dense"])
+    mends = [op.mend or "" for op in eligibility.inspect(dense).ops]
+    assert any("fp32_sparse" in m and "EXPERIMENTAL_SPARSITY" in m for m in mends)
+
   def test_two_subgraphs(self, content):
     model = flatbuffer_model.read_model(content)
     model.subgraphs *= 2
@@ -106,21 +141,61 @@ class TestDamage:
         eligibility.inspect(content[:size])
       assert "\n" not in str(caught.value)
 
-  def test_mutated(self, content):
+  @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 30]))
+  @settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+  )
+  def test_mutated(self, content, seed, damages):
+    generator = np.random.default_rng(seed)
+    damaged = np.frombuffer(content, np.uint8).copy()
+    places = generator.integers(8, len(damaged), damages)
+    damaged[places] = generator.choice([0, 1, 2, 127, 128, 255], damages)
+    try:
+      report = eligibility.inspect(damaged.tobytes())
+    except InputError as error:
+      assert "\n" not in str(error)
+    else:
+      json.dumps(dataclasses.asdict(report), allow_nan=False)
+
+  def test_mutations_are_found(self, content):
     generator = np.random.default_rng(0)
     refused = 0
-    for _ in range(150):
+    for _ in range(60):
       damaged = np.frombuffer(content, np.uint8).copy()
-      places = generator.integers(0, len(damaged), 30)
+      places = generator.integers(8, len(damaged), 30)
       damaged[places] = generator.integers(0, 256, len(places))
-      damaged[4:8] = np.frombuffer(b"TFL3", np.uint8)
       try:
-        report = eligibility.inspect(damaged.tobytes())
+        eligibility.inspect(damaged.tobytes())
       except InputError:
         refused += 1
-      else:
-        json.dumps([op.reason for op in report.ops])
-    assert refused > 10
+    assert refused > 5
+
+  def test_random_bytes(self):
+    generator = np.random.default_rng(0)
+    for size in generator.integers(8, 3000, 100):
+      content = bytearray(generator.bytes(int(size)))
+      content[4:8] = b"TFL3"
+      with pytest.raises(InputError):
+        eligibility.inspect(bytes(content))
+
+  def test_what_many_operators_share_is_looked_at_once(self):
+    """Each of them looking at the whole weight would be 20 billion values."""
+    weight = np.zeros((8192, 1, 1, 256), np.float32)
+    tensors = [files.tensor([1, 2, 2, 256]), files.tensor(weight.shape, buffer=1)]
+    tensors.append(files.tensor([1, 2, 2, 8192]))
+    code = schema.BuiltinOperator.CONV_2D
+    content = files.one_operator(code, tensors, [0, 1], [2], weight)
+    model = flatbuffer_model.read_model(content)
+    options = schema.Conv2DOptionsT(strideW=1, strideH=1)
+    (operator,) = model.subgraphs[0].operators
+    operator.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
+    operator.builtinOptions = options
+    model.subgraphs[0].operators *= 10_000
+    report = eligibility.inspect(files.written(model))
+    assert len(report.ops) == 10_000
+    assert report.zero_fraction_1x1 == 1
 
   def test_convolution_without_options(self):
     tensors = [files.tensor([1, 4, 4, 2]), files.tensor([3, 1, 1, 2], buffer=1)]

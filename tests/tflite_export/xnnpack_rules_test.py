@@ -1,48 +1,11 @@
 """Each rule on hand-made operators, at its border and beyond."""
 
-import types
-
 import numpy as np
 import pytest
 
-from tflite_export.graph import Graph, Operator, Tensor
+from tests.tflite_export.hand_made_graphs import SAME, graph_of, options, tensor
 from tflite_export.xnnpack_operators import block_size, delegate_parts
 from tflite_export.xnnpack_rules import Place, fit
-
-VALID, SAME = 1, 0
-
-
-def tensor(shape, dtype="float32", constant=False):
-  return Tensor("", tuple(shape), dtype, constant, False, 0)
-
-
-def options(**values):
-  kept = {"padding": VALID, "strideH": 1, "strideW": 1}
-  kept |= {"dilationHFactor": 1, "dilationWFactor": 1}
-  return types.SimpleNamespace(**(kept | values))
-
-
-def graph_of(operators, tensors, paddings=None, nonzero=None):
-  operators = tuple(
-    Operator(index, kind, "", tuple(inputs), tuple(outputs), given)
-    for index, (kind, inputs, outputs, given) in enumerate(operators)
-  )
-  consumers: dict[int, tuple[int, ...]] = {}
-  for operator in operators:
-    for index in operator.inputs:
-      consumers[index] = (*consumers.get(index, ()), operator.index)
-  return Graph(
-    number=0,
-    tensors=tuple(tensors),
-    operators=operators,
-    inputs=frozenset({0}),
-    outputs=frozenset(),
-    producer={index: each.index for each in operators for index in each.outputs},
-    consumers=consumers,
-    origin={index: index for index, each in enumerate(tensors) if each.constant},
-    paddings=paddings or {},
-    nonzero=nonzero or {},
-  )
 
 
 def said_of(kind, kernel, image=(1, 8, 8, 3), dtype="float32", pad=None, **given):

@@ -1,0 +1,140 @@
+"""The card tells what is so: which file to ship, and what each is worth."""
+
+import dataclasses
+
+import pytest
+
+from tests.tflite_export import models
+from tflite_export import android, eligibility, handover, model_card
+from tflite_export.arm64_verify import Arm64Figures
+
+
+@pytest.fixture(name="request_", scope="module")
+def fixture_request():
+  return models.request(*models.pruned(0.1))
+
+
+@pytest.fixture(name="bundle", scope="module")
+def fixture_bundle(request_):
+  return android.export_android(request_)
+
+
+def _card(request, bundle, arm64=()):
+  made = handover.with_handover(bundle, request, dict(arm64))
+  return made.files["android/model_card.md"].decode()
+
+
+def _section(card, heading):
+  return card.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def _artifact(bundle, format, **changes):
+  (found,) = (each for each in bundle.artifacts if each.format == format)
+  return dataclasses.replace(found, **changes)
+
+
+def test_every_file_is_listed_with_its_figures(request_, bundle):
+  rows = _section(_card(request_, bundle), "Files")
+  for artifact in bundle.artifacts:
+    name = artifact.path.partition("/")[2]
+    (line,) = (line for line in rows.splitlines() if line.startswith(f"| `{name}`"))
+    assert f"| {artifact.bytes:,} | {artifact.dense_bytes:,} |" in line
+    report = eligibility.inspect(bundle.files[artifact.path])
+    assert line.endswith("| yes |" if report.eligible else "| no |")
+
+
+def test_what_the_provenance_says_is_told(request_, bundle):
+  card = _card(request_, bundle)
+  for told in ("# small_classifier", "CC0-1.0", "By chance.", "On 16 random examples."):
+    assert told in card
+  assert "`SmallClassifierModel.kt`" in card
+  assert "10.04 % of its prunable weights" in card
+
+
+def test_accuracy_by_class_has_a_row_a_class(request_, bundle):
+  rows = _section(_card(request_, bundle), "Accuracy by class").splitlines()
+  named = [line.split("|")[1].strip() for line in rows if line.startswith("| class ")]
+  assert named == ["class", "class 0", "class 1", "class 2", "class 3"]
+
+
+def test_labels_cannot_break_the_table(request_, bundle):
+  odd = dataclasses.replace(request_, class_names=("a|b", "line\nbreak", "", "d"))
+  rows = _section(_card(odd, bundle), "Accuracy by class")
+  assert "| a\\|b |" in rows
+  assert "| line break |" in rows
+  assert "| class 2 |" in rows
+
+
+def test_without_arm_the_card_says_so(request_, bundle):
+  assert "Not run on ARM" in _card(request_, bundle)
+  figures = {
+    artifact.path: Arm64Figures("LiteRT (emulated)", 200, 1e-7, 1.0, None, 0.5, 2.75)
+    for artifact in bundle.artifacts
+  }
+  card = _card(request_, bundle, figures)
+  assert "Not run on ARM" not in card
+  assert "2.75× less work than its twin" in card
+  assert "no phone's latency" in card
+
+
+def test_why_zeros_are_not_used_is_told(request_, bundle):
+  lines = _section(_card(request_, bundle), "Will an ARM phone use the zeros?")
+  assert "`fp32_sparse.tflite`: run sparse" in lines
+  assert "`int8_sparse.tflite`: not run sparse: " in lines
+  request = models.autoencoder_request()
+  card = _card(request, android.export_android(request))
+  assert "not run sparse: it has no 1×1 convolutions" in card
+
+
+def test_a_reconstruction_has_no_classes():
+  request = models.autoencoder_request()
+  made = handover.with_handover(android.export_android(request), request, {})
+  assert "android/labels.txt" not in made.files
+  card = made.files["android/model_card.md"].decode()
+  assert "gives the input again" in card
+  assert "Area under the ROC curve" in card
+  assert "same class" not in card
+
+
+def test_without_labels_quality_is_not_known(request_, bundle):
+  unlabelled = dataclasses.replace(request_, evaluation_labels=None)
+  assert "Not known" in _section(_card(unlabelled, bundle), "Accuracy by class")
+
+
+def test_labels_are_one_a_line(request_, bundle):
+  odd = dataclasses.replace(request_, class_names=("a b", "line\nbreak", "", "d"))
+  made = handover.with_handover(bundle, odd, {})
+  assert made.files["android/labels.txt"] == b"a b\nline break\nclass 2\nd\n"
+
+
+def test_the_verified_files_are_untouched(request_, bundle):
+  made = handover.with_handover(bundle, request_, {})
+  assert made.artifacts == bundle.artifacts
+  assert {path: made.files[path] for path in bundle.files} == bundle.files
+
+
+@pytest.mark.parametrize(
+  ("eligible", "accuracy", "chosen"),
+  [
+    # Smallest of those run sparse.
+    (("fp32_sparse", "fp16_sparse"), {}, "fp16_sparse"),
+    # It would lose more than a point.
+    (("fp32_sparse", "fp16_sparse"), {"fp16_sparse": 0.88}, "fp32_sparse"),
+    # Exactly a point less is allowed.
+    (("fp16_sparse",), {"fp16_sparse": 0.89}, "fp16_sparse"),
+    ((), {}, "int8_sparse"),
+    ((), {"int8_sparse": 0.5}, "fp16_sparse"),
+    (("int8_sparse",), {"int8_sparse": None}, "fp16_sparse"),
+  ],
+)
+def test_the_smallest_good_file_is_recommended(bundle, eligible, accuracy, chosen):
+  sizes = {"fp32_sparse": 300, "fp16_sparse": 200, "int8_sparse": 100}
+  rows = [
+    _artifact(bundle, name, bytes=size, accuracy=accuracy.get(name, 0.9))
+    for name, size in sizes.items()
+  ]
+  found, why = model_card.recommended(
+    rows, {row.path: row.format in eligible for row in rows}
+  )
+  assert found.format == chosen
+  assert ("run it sparse" in why) == (chosen in eligible)
