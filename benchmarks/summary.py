@@ -66,6 +66,31 @@ def _peer(rows: Rows) -> str:
   )
 
 
+def _android(rows: Rows) -> str:
+  return "; ".join(
+    f"{row['model']}: {row['fp32_emulated_speedup']:.2f} in fp32, "
+    f"{row['fp16_emulated_speedup']:.2f} in fp16, {row['fp32_sparse_ratio']:.1%} and "
+    f"{row['fp16_sparse_ratio']:.1%} of the bytes"
+    for row in rows
+  )
+
+
+def _mcu_size(rows: Rows) -> str:
+  return "; ".join(
+    f"{row['model']} {row['bytes']:,} of {row['published_bytes']:,} "
+    f"(arena {row['dense_arena_bytes']:,} to {row['arena_bytes']:,})"
+    for row in rows
+  )
+
+
+def _channel_blocks(rows: Rows) -> str:
+  return "; ".join(
+    f"{row['channel_block']}: {row['test_accuracy']:.1%} "
+    f"(±{row['test_accuracy_deviation']:.1%}), {row['emulated_speedup']:.2f}"
+    for row in rows
+  )
+
+
 # Benchmark, what it tells, how its rows are said.
 LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
   (
@@ -89,6 +114,24 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
   ("memory", "resident memory of the driver and of the worker", _memory),
   ("long_run", "memory of 300 rounds, rounds 50–99 to the last 50", _long_run),
   ("peer_library", "against the authors' PyTorch library, by chain of ratios", _peer),
+  (
+    "android",
+    "90 % of the 1×1 convolutions zero, on emulated ARM64: work of the dense file over "
+    "the sparse one's; bytes against dense fp32, without metadata",
+    _android,
+  ),
+  (
+    "mcu_size",
+    "MLPerf Tiny's shapes, 90 % zero: bytes of the encoded file, of the published dense "
+    "one",
+    _mcu_size,
+  ),
+  (
+    "channel_blocks",
+    "mask blocks of 1, 2 and 4 output channels: test accuracy (digits, 20 % density), "
+    "emulated work of the dense file over the sparse one's",
+    _channel_blocks,
+  ),
 )
 
 

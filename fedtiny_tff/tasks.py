@@ -116,6 +116,26 @@ def _classification_quality(
   )
 
 
+def class_accuracy(
+  classes: np.ndarray, labels: np.ndarray, num_classes: int
+) -> tuple[Optional[float], ...]:
+  """Returns the share of hits among the examples of each class.
+
+  Args:
+    classes: int [N], what was answered.
+    labels: int [N], what was right.
+    num_classes: Number of classes.
+
+  Returns:
+    One share per class, None for a class without an example.
+  """
+  hits = classes == labels
+  return tuple(
+    float(hits[labels == label].mean()) if (labels == label).any() else None
+    for label in range(num_classes)
+  )
+
+
 def _reconstruction_metrics(
   features: tf.Tensor, labels: tf.Tensor, outputs: tf.Tensor
 ) -> Metrics:

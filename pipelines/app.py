@@ -1,12 +1,14 @@
 """How every app starts and ends: flags, help, signals, exit codes.
 
 Bad input ends in one line on stderr and exit code 2; Ctrl-C in 130; SIGTERM in
-143; a failed verification in 3. Anything else that escapes is a defect and keeps
-its traceback.
+143; a failed verification in 3; too little memory on a microcontroller in 4; a reader
+of the output that has gone (`| head`) in 141, silently. Anything else that escapes is a
+defect and keeps its traceback.
 """
 
 import logging
 import os
+import select
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -26,7 +28,7 @@ def _describe(flag: flags.Flag) -> str:
   text = f"{flag.help}{default}"
   head = f"  --{'[no]' if flag.boolean else ''}{flag.name}"
   body = textwrap.wrap(text, 60)
-  lines = [f"{head:<30}{body[0]}"] + [f"{'':<30}{line}" for line in body[1:]]
+  lines = [f"{head:<29} {body[0]}"] + [f"{'':<30}{line}" for line in body[1:]]
   return "\n".join(lines)
 
 
@@ -46,7 +48,7 @@ def help_text(summary: str, groups: dict[str, list[str]]) -> str:
     f"{'  --flagfile':<30}File with one flag per line; flags after it win.\n"
     f"{'  --help':<30}This text.\n"
     "Exit codes: 0 done, 2 bad input, 3 verification failed, 4 budget not met,\n"
-    "  130 interrupted, 143 terminated."
+    "  130 interrupted, 141 output closed, 143 terminated."
   )
   return "\n\n".join(parts)
 
@@ -102,24 +104,56 @@ def run_app(
   argv = list(sys.argv if argv is None else argv)
   name = os.path.splitext(os.path.basename(argv[0]))[0]
   if any(argument in _HELP_FLAGS for argument in argv[1:]):
-    print(help_text(summary, groups))
-    return ExitCode.DONE
+    return _run(name, lambda: print(help_text(summary, groups)))
   _quiet_libraries()
   interruption.install()
+  return _run(name, lambda: main(*_parse(argv, arguments)))
+
+
+def _run(name: str, work: Callable[[], Optional[int]]) -> int:
+  """Returns the exit code of an app's work, after saying why if it failed."""
   try:
-    return main(*_parse(argv, arguments)) or ExitCode.DONE
-  except (Exception, KeyboardInterrupt) as error:
+    code = work() or ExitCode.DONE
+    # What is only written at the interpreter's end could not be answered for.
+    if sys.stdout is not None:
+      sys.stdout.flush()
+    return code
+  except (Exception, KeyboardInterrupt, SystemExit) as error:
     # A signal may come out of TensorFlow's C++ code as any exception.
-    code, message = _explain(interruption.received() or error)
-    if code is None:
+    received = interruption.received()
+    if received is None and _lost_reader(error):
+      _discard_output()
+      return ExitCode.OUTPUT_CLOSED
+    failed, message = _explain(received or error)
+    if failed is None:
       raise
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    return code
+    return failed
+
+
+def _lost_reader(error: BaseException) -> bool:
+  """Returns whether an error means that nobody reads the output, as after `| head`."""
+  # What rich makes of it, after it has redirected the output.
+  if isinstance(error, SystemExit):
+    return isinstance(error.__context__, BrokenPipeError)
+  if not isinstance(error, BrokenPipeError):
+    return False
+  # Other pipes may break as well.
+  poll = select.poll()
+  poll.register(sys.stdout.fileno(), 0)
+  return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _discard_output() -> None:
+  """Lets the interpreter write what is left to nowhere when it ends."""
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, sys.stdout.fileno())
+  os.close(nowhere)
 
 
 def _explain(error: BaseException) -> tuple[Optional[ExitCode], str]:
   """Returns how an error ends the app; no exit code for a defect."""
-  go_on = "the same command goes on after the last finished round"
+  go_on = "run the same command again; finished rounds are kept"
   if isinstance(error, InputError):
     return ExitCode.BAD_INPUT, str(error)
   if isinstance(error, Terminated):
@@ -129,10 +163,13 @@ def _explain(error: BaseException) -> tuple[Optional[ExitCode], str]:
   if isinstance(error, OSError) and error.filename:
     return ExitCode.BAD_INPUT, f"{error.filename}: {error.strerror}"
   # Imported late: the exporter pulls in TensorFlow, which --help must not.
-  from tflite_export.artifacts import VerificationError
+  from tflite_export.artifacts import BudgetError, VerificationError
 
   if isinstance(error, VerificationError):
-    return ExitCode.VERIFICATION_FAILED, f"verification failed: {error}"
+    failed, what = ExitCode.VERIFICATION_FAILED, "verification failed"
+    if isinstance(error, BudgetError):
+      failed, what = ExitCode.BUDGET_NOT_MET, "budget not met"
+    return failed, f"{what}: {error}"
   return None, ""
 
 

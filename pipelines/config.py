@@ -11,13 +11,19 @@ from fedtiny_tff.candidates import default_pool_size
 from fedtiny_tff.data import partition, sources
 from fedtiny_tff.densities import LAYER_COUNTS
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.models import pruning_scope
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
-from pipelines import run_flags
+from pipelines import boards, run_flags, tflm_checkout
 from tflite_export import arm64_setup, targets
 
 SELECTIONS = ("adaptive", "vanilla", "none")
+CALIBRATION_SOURCES = ("public", "clients")
+CALIBRATION_RANGES = ("minmax", "percentile")
+QUANTISATION_AWARE = ("auto", "never", "always", "public")
+# Of single channels, pairs and fours XNNPACK has sparse kernels.
+CHANNEL_BLOCKS = (1, 2, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +95,14 @@ _CHOICES: dict[str, Any] = {
   "partitioner": partition.PARTITIONERS,
   "strategy": strategies.STRATEGIES,
   "layer_densities": LAYER_COUNTS,
+  "prune_for": pruning_scope.PRUNE_FOR,
   "granularity": schedules.GRANULARITIES,
   "client_optimizer": optimizers.OPTIMIZERS,
   "selection": SELECTIONS,
   "compute_dtype": compute_dtypes.CHOICES,
+  "quantisation_aware": QUANTISATION_AWARE,
+  "calibration_source": CALIBRATION_SOURCES,
+  "calibration_ranges": CALIBRATION_RANGES,
   "learning_rate_schedule": learning_rates.LEARNING_RATE_SCHEDULES,
 }
 
@@ -104,12 +114,20 @@ _AT_LEAST = {
   "local_epochs": 1,
   "batch_size": 1,
   "pretrain_epochs": 0,
-  "public_samples_per_class": 1,
+  "public_samples_per_class": 0,
+  "calibration_samples": 0,
+  "quantisation_aware_rounds": 1,
+  "quantisation_aware_learning_rate": 0.0,
   "adjust_every_rounds": 1,
   "adjust_until_round": 0,
   "pool_size": 0,
   "eval_every_rounds": 1,
   "seed": 0,
+  "benchmark_threads": 1,
+  "benchmark_runs": 1,
+  "mcu_flash_kb": 0,
+  "mcu_ram_kb": 0,
+  "mcu_density_limit": 0.0,
 }
 # Flag to the largest value that is not a slip of the finger.
 _AT_MOST = {
@@ -119,16 +137,20 @@ _AT_MOST = {
   "batch_size": 10**6,
   "pretrain_epochs": 10**5,
   "pool_size": 1000,
+  "calibration_samples": 10**9,
+  "quantisation_aware_rounds": 10**6,
   "dirichlet_alpha": 1e6,
+  "benchmark_threads": 1024,
+  "benchmark_runs": 10**6,
+  "mcu_flash_kb": 2**22,
+  "mcu_ram_kb": 2**22,
+  "mcu_density_limit": 1.0,
   "seed": 2**62,
 }
 _LEAST_DIRICHLET_ALPHA = 1e-3
 
 
 def _check_ranges(values: dict[str, Any]) -> None:
-  for name, value in values.items():
-    if isinstance(value, float) and not math.isfinite(value):
-      raise InputError(f"--{name} must be a finite number, got {value}")
   for name, least in _AT_LEAST.items():
     if values[name] < least:
       raise InputError(f"--{name} must be at least {least}, got {values[name]}")
@@ -138,6 +160,11 @@ def _check_ranges(values: dict[str, Any]) -> None:
   for name in ("dirichlet_alpha", "width"):
     if values[name] <= 0.0:
       raise InputError(f"--{name} must be positive, got {values[name]:g}")
+  if not 50.0 < values["calibration_percentile"] <= 100.0:
+    raise InputError(
+      "--calibration_percentile must be in (50, 100], got "
+      f"{values['calibration_percentile']:g}"
+    )
   if values["dirichlet_alpha"] < _LEAST_DIRICHLET_ALPHA:
     raise InputError(
       f"--dirichlet_alpha must be at least {_LEAST_DIRICHLET_ALPHA}, got "
@@ -146,6 +173,11 @@ def _check_ranges(values: dict[str, Any]) -> None:
 
 
 def _check_pruning(values: dict[str, Any]) -> None:
+  if values["channel_block"] not in CHANNEL_BLOCKS:
+    raise InputError(
+      f"--channel_block must be one of {', '.join(map(str, CHANNEL_BLOCKS))}, got "
+      f"{values['channel_block']}"
+    )
   density = values["target_density"]
   if not 0.0 < density <= 1.0:
     raise InputError(f"--target_density must be in (0, 1], got {density:g}")
@@ -158,6 +190,9 @@ def _check_pruning(values: dict[str, Any]) -> None:
 
 
 def _check_numbers(values: dict[str, Any]) -> None:
+  for name, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise InputError(f"--{name} must be a finite number, got {value}")
   _check_ranges(values)
   _check_pruning(values)
   if values["clients_per_round"] > values["num_clients"]:
@@ -165,6 +200,25 @@ def _check_numbers(values: dict[str, Any]) -> None:
       f"--clients_per_round is {values['clients_per_round']}, but there are only "
       f"--num_clients={values['num_clients']}: lower the one or raise the other"
     )
+
+
+def _check_microcontroller(values: dict[str, Any]) -> None:
+  boards.find(values["board"])
+  if values["tflm_dir"] is not None:
+    tflm_checkout.check(values["tflm_dir"])
+  bits = values["mcu_activation_bits"]
+  if bits not in (8, 16):
+    raise InputError(f"--mcu_activation_bits must be 8 or 16, got {bits}")
+  for name, given in (
+    ("calibration_source", "clients"),
+    ("calibration_ranges", "percentile"),
+    ("public_samples_per_class", 0),
+  ):
+    if bits == 16 and "mcu" in values["targets"] and values[name] == given:
+      raise InputError(
+        f"--mcu_activation_bits=16 needs samples to calibrate with, and "
+        f"--{name}={given} gives ranges only; change either"
+      )
 
 
 def make_config(values: dict[str, Any]) -> RunConfig:
@@ -196,6 +250,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
   if values["verify_arm64"] and arm64_setup.problem():
     raise InputError(f"--verify_arm64: {arm64_setup.problem()}, or leave the flag out")
   _check_numbers(values)
+  _check_microcontroller(values)
   # Resolved here, so that a run continued on another CPU does not change its type.
   compute_dtype = compute_dtypes.resolve(values["compute_dtype"])
   config = RunConfig({**values, "compute_dtype": compute_dtype})

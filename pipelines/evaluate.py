@@ -14,6 +14,7 @@ Evaluates the final sparse model of a run on the test split.
 
 
 def _figures(path: str) -> dict[str, Any]:
+  from fedtiny_tff import tasks
   from pipelines import config as config_lib
   from pipelines import data_stage, model_files
   from pipelines.run_directory import RunDirectory
@@ -29,11 +30,9 @@ def _figures(path: str) -> dict[str, Any]:
   active = sum(int(mask.sum()) for mask in masks.values())
   by_class: dict[str, Optional[float]] = {}
   if task.has_classes:
-    hits = outputs.argmax(axis=1) == labels
-    by_class = {
-      name: float(hits[labels == label].mean()) if (labels == label).any() else None
-      for label, name in enumerate(data.info.class_names)
-    }
+    names = data.info.class_names
+    shares = tasks.class_accuracy(outputs.argmax(axis=1), labels, len(names))
+    by_class = dict(zip(names, shares, strict=True))
   return {
     "test_examples": len(labels),
     **task.quality(inputs, outputs, labels)._asdict(),

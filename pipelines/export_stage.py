@@ -1,45 +1,90 @@
-"""final model -> verified files under `export/` -> rows of the report."""
+"""model -> verified files in a folder per target -> rows of a report."""
 
 import dataclasses
+import pathlib
 import shutil
-from typing import Any
+from typing import Any, Optional
 
-from pipelines import data_stage, files, model_files
+from pipelines import (
+  boards,
+  calibration_stage,
+  data_stage,
+  files,
+  model_files,
+  tflm_checkout,
+)
+from pipelines import config as config_lib
 from pipelines.progress import Progress
+from pipelines.provenance import provenance_of_run
+from pipelines.quantisation_decision import LARGEST_DROP, Quantisation
 from pipelines.run_directory import RunDirectory
 from tflite_export import targets
-from tflite_export.artifacts import ExportBundle, ExportRequest, VerificationError
+from tflite_export.artifacts import (
+  BudgetError,
+  ExportBundle,
+  ExportRequest,
+  VerificationError,
+)
 
 # Targets whose files LiteRT runs.
-ARM64_TARGETS = ("android",)
+LITERT_TARGETS = ("android",)
 
 
-def export_request(run: RunDirectory, data: data_stage.RunData) -> ExportRequest:
-  """Gathers what exporters need.
+@dataclasses.dataclass(frozen=True)
+class ExportSteps:
+  """What is done with files beside making and verifying them.
 
-  Activation ranges come from the server's public samples; the test split is only
-  evaluated on.
+  Attributes:
+    verify_arm64: Whether files for LiteRT must pass under emulated ARM64 too.
+    benchmark: Whether files for LiteRT are timed on this machine.
+    benchmark_threads: Threads of the timed interpreters.
+    benchmark_runs: Inferences of each file that are timed.
+    tflm_dir: Checkout of TFLM that the example for it must compile with, or None.
   """
+
+  verify_arm64: bool = False
+  benchmark: bool = False
+  benchmark_threads: int = 1
+  benchmark_runs: int = 50
+  tflm_dir: Optional[str] = None
+
+
+def steps_of(config: config_lib.RunConfig) -> ExportSteps:
+  """Reads the steps from a run's flags."""
+  names = [field.name for field in dataclasses.fields(ExportSteps)]
+  return ExportSteps(**{name: getattr(config, name) for name in names})
+
+
+def export_request(
+  config: config_lib.RunConfig,
+  run: RunDirectory,
+  data: data_stage.RunData,
+  calibration: calibration_stage.Calibration,
+  quantised: Quantisation,
+) -> ExportRequest:
+  """Gathers what exporters need of a run; the test split is only evaluated on."""
   model, masks = model_files.load(run.model)
   task = model_files.read_task(run.model)
-  calibration, _ = data_stage.read_all(data.public)
   inputs, labels = data_stage.read_test(data, task)
   return ExportRequest(
     model=model,
     masks=masks,
     task=task,
-    calibration_inputs=calibration,
+    calibration=calibration.given,
     evaluation_inputs=inputs,
     evaluation_labels=labels,
     class_names=data.info.class_names,
+    provenance=provenance_of_run(config, data, calibration.described, quantised),
+    quantisation_aware_model=quantised.model,
+    mcu=boards.mcu_options(config),
   )
 
 
-def _write(run: RunDirectory, target: str, bundle: ExportBundle) -> None:
-  with files.replacing_folder(run.export / target) as fresh:
+def _write(folder: pathlib.Path, target: str, bundle: ExportBundle) -> None:
+  with files.replacing_folder(folder / target) as fresh:
     for path, content in bundle.files.items():
-      folder, _, name = path.partition("/")
-      if folder != target or not name:
+      top, _, name = path.partition("/")
+      if top != target or not name:
         raise ValueError(f"exporter {target!r} names a file outside its folder: {path}")
       (fresh / name).parent.mkdir(parents=True, exist_ok=True)
       (fresh / name).write_bytes(content)
@@ -47,56 +92,136 @@ def _write(run: RunDirectory, target: str, bundle: ExportBundle) -> None:
 
 def _verified_on_arm64(
   bundle: ExportBundle, request: ExportRequest, progress: Progress
-) -> dict[str, dict[str, Any]]:
-  """Returns the figures of every file by path, as in `report.json`."""
+) -> dict[str, Any]:
+  """Returns `Arm64Figures` of every file by path."""
   # Like a target's exporter, it loads its runtime only when it is used.
   from tflite_export import arm64_verify
 
   with progress.steps("on emulated ARM64: file", len(bundle.artifacts), 0) as steps:
-    figures = arm64_verify.verify(bundle, request, steps.advance)
-  return {path: dataclasses.asdict(figure) for path, figure in figures.items()}
+    return arm64_verify.verify(bundle, request, steps.advance)
+
+
+def _timed(
+  bundle: ExportBundle, request: ExportRequest, steps: ExportSteps
+) -> dict[str, Any]:
+  """Returns `Latency` of every file by path."""
+  from tflite_export import latency
+
+  return latency.measure(
+    {row.path: bundle.files[row.path] for row in bundle.artifacts},
+    request.evaluation_inputs[0],
+    threads=steps.benchmark_threads,
+    runs=steps.benchmark_runs,
+  )
+
+
+def _exported(
+  target: str, request: ExportRequest, progress: Progress, steps: ExportSteps
+) -> tuple[ExportBundle, list[dict[str, Any]]]:
+  """Returns a target's files and their rows.
+
+  Raises:
+    VerificationError: When a file is not what it must be.
+  """
+  bundle = targets.TARGETS[target](request)
+  if target == "mcu" and steps.tflm_dir is not None:
+    tflm_checkout.compile_example(bundle.files, steps.tflm_dir)
+    progress.say(f"main_functions.cc compiles with the headers of {steps.tflm_dir}")
+  arm64: dict[str, Any] = {}
+  seconds: dict[str, Any] = {}
+  if target in LITERT_TARGETS:
+    from tflite_export import handover
+
+    if steps.verify_arm64:
+      arm64 = _verified_on_arm64(bundle, request, progress)
+    if steps.benchmark:
+      progress.say(f"timing {len(bundle.artifacts)} files in turn")
+      seconds = _timed(bundle, request, steps)
+    bundle = handover.with_handover(bundle, request, arm64)
+  for warning in _warnings(bundle):
+    progress.say(f"Warning: {warning}")
+
+  def optional(figures: Optional[Any]) -> Optional[dict[str, Any]]:
+    return None if figures is None else dataclasses.asdict(figures)
+
+  rows = [
+    dataclasses.asdict(artifact)
+    | {
+      "arm64": optional(arm64.get(artifact.path)),
+      "latency": optional(seconds.get(artifact.path)),
+    }
+    for artifact in bundle.artifacts
+  ]
+  return bundle, rows
+
+
+def _warnings(bundle: ExportBundle) -> list[str]:
+  """Returns what a user must hear of before a report is read."""
+  found = [f"{each.path}: {each.note}" for each in bundle.artifacts if each.note]
+  accuracies = [each.accuracy for each in bundle.artifacts if each.accuracy is not None]
+  for each in bundle.artifacts:
+    if each.accuracy is not None and max(accuracies) - each.accuracy > LARGEST_DROP:
+      found.append(
+        f"{each.path}: accuracy is {max(accuracies) - each.accuracy:.1%} below the best "
+        "file's; --quantisation_aware=always or another calibration may help"
+      )
+  return found
 
 
 def export_all(
   names: list[str],
-  run: RunDirectory,
-  data: data_stage.RunData,
+  request: ExportRequest,
+  folder: pathlib.Path,
   progress: Progress,
-  verify_arm64: bool = False,
-) -> tuple[list[dict[str, Any]], list[str]]:
+  steps: ExportSteps,
+) -> tuple[list[dict[str, Any]], list[VerificationError]]:
   """Exports to every named target.
 
-  Files of a target are written together, after all of them were verified; a
-  target that fails leaves nothing under `export/`, not even from before.
+  Files of a target are written together, after those of all targets were made and
+  verified; a target that fails leaves nothing in its folder, not even from before.
 
   Args:
     names: Keys of `targets.TARGETS`.
-    run: The run's directory, with a final model.
-    data: The run's data.
+    request: The model and its data.
+    folder: Where each target's folder goes.
     progress: Where progress is shown.
-    verify_arm64: Whether files for LiteRT must pass under emulated ARM64 too.
+    steps: What else is done.
 
   Returns:
-    One mapping per `.tflite`, as in `report.json`; and one line per target that
-    failed verification.
+    One mapping per `.tflite`, paths relative to the folder; and an error per target
+    that failed verification, or that there is too little memory for.
   """
-  request = export_request(run, data)
   rows: list[dict[str, Any]] = []
-  failures = []
+  bundles: dict[str, ExportBundle] = {}
+  failures: list[VerificationError] = []
   for target in names:
     with progress.stage(f"export_{target}", f"exporting and verifying: {target}"):
       try:
-        bundle = targets.TARGETS[target](request)
-        arm64: dict[str, dict[str, Any]] = {}
-        if verify_arm64 and target in ARM64_TARGETS:
-          arm64 = _verified_on_arm64(bundle, request, progress)
+        bundles[target], of_target = _exported(target, request, progress, steps)
       except VerificationError as error:
-        shutil.rmtree(run.export / target, ignore_errors=True)
-        failures.append(f"{target}: {error}")
+        failures.append(_kind([error])(f"{target}: {error}"))
         continue
-      _write(run, target, bundle)
-    for artifact in bundle.artifacts:
-      row = dataclasses.asdict(artifact)
-      row |= {"path": f"export/{artifact.path}", "arm64": arm64.get(artifact.path)}
-      rows.append(row)
+    rows += of_target
+  for target in names:
+    if target in bundles:
+      _write(folder, target, bundles[target])
+    else:
+      shutil.rmtree(folder / target, ignore_errors=True)
   return rows, failures
+
+
+def _kind(failures: list[VerificationError]) -> type[VerificationError]:
+  """Returns what failures are together: only a lack of memory, or worse."""
+  all_budgets = all(isinstance(failure, BudgetError) for failure in failures)
+  return BudgetError if all_budgets else VerificationError
+
+
+def raise_any(failures: list[VerificationError]) -> None:
+  """Raises failures as one.
+
+  Raises:
+    BudgetError: There are some, and none is worse than a lack of memory.
+    VerificationError: There are others.
+  """
+  if failures:
+    raise _kind(failures)("; ".join(map(str, failures)))

@@ -5,12 +5,11 @@ from typing import Any, Optional
 
 import numpy as np
 import rich.console
-import rich.table
 import tensorflow as tf
 
 from fedtiny_tff import device_cost, tasks
+from pipelines import artifact_table, cost_figures, data_stage, files, model_files
 from pipelines import config as config_lib
-from pipelines import cost_figures, data_stage, files, model_files
 from pipelines.run_directory import RunDirectory
 from pipelines.training_pipeline import TrainingOutcome, finalize
 
@@ -109,6 +108,7 @@ def make_report(
     "selection": [_without_blanks(row) for row in outcome.candidates],
     "events": outcome.sparse.events,
     "artifacts": [],
+    "calibration": {},
     "cost": _cost(config, outcome),
     "seconds": stage_seconds,
   }
@@ -133,6 +133,17 @@ def add_artifacts(
   }
 
 
+def add_calibration(
+  report: dict[str, Any], targets: list[str], facts: dict[str, Any]
+) -> dict[str, Any]:
+  """Returns a report that says how the integer files of its targets were calibrated."""
+  made = {row["target"] for row in report["artifacts"]}
+  before = report.get("calibration", {})
+  entries = before | dict.fromkeys(targets, facts)
+  kept = {target: entry for target, entry in entries.items() if target in made}
+  return {**report, "calibration": dict(sorted(kept.items()))}
+
+
 def _by_model(
   before: dict[str, Any], artifacts: list[dict[str, Any]], figure: str
 ) -> dict[str, Any]:
@@ -146,43 +157,27 @@ def write(run: RunDirectory, report: dict[str, Any]) -> None:
   files.write_text(run.report, json.dumps(report, indent=2) + "\n")
 
 
-def _percent(value: Optional[float]) -> str:
-  return "-" if value is None else f"{100 * value:.2f} %"
-
-
-def _decimal(value: Optional[float]) -> str:
-  return "-" if value is None else f"{value:.4f}"
-
-
 def print_summary(
   run: RunDirectory, report: dict[str, Any], console: rich.console.Console
 ) -> None:
   """Prints the closing table: quality, density, bytes, and where files are."""
-  table = rich.table.Table(title=f"{report['run']['strategy']} on {report['dataset']['name']}")
   has_classes = tasks.TASKS[report["task"]].has_classes
-  figure, shown = ("accuracy", _percent) if has_classes else ("AUC", _decimal)
   by_model = report["accuracy" if has_classes else "auc_by_model"]
-  for heading in ("what", figure, "density", "bytes", "dense bytes", "arena", "file"):
-    is_text = heading in ("what", "file")
-    table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
+  shown = artifact_table.percent if has_classes else artifact_table.decimal
   parameters = 4 * report["cost"]["parameters"]
-  table.add_row("dense model", shown(by_model["dense"]), "100.00 %", f"{parameters:,}", "", "", "")
-  table.add_row(
-    "sparse model", shown(by_model["sparse"]), _percent(report["density"]), "", "", "",
-    "model/model.keras",
+  artifact_table.show(
+    f"{report['run']['strategy']} on {report['dataset']['name']}",
+    [
+      ("dense model", shown(by_model["dense"]), "100.00 %", f"{parameters:,}", ""),
+      (
+        "sparse model", shown(by_model["sparse"]), artifact_table.percent(report["density"]), "",
+        "model/model.keras",
+      ),
+    ],
+    report["artifacts"],
+    has_classes,
+    console,
   )  # fmt: skip
-  for row in report["artifacts"]:
-    arena = row["arena_bytes"]
-    table.add_row(
-      row["format"],
-      shown(by_model[row["path"]]),
-      _percent(row["density"]),
-      f"{row['bytes']:,}",
-      f"{row['dense_bytes']:,}",
-      "" if arena is None else f"{arena:,}",
-      row["path"],
-    )
-  console.print(table)
   for block, moved in _moved_by_block(report).items():
     console.print(f"Block {block}: {moved}", highlight=False, soft_wrap=True)
   console.print(

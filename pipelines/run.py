@@ -21,13 +21,14 @@ def main() -> Optional[int]:
   progress = Progress()
   with progress.waiting("loading TensorFlow and TensorFlow Federated"):
     from pipelines import config as config_lib
-    from pipelines import stages
+    from pipelines import export_stage, stages
     from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
   run = RunDirectory(config.output_dir)
   made = stages.train(config, run, progress)
-  missing = stages.missing_targets(made, run, config.targets, config.verify_arm64)
+  steps = export_stage.steps_of(config)
+  missing = stages.missing_targets(made, run, config.targets, steps)
   if missing:
     made = stages.export(config, run, missing, progress)
   stages.summarize(run, made)

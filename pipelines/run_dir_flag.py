@@ -10,7 +10,10 @@ _RUN_DIR = flags.DEFINE_string(
 )
 
 # Flags that may be given anew; everything else is what the run was made with.
-_MAY_DIFFER = (*run_flags.NOT_CONFIGURATION, "targets", "data_dir")
+_MAY_DIFFER = (
+  *run_flags.NOT_CONFIGURATION, *run_flags.EXPORT, *run_flags.CALIBRATION,
+  *run_flags.QUANTISATION, "data_dir",
+)  # fmt: skip
 
 GROUPS = {"Run": ["run_dir"]}
 
@@ -18,7 +21,8 @@ GROUPS = {"Run": ["run_dir"]}
 def read() -> str:
   """Returns the run directory and takes over the run's own flags from `run.flags`.
 
-  `--targets` and `--data_dir` of the command line win.
+  `--data_dir` and what `run_flags.EXPORT`, `run_flags.CALIBRATION` and
+  `run_flags.QUANTISATION` name win when given on the command line.
 
   Raises:
     InputError: When no run directory is named, or it holds no run, or one of

@@ -13,7 +13,24 @@ GROUPS: dict[str, list[str]] = {}
 
 # Flags that say where, how loudly or how carefully, not what: a run is the same
 # without them.
-NOT_CONFIGURATION = ("output_dir", "verify_arm64")
+NOT_CONFIGURATION = (
+  "output_dir", "verify_arm64", "benchmark", "benchmark_threads", "benchmark_runs",
+  "tflm_dir",
+)  # fmt: skip
+# Flags that say how files are made from a trained model; `export` may change them.
+EXPORT = (
+  "targets", "model_licence", "board", "mcu_flash_kb", "mcu_ram_kb", "mcu_activation_bits",
+  "mcu_float_io", "mcu_keep_names",
+)  # fmt: skip
+# The same, of a run only: who is asked for the ranges of integer files, and how.
+CALIBRATION = (
+  "calibration_source", "calibration_samples", "calibration_ranges",
+  "calibration_percentile",
+)  # fmt: skip
+# How much is done for the accuracy of integer files of a run.
+QUANTISATION = (
+  "quantisation_aware", "quantisation_aware_rounds", "quantisation_aware_learning_rate",
+)  # fmt: skip
 
 
 def _group(group: str, names: list[str]) -> None:
@@ -34,7 +51,8 @@ def _define_data() -> None:
     "public_samples_per_class",
     5,
     "Training examples of each class that the server keeps for pre-training and "
-    "calibration; no client holds them.",
+    "calibration; no client holds them. 0 = the server has no data: nothing is "
+    "pre-trained, and clients calibrate.",
   )
   flags.DEFINE_list(
     "anomaly_classes",
@@ -83,6 +101,18 @@ def _define_pruning() -> None:
     "How a candidate is chosen: adaptive (pooled batch-norm statistics), vanilla "
     "(pre-trained statistics) or none (the first).",
   )
+  flags.DEFINE_string(
+    "prune_for",
+    "any",
+    "What the zeros are for: any (every prunable layer) or xnnpack (only the 1×1 "
+    "convolutions, whose zeros XNNPACK skips on ARM; models that qualify only).",
+  )
+  flags.DEFINE_integer(
+    "channel_block",
+    1,
+    "Neighbouring output channels that masks keep or drop together at an input "
+    "position: 1, 2 or 4.",
+  )
   flags.DEFINE_integer("adjust_every_rounds", 10, "Rounds between mask adjustments.")
   flags.DEFINE_integer("adjust_until_round", 100, "No adjustment at or after this round.")
   flags.DEFINE_string(
@@ -95,7 +125,7 @@ def _define_pruning() -> None:
     "Pruning",
     [
       "strategy", "target_density", "pool_size", "layer_densities", "selection",
-      "adjust_every_rounds", "adjust_until_round", "granularity", "adjust_order",
+      "prune_for", "channel_block", "adjust_every_rounds", "adjust_until_round", "granularity", "adjust_order",
     ],
   )  # fmt: skip
 
@@ -146,6 +176,97 @@ def _define_training() -> None:
   )  # fmt: skip
 
 
+def _define_calibration() -> None:
+  flags.DEFINE_string(
+    "calibration_source",
+    "public",
+    "Who gives the activation ranges of integer files: public (the server's samples; "
+    "without any, the clients) or clients (minima, maxima and counts by a TFF "
+    "computation; their data stay where they are).",
+  )
+  flags.DEFINE_integer(
+    "calibration_samples",
+    0,
+    "Samples that count: so many of the server's, or of each client; 0 = all.",
+  )
+  flags.DEFINE_string(
+    "calibration_ranges", "minmax", "Range of an activation: minmax or percentile."
+  )
+  flags.DEFINE_float(
+    "calibration_percentile",
+    99.99,
+    "Where percentile cuts the upper tail, and 100 minus it the lower; in (50, 100].",
+  )
+  _group("Calibration", list(CALIBRATION))
+
+
+def _define_quantisation() -> None:
+  flags.DEFINE_string(
+    "quantisation_aware",
+    "auto",
+    "Training with int8 rounding before integer files are made: auto (by the clients, "
+    "where quantising afterwards costs more than a point on their held-out parts), "
+    "never, always, or public (on the server's samples). The better model is taken.",
+  )
+  flags.DEFINE_integer(
+    "quantisation_aware_rounds",
+    5,
+    "Federated rounds of it; public: times --local_epochs, its epochs.",
+  )
+  flags.DEFINE_float(
+    "quantisation_aware_learning_rate",
+    0.0,
+    "Client learning rate of it; 0 = a tenth of the last round's, and no less than a "
+    "hundredth of --client_learning_rate.",
+  )
+  _group("Quantisation", list(QUANTISATION))
+
+
+def _define_microcontroller() -> None:
+  flags.DEFINE_string(
+    "board", "", "Board whose flash and RAM are the budgets; a wrong name lists all."
+  )
+  flags.DEFINE_integer(
+    "mcu_flash_kb",
+    0,
+    "Flash for the model and its arrays, in 1,024 bytes; 0 = the board's, or no limit. "
+    "Training takes the largest density up to --target_density that fits.",
+  )
+  flags.DEFINE_integer(
+    "mcu_ram_kb",
+    0,
+    "RAM for the tensor arena, likewise. As many layers are stored sparse as can be "
+    "decoded in it, those that save most first.",
+  )
+  flags.DEFINE_float(
+    "mcu_density_limit",
+    0.0,
+    "For run.flags: the --target_density that was given before one was chosen for the "
+    "budgets; 0 = none was.",
+  )
+  flags.DEFINE_integer(
+    "mcu_activation_bits", 8, "Bits of activations: 8, or 16 (weights have 8)."
+  )
+  flags.DEFINE_boolean(
+    "mcu_float_io", False, "Input and output of the file in float32, not in integers."
+  )
+  flags.DEFINE_boolean(
+    "mcu_keep_names", False, "Keep names, signatures and metadata, which TFLM ignores."
+  )
+  flags.DEFINE_string(
+    "tflm_dir",
+    None,
+    "Checkout of TFLM, with its downloads, to compile the C++ example against.",
+  )
+  _group(
+    "Microcontroller",
+    [
+      "board", "mcu_flash_kb", "mcu_ram_kb", "mcu_density_limit", "mcu_activation_bits",
+      "mcu_float_io", "mcu_keep_names", "tflm_dir",
+    ],
+  )  # fmt: skip
+
+
 def _define_output() -> None:
   flags.DEFINE_string("output_dir", None, "Run directory: made, or continued if it exists.")
   flags.DEFINE_list("targets", ["android", "mcu"], "What to export: android, mcu.")
@@ -154,13 +275,32 @@ def _define_output() -> None:
     False,
     "Also run every Android file in LiteRT under emulated ARM64 (`make arm64` sets it up).",
   )
-  _group("Output", ["output_dir", "targets", "verify_arm64"])
+  flags.DEFINE_boolean(
+    "benchmark",
+    False,
+    "Also time every Android file on this machine, dense and sparse in turn.",
+  )
+  flags.DEFINE_integer("benchmark_threads", 1, "Threads of the timed interpreters.")
+  flags.DEFINE_integer("benchmark_runs", 50, "Timed inferences of each file.")
+  flags.DEFINE_string(
+    "model_licence", "not stated", "Licence of the model, for its files and its card."
+  )
+  _group(
+    "Output",
+    [
+      "output_dir", "targets", "verify_arm64", "benchmark", "benchmark_threads",
+      "benchmark_runs", "model_licence",
+    ],
+  )  # fmt: skip
 
 
 _define_data()
 _define_model()
 _define_pruning()
 _define_training()
+_define_calibration()
+_define_quantisation()
+_define_microcontroller()
 _define_output()
 
 

@@ -41,11 +41,13 @@ def pretrain(
 ) -> ModelWeights:
   """Trains the dense model on the server's public samples.
 
+  Without any, it keeps its initial weights.
+
   Returns:
     NumPy arrays.
   """
   weights = tfmot_masking.initial_weights(model_definition, config.seed)
-  if config.pretrain_epochs:
+  if config.pretrain_epochs and data.public.num_records:
     seed = seeds.generator(config.seed, "pretrain").integers(0, 2**31 - 1, 2)
     records = data.public.read(0, data.public.num_records)
     examples = batches.shuffled(

@@ -5,18 +5,20 @@ from typing import Any
 
 import rich.console
 
-from pipelines import config as config_lib
 from pipelines import (
+  calibration_stage,
   data_stage,
+  density_budget,
   export_stage,
   files,
   model_files,
+  quantisation_stage,
   report,
   training_pipeline,
 )
+from pipelines import config as config_lib
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
-from tflite_export.artifacts import VerificationError
 
 
 def train(
@@ -26,11 +28,17 @@ def train(
 
   Raises:
     InputError: Before anything is written, when the input cannot be used.
+    BudgetError: Likewise, when no density fits the memory there is.
   """
+  config = density_budget.adopt(config, run)
   run.check(config)
   if run.report.exists() and run.model.exists():
     return run.read_report()
-  experiment = training_pipeline.plan_experiment(config)
+  is_begun = run.flags.exists()
+  experiment = training_pipeline.plan_experiment(config, is_begun=is_begun)
+  if not is_begun:
+    experiment = training_pipeline.within_budget(experiment, progress)
+    config = experiment.config
   run.claim(config)
   outcome = training_pipeline.train(experiment, run, progress)
   with progress.stage("report", "final figures on the test split"):
@@ -49,33 +57,46 @@ def export(
 
   Raises:
     VerificationError: After all other targets were exported and reported.
+    BudgetError: Likewise, when nothing but memory was the matter.
   """
+  config = density_budget.adopt(config, run)
   trained = run.read_report()
   files.remove_leftovers(run.path)
   plan = data_stage.plan_data(
     config, data_stage.load_dataset(config), model_files.read_task(run.model)
   )
   data = data_stage.write_data(plan, run.data)
+  calibration = calibration_stage.calibrate(config, run, data, progress)
+  quantised = quantisation_stage.quantise(config, run, data, progress)
   rows, failures = export_stage.export_all(
-    targets, run, data, progress, config.verify_arm64
+    targets,
+    export_stage.export_request(config, run, data, calibration, quantised),
+    run.export,
+    progress,
+    export_stage.steps_of(config),
   )
+  rows = [row | {"path": f"{run.export.name}/{row['path']}"} for row in rows]
   made = report.add_artifacts(trained, targets, rows, progress.seconds)
+  made = report.add_calibration(made, targets, calibration.facts)
+  made["quantisation"] = quantised.facts
   report.write(run, made)
-  if failures:
-    raise VerificationError("; ".join(failures))
+  export_stage.raise_any(failures)
   return made
 
 
 def missing_targets(
-  made: dict[str, Any], run: RunDirectory, targets: list[str], verify_arm64: bool = False
+  made: dict[str, Any],
+  run: RunDirectory,
+  targets: list[str],
+  steps: export_stage.ExportSteps,
 ) -> list[str]:
-  """Names the targets whose files are not all there, or not all verified as wanted."""
+  """Names the targets whose files are not all there, or lack figures asked for."""
   whole = {
     target
     for target in targets
     if any(row["target"] == target for row in made["artifacts"])
     and all(
-      _is_whole(run, row) and not (verify_arm64 and _lacks_arm64(row))
+      _is_whole(run, row) and not _lacks_figures(row, steps)
       for row in made["artifacts"]
       if row["target"] == target
     )
@@ -88,12 +109,19 @@ def _is_whole(run: RunDirectory, row: dict[str, Any]) -> bool:
   return path.is_file() and path.stat().st_size == row["bytes"]
 
 
-def _lacks_arm64(row: dict[str, Any]) -> bool:
-  # Runs of earlier versions have no such entry.
-  return row["target"] in export_stage.ARM64_TARGETS and row.get("arm64") is None
+def _lacks_figures(row: dict[str, Any], steps: export_stage.ExportSteps) -> bool:
+  # Runs of earlier versions have no such entries.
+  wanted = {"arm64": steps.verify_arm64, "latency": steps.benchmark}
+  return row["target"] in export_stage.LITERT_TARGETS and any(
+    asked and row.get(name) is None for name, asked in wanted.items()
+  )
 
 
 def summarize(run: RunDirectory, made: dict[str, Any]) -> None:
   """Prints the closing table on stdout."""
-  width = None if sys.stdout.isatty() else 140
-  report.print_summary(run, made, rich.console.Console(width=width))
+  report.print_summary(run, made, closing_console())
+
+
+def closing_console() -> rich.console.Console:
+  """Returns stdout; wide enough for paths where nobody says how wide it is."""
+  return rich.console.Console(width=None if sys.stdout.isatty() else 140)

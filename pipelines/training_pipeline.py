@@ -7,7 +7,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import schedules, tfmot_masking
+from fedtiny_tff import tfmot_masking
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import runtime, states
 from fedtiny_tff.models import definition
@@ -18,9 +18,12 @@ from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
 from pipelines import (
   data_stage,
+  density_budget,
   files,
   metrics_log,
   model_files,
+  planned_model,
+  quantisation_stage,
   rounds_stage,
   selection_stage,
   state_store,
@@ -67,11 +70,19 @@ class Experiment:
   strategy: base.Strategy
 
 
-def plan_experiment(config: config_lib.RunConfig) -> Experiment:
+def plan_experiment(
+  config: config_lib.RunConfig, *, is_begun: bool = False
+) -> Experiment:
   """Resolves a configuration.
 
+  Args:
+    config: The run's flags.
+    is_begun: Whether it was planned before, in the same way; what takes seconds to
+      check is not checked again.
+
   Raises:
-    InputError: When data are missing or do not fit the model or the clients.
+    InputError: When data are missing or do not fit the model or the clients, or the
+      model not what it is to be pruned for.
   """
   dataset = data_stage.load_dataset(config)
   info = dataset.info
@@ -80,16 +91,33 @@ def plan_experiment(config: config_lib.RunConfig) -> Experiment:
       f"--augmentations={','.join(config.augmentations)}: dataset {info.name} holds no "
       f"images (examples of shape {info.shape}); leave the flag out"
     )
-  plain = models.get_model(
-    config.model, info.shape, info.num_classes, config.width
+  found = planned_model.find_model(config, info.shape, info.num_classes)
+  strategy = strategies.get_strategy(config.strategy)
+  experiment = Experiment(
+    config, data_stage.plan_data(config, dataset, found.task), found, strategy
   )
-  spec = schedules.GRANULARITIES[config.granularity](plain.spec)
-  return Experiment(
-    config,
-    data_stage.plan_data(config, dataset, plain.task),
-    dataclasses.replace(plain, spec=spec),
-    strategies.get_strategy(config.strategy),
+  if config.targets:
+    planned_model.check_exportable(config, found)
+  quantisation_stage.check_public(config, len(experiment.data.federation.public))
+  if not is_begun:
+    planned_model.check_purpose(config, found, strategy.is_sparse)
+  return experiment
+
+
+def within_budget(experiment: Experiment, progress: Progress) -> Experiment:
+  """Returns an experiment of the largest density that its budgets of memory allow.
+
+  Raises:
+    BudgetError: When there is none.
+  """
+  config = density_budget.plan(
+    experiment.config,
+    experiment.definition,
+    experiment.data.dataset.info.class_names,
+    experiment.strategy.is_sparse,
+    progress,
   )
+  return dataclasses.replace(experiment, config=config)
 
 
 class _Training:
@@ -114,7 +142,10 @@ class _Training:
     if stored is not None:
       return self._checked(rounds_stage.from_arrays(stored[1], 0).weights)
     public = self.data.public.num_records
-    with self._progress.stage("pretrain", f"pre-training on {public} public samples"):
+    described = f"pre-training on {public} public samples"
+    if not public:
+      described = "no samples on the server: the model starts from its initial weights"
+    with self._progress.stage("pretrain", described):
       weights = selection_stage.pretrain(self._config, self.data, self.definition)
     full = np.ones(self.definition.spec.size, bool)
     states.save(0, rounds_stage.to_arrays(weights, full), {})

@@ -10,11 +10,13 @@ convolution and dense layer of `dynamic_range`.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Optional
 
 import numpy as np
 
 from fedtiny_tff.errors import InputError
-from tflite_export import litert
+from tflite_export import eligibility, litert, model_metadata
+from tflite_export.android_description import describe
 from tflite_export.artifacts import (
   Artifact,
   ExportBundle,
@@ -23,6 +25,7 @@ from tflite_export.artifacts import (
 )
 from tflite_export.compare import Comparison, compare, keras_outputs
 from tflite_export.convert import convert
+from tflite_export.full_integer import full_integer
 from tflite_export.sparsify import sparsify
 from tflite_export.weights import MaskedWeights, check_masked_zeros
 
@@ -85,7 +88,9 @@ def export_android(request: ExportRequest) -> ExportBundle:
   """Converts to every Android format and verifies each file.
 
   A sparse file is never larger than its twin; where nothing gets smaller (few zeros, a
-  model of a few kilobytes, layers that LiteRT does not unpack) it is the twin.
+  model of a few kilobytes, layers that LiteRT does not unpack) it is the twin. So it is
+  where XNNPACK on ARM would take the sparse file and not load it or compute something
+  else; `Artifact.note` says why, and how the model is to be mended.
 
   Args:
     request: The model, its masks and its data.
@@ -100,14 +105,21 @@ def export_android(request: ExportRequest) -> ExportBundle:
     InputError: The model cannot be converted, or data do not fit it.
   """
   reference = keras_outputs(request.model, request.evaluation_inputs)
+  dense: dict[str, bytes] = {}
   files: dict[str, bytes] = {}
   outputs: dict[str, np.ndarray] = {}
   artifacts = []
   for entry in ANDROID_FORMATS:
+    note = None
     if entry.sparse:
-      content = sparsify(files[entry.dense_path])
+      plain, note = _sparsified(dense[entry.dense_path])
     else:
-      content = convert(request.model, entry.format, request.calibration_inputs)
+      plain = _convert(request, entry)
+      dense[entry.path] = plain
+    if entry.sparse and plain == dense[entry.dense_path]:
+      content = files[entry.dense_path]
+    else:
+      content = model_metadata.attach(plain, describe(request, entry.format))
     files[entry.path] = content
     twin = files[entry.dense_path]
     if entry.sparse and content == twin:
@@ -115,10 +127,27 @@ def export_android(request: ExportRequest) -> ExportBundle:
     else:
       outputs[entry.path] = run(entry, content, request.evaluation_inputs)
     check_identical(entry, outputs[entry.dense_path], outputs[entry.path])
-    weights = check_weights(entry, content, request.masks)
+    weights = check_weights(entry, content, request.masks, is_withheld=note is not None)
     comparison = check_outputs(entry, outputs[entry.path], request, reference)
-    artifacts.append(_artifact(entry, content, len(twin), weights, comparison))
+    made = _artifact(entry, content, len(twin), weights, comparison)
+    artifacts.append(dataclasses.replace(made, note=note))
   return ExportBundle(files=files, artifacts=tuple(artifacts))
+
+
+def _convert(request: ExportRequest, entry: AndroidFormat) -> bytes:
+  """Returns a dense file."""
+  if entry.format == "int8_dense":
+    return full_integer(request)
+  return convert(request.model, entry.format, request.calibration)
+
+
+def _sparsified(dense: bytes) -> tuple[bytes, Optional[str]]:
+  """Returns a file stored sparse; where that would fail on ARM, itself and why."""
+  sparse = sparsify(dense)
+  errors = eligibility.inspect(sparse).errors
+  if not errors:
+    return sparse, None
+  return dense, f"stored dense, because stored sparse it would fail on ARM: {errors[0]}"
 
 
 def _artifact(
@@ -137,6 +166,7 @@ def _artifact(
     dense_bytes=dense_bytes,
     density=weights.density,
     accuracy=comparison.accuracy,
+    class_accuracy=comparison.class_accuracy,
     auc=comparison.auc,
     argmax_agreement=comparison.argmax_agreement,
     max_abs_error=comparison.max_abs_error,
@@ -146,9 +176,18 @@ def _artifact(
 
 
 def check_weights(
-  entry: AndroidFormat, model_bytes: bytes, masks: Mapping[str, np.ndarray]
+  entry: AndroidFormat,
+  model_bytes: bytes,
+  masks: Mapping[str, np.ndarray],
+  is_withheld: bool = False,
 ) -> MaskedWeights:
   """Checks masked zeros and, for a sparse format, that weights are stored sparse.
+
+  Args:
+    entry: What the file is to be.
+    model_bytes: The file.
+    masks: As in `ExportRequest`.
+    is_withheld: Whether it is stored dense on purpose.
 
   Raises:
     VerificationError: Which layer is wrong, and by how much.
@@ -164,7 +203,7 @@ def check_weights(
     if masks[layer].size >= _SURELY_SPARSE_WEIGHTS
     and 1 - density >= _SURELY_SPARSE_ZEROS
   ]
-  must_be_sparse = entry.sparse and entry.floats and worth_it
+  must_be_sparse = entry.sparse and entry.floats and worth_it and not is_withheld
   if must_be_sparse and not any(weights.stored_sparse.values()):
     raise VerificationError(
       f"{entry.path}: no tensor is stored sparse, although {len(worth_it)} of "
@@ -175,13 +214,13 @@ def check_weights(
 
 
 def run(entry: AndroidFormat, model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
-  """Returns the outputs [N, values] of a file in LiteRT.
+  """Returns the outputs [N, values] of a file in LiteRT, flat.
 
   Raises:
     VerificationError: It does not load or run.
   """
   try:
-    return litert.run(model_bytes, inputs)
+    return litert.run(model_bytes, inputs).reshape(len(inputs), -1)
   except VerificationError as error:
     raise VerificationError(f"{entry.path}: {error}") from error
 

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
+from tflite_export.mcu_options import McuOptions
+from tflite_export.provenance import Provenance
+
 if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read this.
   import tensorflow as tf
 
   from fedtiny_tff import tasks
+  from tflite_export.activation_ranges import ActivationRanges
 
 
 class VerificationError(Exception):
@@ -22,6 +26,10 @@ class VerificationError(Exception):
   Raised for a file that does not load in its runtime, computes something else
   than the Keras model, or holds a masked weight that is not zero.
   """
+
+
+class BudgetError(VerificationError):
+  """A file needs more memory than there is for it; the message holds the figures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,22 +42,29 @@ class ExportRequest:
     masks: Layer name to bool array in the layout of that layer's Keras kernel;
       False marks a pruned weight. Layers not named are dense.
     task: What the outputs mean.
-    calibration_inputs: float32 [N, ...], preprocessed as in training; sets the
-      activation ranges of quantised formats. Never test data.
+    calibration: What sets the activation ranges of full-integer formats: float32
+      [N, ...], preprocessed as in training, never test data; or the ranges themselves.
     evaluation_inputs: float32 [M, ...], preprocessed; outputs of every file are
       compared with the model's on them.
     evaluation_labels: int [M], or None when unknown (accuracies are then None). For
       a task without classes, 1 for an anomaly and 0 for a normal example.
     class_names: One name per output, in order; of no use to a task without classes.
+    provenance: Where the model comes from, for what is told about it.
+    quantisation_aware_model: What `int8` files are made from in place of `model`, as
+      `convert_quantised` takes it; None to quantise `model` afterwards.
+    mcu: What is chosen about the files for microcontrollers.
   """
 
   model: "tf.keras.Model"
   masks: Mapping[str, np.ndarray]
   task: "tasks.Task"
-  calibration_inputs: np.ndarray
+  calibration: "np.ndarray | ActivationRanges"
   evaluation_inputs: np.ndarray
   evaluation_labels: Optional[np.ndarray]
   class_names: tuple[str, ...]
+  provenance: Provenance
+  quantisation_aware_model: "Optional[tf.keras.Model]" = None
+  mcu: McuOptions = dataclasses.field(default_factory=McuOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +75,14 @@ class Artifact:
     path: Where the file belongs, relative to the export directory.
     target: Key of `TARGETS`.
     format: One of `fp32_sparse fp16_sparse int8_sparse dynamic_range_sparse
-      int8_decode` or a `_dense` twin of these.
+      int8_decode` or a `_dense` twin of these; for microcontrollers also the
+      formats that `McuSettings.name` tells, with `_decode` and `_dense`.
     bytes: Size of the file.
     dense_bytes: Size of its dense twin (its own size for a dense file).
     density: Non-zero share of the masked layers' weights, read from the file.
     accuracy: Share of evaluation labels hit, or None without labels or classes.
+    class_accuracy: The same of each class, None for one without an example; None
+      without labels or classes.
     auc: Area under the ROC curve of the reconstruction error, anomalies being
       positive; None where nothing is reconstructed or no anomaly is known.
     argmax_agreement: Share of evaluation inputs on which the file's class is
@@ -73,6 +91,7 @@ class Artifact:
       model's.
     runtime: Name and version of the runtime that computed the figures.
     arena_bytes: Working memory TFLM needs, or None for other runtimes.
+    note: What its user must know besides, a sentence; None if there is nothing.
   """
 
   path: str
@@ -82,11 +101,13 @@ class Artifact:
   dense_bytes: int
   density: float
   accuracy: Optional[float]
+  class_accuracy: Optional[tuple[Optional[float], ...]]
   auc: Optional[float]
   argmax_agreement: Optional[float]
   max_abs_error: float
   runtime: str
   arena_bytes: Optional[int]
+  note: Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)

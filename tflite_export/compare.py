@@ -6,6 +6,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
 from tflite_export.artifacts import ExportRequest
 
@@ -19,6 +20,8 @@ class Comparison:
   Attributes:
     accuracy: Share of labels the file's class hits, in [0, 1]; None without labels
       or classes.
+    class_accuracy: The same of each class, None for one without an example; None
+      without labels or classes.
     auc: How well the reconstruction error tells anomalies, in [0, 1]; None without
       labels, or where nothing is reconstructed.
     argmax_agreement: Share of rows on which both give the same class; None without
@@ -28,6 +31,7 @@ class Comparison:
   """
 
   accuracy: Optional[float]
+  class_accuracy: Optional[tuple[Optional[float], ...]]
   auc: Optional[float]
   argmax_agreement: Optional[float]
   max_abs_error: float
@@ -42,7 +46,7 @@ def compare(
   Args:
     request: Where the outputs' inputs and labels stand, and what the outputs mean.
     reference_outputs: float [N, values] of the Keras model.
-    outputs: float [N, values] of the file, dequantised.
+    outputs: float [N, ...] of the file, dequantised; as many values.
 
   Returns:
     The figures; a NaN output makes both errors NaN, so `error <= limit` fails.
@@ -50,11 +54,13 @@ def compare(
   Raises:
     InputError: No rows, or shapes that do not belong together.
   """
-  if outputs.shape != reference_outputs.shape or outputs.ndim != 2 or not len(outputs):
+  same_size = outputs.size == reference_outputs.size
+  if not len(outputs) or len(outputs) != len(reference_outputs) or not same_size:
     raise InputError(
       f"outputs {list(outputs.shape)} and reference {list(reference_outputs.shape)} "
       "must both be [N, values] with N > 0; give evaluation inputs of the same model"
     )
+  outputs = outputs.reshape(reference_outputs.shape)
   labels = request.evaluation_labels
   if labels is not None and labels.shape != outputs.shape[:1]:
     raise InputError(
@@ -65,13 +71,17 @@ def compare(
   if labels is not None:
     quality = request.task.quality(request.evaluation_inputs, outputs, labels)
   agreement: Optional[float] = None
+  by_class: Optional[tuple[Optional[float], ...]] = None
   if request.task.has_classes:
     classes = np.argmax(outputs, axis=1)
+    if labels is not None:
+      by_class = tasks.class_accuracy(classes, labels, outputs.shape[1])
     agreement = float(np.mean(classes == np.argmax(reference_outputs, axis=1)))
   reference = reference_outputs.astype(np.float64)
   error = float(np.max(np.abs(outputs.astype(np.float64) - reference)))
   return Comparison(
     accuracy=quality and quality.accuracy,
+    class_accuracy=by_class,
     auc=quality and quality.auc,
     argmax_agreement=agreement,
     max_abs_error=error,
@@ -102,4 +112,5 @@ def keras_outputs(model: tf.keras.Model, inputs: np.ndarray) -> np.ndarray:
     model(inputs[start : start + _REFERENCE_BATCH], training=False).numpy()
     for start in range(0, len(inputs), _REFERENCE_BATCH)
   ]
-  return np.concatenate(batches)
+  outputs = np.concatenate(batches)
+  return outputs.reshape(len(outputs), -1)

@@ -1,6 +1,7 @@
 """Runs a `.tflite` file in LiteRT, the runtime Android phones use."""
 
 import importlib.metadata
+from collections.abc import Callable
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
@@ -28,7 +29,7 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
     inputs: float [N, ...]; quantised here if the file's input is quantised.
 
   Returns:
-    float32 [N, classes], dequantised.
+    float32 [N, ...], dequantised.
 
   Raises:
     VerificationError: The file does not load, does not fit the inputs or fails.
@@ -36,15 +37,7 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
   """
   if not len(inputs):
     raise InputError("inputs have no rows; give at least one to run the file on")
-  try:
-    # The interpreter reads constants from this very buffer: it must stay alive,
-    # and it does, in the interpreter object.
-    with native_output.captured_stderr():
-      interpreter = litert.Interpreter(model_content=model_bytes, num_threads=1)
-      interpreter.allocate_tensors()
-  # Loading ends in ValueError or RuntimeError, by the stage that gives up.
-  except (ValueError, RuntimeError) as error:
-    raise VerificationError(f"LiteRT does not load the file: {error}") from error
+  interpreter = _loaded(model_bytes, threads=1)
   source, target = _single_tensors(interpreter)
   fed = quantisation.stored_inputs(inputs, source)
   rows = []
@@ -56,6 +49,40 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
   except (ValueError, RuntimeError) as error:
     raise VerificationError(f"LiteRT cannot run the file: {error}") from error
   return quantisation.real_outputs(np.stack(rows), target)
+
+
+def prepared(
+  model_bytes: bytes, example: np.ndarray, threads: int
+) -> Callable[[], None]:
+  """Returns a function that computes one inference, to be measured.
+
+  Args:
+    model_bytes: A file as for `run`.
+    example: float [...], the input of every inference.
+    threads: Threads of the interpreter.
+
+  Raises:
+    VerificationError: The file does not load, or does not fit the example.
+  """
+  interpreter = _loaded(model_bytes, threads)
+  source, _ = _single_tensors(interpreter)
+  fed = quantisation.stored_inputs(example[np.newaxis], source)
+  interpreter.set_tensor(source["index"], fed)
+  return interpreter.invoke
+
+
+def _loaded(model_bytes: bytes, threads: int) -> litert.Interpreter:
+  """Returns an interpreter whose tensors are allocated."""
+  try:
+    # The interpreter reads constants from this very buffer: it must stay alive,
+    # and it does, in the interpreter object.
+    with native_output.captured_stderr():
+      interpreter = litert.Interpreter(model_content=model_bytes, num_threads=threads)
+      interpreter.allocate_tensors()
+  # Loading ends in ValueError or RuntimeError, by the stage that gives up.
+  except (ValueError, RuntimeError) as error:
+    raise VerificationError(f"LiteRT does not load the file: {error}") from error
+  return interpreter
 
 
 def _single_tensors(interpreter: litert.Interpreter) -> tuple[dict, dict]:

@@ -112,8 +112,8 @@ def _uses(
 
   Each layer is given a weight of its own first. Of the others, those that name masked
   layers only are further uses: each of the layer whose mask it breaks least.
-  A further use without any name (the last operator, without a bias, of a sparse file)
-  cannot be told from an unmasked layer and is not checked.
+  A further use without any name cannot be told from an unmasked layer and is not
+  checked.
   """
   own = _match(masks, stored)
   uses = {layer: {stored[index].tensor: stored[index]} for layer, index in own.items()}

@@ -70,8 +70,8 @@ class RoundInstruction(NamedTuple):
   Attributes:
     round_index: int32, from 0; seeds the clients' randomness.
     learning_rate: float32.
-    counts: int32 [layers of the active block], weights to move; empty in a round
-      without adjustment.
+    counts: int32 [layers of the active block], weights, or groups of them, to move;
+      empty in a round without adjustment.
   """
 
   round_index: tf.Tensor

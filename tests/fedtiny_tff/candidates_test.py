@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedtiny_tff import candidates
+from fedtiny_tff import spec as spec_lib
 from tests.fedtiny_tff import support
 
 _SPEC = support.spec_of_sizes(40, 60, 100)
@@ -78,3 +79,18 @@ def test_an_empty_pool_is_refused(size):
 def test_a_bad_density_is_refused(density):
   with pytest.raises(ValueError, match=f"density must be in .*, got {density}"):
     _pool(density=density)
+
+
+def test_layers_keep_whole_groups_of_their_own_size_by_hand():
+  spec = spec_lib.PrunableSpec(
+    (
+      spec_lib.LayerSpec("fours", (2, 4), 4),
+      spec_lib.LayerSpec("pairs", (3, 2), 2),
+      spec_lib.LayerSpec("ones", (3,)),
+    ),
+    ((0, 1, 2),),
+  )
+  weights = support.floats([1, 1, 1, 1, 0, 1.9, 0, 0, 3, 0, -2, 2, 2.5, -2.5, 0, 5, 4])
+  mask = candidates.magnitude_mask_by_layer(weights, spec, (4, 4, 1))
+  # Norms of the fours: 2 and 1.9; of the pairs: 3, 2.83 and 3.54.
+  assert np.flatnonzero(mask).tolist() == [0, 1, 2, 3, 8, 9, 12, 13, 15]

@@ -1,5 +1,7 @@
 """Sizes of models by hand, and of int8 weights against converted files."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -92,3 +94,11 @@ def test_int8_bytes_are_those_of_a_converted_file(name):
   profile = model_profile.profile_model(found)
   assert profile.int8_bytes == _constant_bytes(content)
   assert profile.int8_bytes < len(content)
+
+
+def test_groups_are_those_of_the_spec():
+  found = registry.get_model("digits_cnn", (8, 8, 1), 10)
+  assert model_profile.profile_model(found).channel_blocks == (1,) * 5
+  pairs = dataclasses.replace(found, spec=found.spec.with_channel_block(4))
+  # Ten classes have pairs, but no fours.
+  assert model_profile.profile_model(pairs).channel_blocks == (4, 4, 4, 4, 2)

@@ -95,3 +95,8 @@ def test_number_of_outputs():
 def test_classification_needs_classes(classes):
   with pytest.raises(InputError, match=f"'net' needs at least 1 class, got {classes}"):
     CLASSIFY.num_outputs("net", (8,), classes)
+
+
+def test_class_accuracy_is_each_class_by_itself():
+  classes, labels = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
+  assert tasks.class_accuracy(classes, labels, 3) == (2 / 3, 1.0, None)

@@ -12,7 +12,7 @@ from fedtiny_tff.errors import InputError
 from pipelines import app, run_flags
 from pipelines.errors import ExitCode, Terminated
 from tests.pipelines import support
-from tflite_export.artifacts import VerificationError
+from tflite_export.artifacts import BudgetError, VerificationError
 
 APPS = ("run", "train", "export", "evaluate")
 
@@ -31,6 +31,7 @@ def test_exit_codes_are_the_documented_ones():
     "VERIFICATION_FAILED": 3,
     "BUDGET_NOT_MET": 4,
     "INTERRUPTED": 130,
+    "OUTPUT_CLOSED": 141,
     "TERMINATED": 143,
   }
 
@@ -48,15 +49,16 @@ def test_what_main_returns_is_the_exit_code(returned, code, capsys):
     (InputError("first\n  second"), 2, "toy: first second"),
     (OSError(28, "No space left", "/a/b"), 2, "toy: /a/b: No space left"),
     (VerificationError("mcu: 3 of 9"), 3, "toy: verification failed: mcu: 3 of 9"),
+    (BudgetError("mcu: 9 of 8 bytes"), 4, "toy: budget not met: mcu: 9 of 8 bytes"),
     (
       KeyboardInterrupt(),
       130,
-      "toy: interrupted; the same command goes on after the last finished round",
+      "toy: interrupted; run the same command again; finished rounds are kept",
     ),
     (
       Terminated(),
       143,
-      "toy: terminated; the same command goes on after the last finished round",
+      "toy: terminated; run the same command again; finished rounds are kept",
     ),
   ],
 )
@@ -150,6 +152,66 @@ def test_help_wraps_and_names_defaults():
 def test_a_flag_in_help_that_does_not_exist_is_a_defect():
   with pytest.raises(KeyError):
     app.help_text("", {"First": ["no_such_flag"]})
+
+
+def unread(*command):
+  """Runs a command whose output nobody reads; returns exit code and stderr."""
+  reading, writing = os.pipe()
+  os.close(reading)
+  ended = subprocess.run(
+    [sys.executable, *command],
+    cwd=support.ROOT,
+    stdout=writing,
+    stderr=subprocess.PIPE,
+    text=True,
+    check=False,
+  )
+  os.close(writing)
+  return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize("name", [*APPS, "cost", "inspect", "doctor"])
+def test_output_that_nobody_reads_is_no_defect(name):
+  assert unread("-m", f"pipelines.{name}", "--help") == (ExitCode.OUTPUT_CLOSED, "")
+
+
+_WRITES_MUCH = """
+import sys
+from pipelines import app
+def main():
+  if "rich" in sys.argv[0]:
+    import rich.console
+    return rich.console.Console().print("x")
+  print("x" * 100_000)
+app.leave(app.run_app(main, "", {}, sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("writer", ["print", "rich"])
+def test_output_that_nobody_reads_to_its_end_is_no_defect(writer):
+  script = _WRITES_MUCH.replace("sys.argv[0]", repr(writer))
+  assert unread("-c", script, "toy") == (ExitCode.OUTPUT_CLOSED, "")
+
+
+def test_another_broken_pipe_is_a_defect():
+  def main():
+    raise BrokenPipeError(32, "Broken pipe")
+
+  with pytest.raises(BrokenPipeError):
+    support.call("toy", main)
+
+
+def test_leaving_on_ones_own_account_is_not_an_app_end():
+  with pytest.raises(SystemExit):
+    support.call("toy", lambda: sys.exit(1))
+
+
+def test_a_closed_output_is_nothing_to_flush():
+  command = f"{sys.executable} -m pipelines.cost --help >&-"
+  ended = subprocess.run(
+    command, shell=True, cwd=support.ROOT, capture_output=True, check=False
+  )
+  assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("name", APPS)

@@ -98,6 +98,22 @@ TRAINING_CASES = {
     [TINY, "--output_dir={}/begun", "--rounds=9", "--seed=6"],
     "another configuration ... - --rounds=4 ... + --rounds=9 ... + --seed=6",
   ),
+  "few_public_samples": (
+    [TINY, OUT, "--quantisation_aware=public"],
+    "--quantisation_aware=public: the server has 30 public examples, needed are 100",
+  ),
+  "not_for_xnnpack": (
+    [TINY, OUT, "--prune_for=xnnpack"],
+    "--prune_for=xnnpack ... digits_cnn ... mobilenet_v1_sparse",
+  ),
+  "no_channel_block": (
+    [TINY, OUT, "--channel_block=3"],
+    "--channel_block must be one of 1, 2, 4, got 3",
+  ),
+  "no_percentile": (
+    [TINY, OUT, "--calibration_percentile=50"],
+    "--calibration_percentile must be in (50, 100], got 50",
+  ),
   "no_data_dir": ([TINY, OUT, "--dataset=cifar10"], "--data_dir"),
   "data_dir_missing": (
     [TINY, OUT, "--dataset=cifar10", "--data_dir={}/nowhere"],

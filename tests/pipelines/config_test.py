@@ -55,7 +55,14 @@ def test_the_defaults_are_valid():
     ({"local_epochs": 0}, "--local_epochs"),
     ({"batch_size": 0}, "--batch_size"),
     ({"pretrain_epochs": -1}, "--pretrain_epochs"),
-    ({"public_samples_per_class": 0}, "--public_samples_per_class"),
+    ({"public_samples_per_class": -1}, "--public_samples_per_class"),
+    ({"calibration_samples": -1}, "--calibration_samples must be at least 0, got -1"),
+    ({"calibration_samples": 10**10}, "--calibration_samples must be at most"),
+    ({"calibration_source": "test"}, "--calibration_source .* public, clients, got 'test'"),
+    ({"calibration_ranges": "mean"}, "--calibration_ranges .* minmax, percentile, got"),
+    ({"calibration_percentile": 50.0}, r"--calibration_percentile .* \(50, 100\], got 50"),
+    ({"calibration_percentile": 100.1}, r"--calibration_percentile .* got 100\.1"),
+    ({"calibration_percentile": float("nan")}, "--calibration_percentile must be a finite"),
     ({"adjust_every_rounds": 0}, "--adjust_every_rounds"),
     ({"adjust_until_round": -1}, "--adjust_until_round"),
     ({"pool_size": -1}, "--pool_size"),
@@ -68,6 +75,9 @@ def test_the_defaults_are_valid():
     ({"partitioner": "x"}, "--partitioner"),
     ({"layer_densities": "x"}, "--layer_densities"),
     ({"selection": "x"}, "--selection"),
+    ({"prune_for": "arm"}, "--prune_for must be one of any, xnnpack, got 'arm'"),
+    ({"channel_block": 3}, "--channel_block must be one of 1, 2, 4, got 3"),
+    ({"channel_block": 0}, "--channel_block must be one of 1, 2, 4, got 0"),
     ({"granularity": "x"}, "--granularity"),
     ({"client_optimizer": "x"}, "--client_optimizer"),
     ({"adjust_order": "x"}, "adjust_order must be .*backward.* forward, got 'x'"),
@@ -151,7 +161,7 @@ def test_a_flagfile_has_a_line_a_flag():
   assert "output_dir" not in text
   # Flags without a value have no line.
   assert len(lines) == len(run_flags.names()) - len(
-    ["output_dir", "verify_arm64", "data_dir"]
+    [*run_flags.NOT_CONFIGURATION, "data_dir"]
   )
 
 

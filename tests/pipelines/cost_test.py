@@ -105,6 +105,31 @@ class TestFlags:
     ]
     assert buffers == sorted(set(buffers))
 
+  def test_only_1x1_kernels_are_pruned_for_xnnpack(self, capsys):
+    arguments = ("--model=mobilenet_v1_sparse", "--width=0.25", "--target_density=0.1")
+    usual = _figures(capsys, *arguments)
+    found = _figures(capsys, *arguments, "--prune_for=xnnpack")
+    assert sum(usual["stored_layers"].values()) == 14
+    assert sum(found["stored_layers"].values()) == 13
+    # The classifier's 256 · 2 weights are dense then: 460.8 more, and one of rounding.
+    more = found["density_all_parameters"] - usual["density_all_parameters"]
+    assert more * found["parameters"] == pytest.approx(461, abs=1)
+
+  def test_groups_of_channels_need_fewer_indices(self, capsys):
+    def sent(channel_block):
+      found = _figures(
+        capsys, "--model=digits_cnn", f"--channel_block={channel_block}",
+        "--granularity=entire",
+      )  # fmt: skip
+      return found["adjust_upload_bytes"] - found["upload_bytes"], found["buffer_bytes"]
+
+    (ones, buffer1), (pairs, buffer2), (fours, buffer4) = map(sent, (1, 2, 4))
+    # 8 bytes a weight, 6 in pairs, 5 in fours; 10 classes have pairs at most, and each
+    # layer's count is rounded up.
+    assert pairs / ones == pytest.approx(6 / 8, rel=0.01)
+    assert fours / ones == pytest.approx(5 / 8, rel=0.01)
+    assert buffer1 > buffer2 > buffer4
+
   def test_without_events_nothing_is_sent_for_them(self, capsys):
     assert _figures(capsys, "--rounds=10")["adjust_upload_bytes"] == 0
 
@@ -159,6 +184,12 @@ def test_text_shows_every_figure_beside_dense(capsys):
     (["--target_density=1.4"], "--target_density must be in (0, 1], got 1.4"),
     (["--width=0"], "--width must be positive, got 0"),
     (["--granularity=atom"], "--granularity"),
+    (["--channel_block=3"], "--channel_block must be one of 1, 2, 4, got 3"),
+    (["--model=resnet8", "--prune_for=xnnpack"], "--model=resnet8 would not run sparse"),
+    (
+      ["--model=mobilenet_v1_sparse", "--prune_for=xnnpack", "--target_density=0.34"],
+      "the largest density that works is 0.3333",
+    ),
     (["--format=xml"], "--format"),
     (["--no_such_flag=1"], "no_such_flag"),
   ],

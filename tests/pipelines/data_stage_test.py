@@ -72,6 +72,16 @@ def test_public_samples_are_balanced(made):
   assert collections.Counter(labels.tolist()) == dict.fromkeys(range(10), 3)
 
 
+def test_the_server_may_have_no_samples(tmp_path):
+  plan = support.plan_data(support.make_config(public_samples_per_class=0))
+  data = data_stage.write_data(plan, tmp_path / "data")
+  inputs, labels = data_stage.read_all(data.public)
+  assert (inputs.shape, labels.shape) == ((0, 8, 8, 1), (0,))
+  assert data.summary()["public_examples"] == 0
+  # Nothing is lost: what the server does not have, clients hold.
+  assert data.clients.num_records == 1797 - 359
+
+
 def test_a_store_is_read_as_model_inputs(made):
   inputs, labels = data_stage.read_all(made.test)
   assert (inputs.shape, inputs.dtype) == ((359, 8, 8, 1), np.float32)

@@ -11,23 +11,20 @@ from pipelines import config, data_stage, export, export_stage, stages
 from pipelines.progress import Progress
 from tests.pipelines import support
 from tflite_export import arm64, arm64_setup, litert, targets
-from tflite_export.artifacts import Artifact, ExportBundle, VerificationError
+from tflite_export.artifacts import ExportBundle, VerificationError
 from tflite_export.convert import convert
 
 
 @pytest.fixture(name="run", scope="module")
 def fixture_run(tmp_path_factory):
   made = support.make_untrained_run(tmp_path_factory.mktemp("runs") / "made")
-  return stages.RunDirectory(made.path), support.plan_data(made.config)
+  return stages.RunDirectory(made.path), support.plan_data(made.config), made.config
 
 
 @pytest.fixture(name="pretended")
 def fixture_pretended(monkeypatch):
   """One Android file, and this machine's LiteRT in the emulator's place."""
-  row = Artifact(
-    "android/fp32_dense.tflite", "android", "fp32_dense",
-    5, 5, 0.1, 0.5, None, 1.0, 0.0, "toy 1", None,
-  )  # fmt: skip
+  [row] = support.toy_bundle("android", "fp32_dense").artifacts
 
   def exporter(request):
     return ExportBundle({row.path: convert(request.model, row.format)}, (row,))
@@ -40,12 +37,13 @@ def fixture_pretended(monkeypatch):
   )
 
 
-def _exported(run, verify_arm64):
-  directory, plan = run
+def _exported(run, **steps):
+  directory, plan, made = run
   data = data_stage.write_data(plan, directory.data)
   progress = Progress(rich.console.Console(file=io.StringIO()))
+  request = support.export_request(made, directory, data)
   return export_stage.export_all(
-    ["android"], directory, data, progress, verify_arm64=verify_arm64
+    ["android"], request, directory.export, progress, export_stage.ExportSteps(**steps)
   )
 
 
@@ -59,6 +57,14 @@ def test_figures_are_in_the_rows_when_asked_for(run, pretended):
   assert row["arm64"] is None
 
 
+def test_files_are_timed_when_asked_for(run, pretended):
+  [row], _ = _exported(run, benchmark=True, benchmark_runs=3)
+  assert (row["latency"]["threads"], row["latency"]["runs"]) == (1, 3)
+  assert 0 < row["latency"]["median_seconds"] <= row["latency"]["p90_seconds"]
+  [row], _ = _exported(run)
+  assert row["latency"] is None
+
+
 def test_a_failure_on_arm_ships_nothing_and_ends_with_3(
   run, pretended, monkeypatch, capsys
 ):
@@ -69,7 +75,7 @@ def test_a_failure_on_arm_ships_nothing_and_ends_with_3(
   arguments = [f"--run_dir={run[0].path}", "--targets=android", "--verify_arm64"]
   assert support.call("export", export.main, *arguments) == 3
   printed = capsys.readouterr().err.splitlines()[-1]
-  assert printed.startswith("export: verification failed: android: android/fp32_dense")
+  assert printed.startswith("export: verification failed: android: android/model")
   assert not (run[0].export / "android").exists()
 
 
@@ -100,5 +106,7 @@ def test_files_not_yet_verified_on_arm_are_exported_again(
   (run[0].path / path).write_bytes(b"bytes")
   row = support.artifact(path, bytes=5, arm64=figures)
   made = {"artifacts": [row]}
-  assert stages.missing_targets(made, run[0], [target], True) == [target] * missing
-  assert stages.missing_targets(made, run[0], [target]) == []
+  verified, plain = (export_stage.ExportSteps(verify_arm64=v) for v in (True, False))
+  wanted = [target] * missing
+  assert stages.missing_targets(made, run[0], [target], verified) == wanted
+  assert stages.missing_targets(made, run[0], [target], plain) == []

@@ -11,8 +11,8 @@ from pipelines import data_stage, export, export_stage
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
-from tflite_export import targets
-from tflite_export.artifacts import Artifact, ExportBundle, VerificationError
+from tflite_export import handover, targets
+from tflite_export.artifacts import BudgetError, VerificationError
 
 
 @pytest.fixture(name="untrained", scope="module")
@@ -34,10 +34,9 @@ def fixture_data(untrained, run):
   return data_stage.write_data(support.plan_data(untrained.config), run.data)
 
 
-def _bundle(name, **more):
-  path = f"{name}/model.tflite"
-  row = Artifact(path, name, "fp32_sparse", 5, 9, 0.1, 0.5, None, 1.0, 0.0, "toy 1", None)
-  return ExportBundle({path: b"bytes", f"{name}/c/README.md": b"text", **more}, (row,))
+@pytest.fixture(name="request_")
+def fixture_request(untrained, run, data):
+  return support.export_request(untrained.config, run, data)
 
 
 def _fail(request):
@@ -50,10 +49,17 @@ def _progress():
 
 @pytest.fixture(name="toys")
 def fixture_toys(monkeypatch):
-  """Two scripted targets; a test may replace either."""
-  made = {name: lambda request, name=name: _bundle(name) for name in ("android", "mcu")}
+  """Two scripted targets, and nothing beside their files; a test may replace either."""
+  monkeypatch.setattr(handover, "with_handover", lambda bundle, request, arm64: bundle)
+  made = {name: lambda request, name=name: support.toy_bundle(name) for name in ("android", "mcu")}
   monkeypatch.setattr(targets, "TARGETS", made)
   return made
+
+
+def _export(run, request, names):
+  return export_stage.export_all(
+    names, request, run.export, _progress(), export_stage.ExportSteps()
+  )
 
 
 def _exported(run):
@@ -61,8 +67,8 @@ def _exported(run):
   return {k: v for k, v in files.items() if k.startswith("export/") and v is not None}
 
 
-def test_the_request_holds_what_exporters_need(run, data):
-  request = export_stage.export_request(run, data)
+def test_the_request_holds_what_exporters_need(request_):
+  request = request_
   assert sorted(request.masks) == ["conv2", "conv3", "conv4", "dense1", "logits"]
   assert sum(int(m.sum()) for m in request.masks.values()) == support.ACTIVE
   assert request.evaluation_inputs.shape == (359, 8, 8, 1)
@@ -71,20 +77,20 @@ def test_the_request_holds_what_exporters_need(run, data):
   assert request.class_names == tuple(str(digit) for digit in range(10))
 
 
-def test_calibration_never_sees_the_test_split(run, data):
-  request = export_stage.export_request(run, data)
-  assert request.calibration_inputs.shape == (30, 8, 8, 1)
-  calibration = {image.tobytes() for image in request.calibration_inputs}
+def test_calibration_never_sees_the_test_split(request_, data):
+  request = request_
+  assert request.calibration.shape == (30, 8, 8, 1)
+  calibration = {image.tobytes() for image in request.calibration}
   assert calibration == {x.tobytes() for x in data_stage.read_all(data.public)[0]}
   assert not calibration & {x.tobytes() for x in request.evaluation_inputs}
 
 
-def test_files_and_rows_of_all_targets(run, data, toys):
-  rows, failures = export_stage.export_all(["android", "mcu"], run, data, _progress())
+def test_files_and_rows_of_all_targets(run, request_, toys):
+  rows, failures = _export(run, request_, ["android", "mcu"])
   assert failures == []
   assert [row["path"] for row in rows] == [
-    "export/android/model.tflite",
-    "export/mcu/model.tflite",
+    "android/model.tflite",
+    "mcu/model.tflite",
   ]
   assert rows[0]["target"] == "android"
   assert _exported(run) == {
@@ -94,46 +100,46 @@ def test_files_and_rows_of_all_targets(run, data, toys):
   }
 
 
-def test_files_of_an_earlier_export_are_gone(run, data, toys):
-  toys["mcu"] = lambda request: _bundle("mcu", **{"mcu/old.h": b""})
-  export_stage.export_all(["mcu"], run, data, _progress())
+def test_files_of_an_earlier_export_are_gone(run, request_, toys):
+  toys["mcu"] = lambda request: support.toy_bundle("mcu", more={"mcu/old.h": b""})
+  _export(run, request_, ["mcu"])
   assert "export/mcu/old.h" in _exported(run)
-  toys["mcu"] = lambda request: _bundle("mcu")
-  export_stage.export_all(["mcu"], run, data, _progress())
+  toys["mcu"] = lambda request: support.toy_bundle("mcu")
+  _export(run, request_, ["mcu"])
   assert "export/mcu/old.h" not in _exported(run)
 
 
-def test_a_failing_target_leaves_nothing_and_the_others_go_on(run, data, toys):
-  export_stage.export_all(["android"], run, data, _progress())
+def test_a_failing_target_leaves_nothing_and_the_others_go_on(run, request_, toys):
+  _export(run, request_, ["android"])
   toys["android"] = _fail
-  rows, failures = export_stage.export_all(["android", "mcu"], run, data, _progress())
-  assert failures == ["android: 3 of 359 outputs differ"]
+  rows, failures = _export(run, request_, ["android", "mcu"])
+  assert [str(failure) for failure in failures] == ["android: 3 of 359 outputs differ"]
   assert [row["target"] for row in rows] == ["mcu"]
   assert {path.split("/")[1] for path in _exported(run)} == {"mcu"}
   assert not (run.export / "android").exists()
 
 
 @pytest.mark.parametrize("path", ["mcu/x", "x", "android/", "../x"])
-def test_files_outside_the_targets_folder_are_a_defect(run, data, toys, path):
-  toys["android"] = lambda request: _bundle("android", **{path: b""})
+def test_files_outside_the_targets_folder_are_a_defect(run, request_, toys, path):
+  toys["android"] = lambda request: support.toy_bundle("android", more={path: b""})
   with pytest.raises(ValueError, match="outside its folder"):
-    export_stage.export_all(["android"], run, data, _progress())
+    _export(run, request_, ["android"])
   assert _exported(run) == {}
 
 
-def test_a_defect_in_an_exporter_leaves_what_was_there(run, data, toys):
-  export_stage.export_all(["android"], run, data, _progress())
+def test_a_defect_in_an_exporter_leaves_what_was_there(run, request_, toys):
+  _export(run, request_, ["android"])
   before = _exported(run)
   toys["android"] = lambda request: 1 / 0
   with pytest.raises(ZeroDivisionError):
-    export_stage.export_all(["android"], run, data, _progress())
+    _export(run, request_, ["android"])
   assert _exported(run) == before
 
 
 def test_a_failed_verification_ends_the_command_with_3(run, monkeypatch, capsys):
   """With the real exporter for the other target, and files from before."""
   arguments = [f"--run_dir={run.path}", "--targets=android,mcu"]
-  monkeypatch.setitem(targets.TARGETS, "mcu", lambda request: _bundle("mcu"))
+  monkeypatch.setitem(targets.TARGETS, "mcu", lambda request: support.toy_bundle("mcu"))
   assert support.call("export", export.main, *arguments) == 0
   assert "export/mcu/model.tflite" in run.read_report()["accuracy"]
   monkeypatch.setitem(targets.TARGETS, "mcu", _fail)
@@ -145,23 +151,44 @@ def test_a_failed_verification_ends_the_command_with_3(run, monkeypatch, capsys)
   )
   assert "Traceback" not in printed.err
   assert printed.out == ""
-  assert sorted(_exported(run)) == support.ANDROID_FILES
+  assert sorted(_exported(run)) == sorted(
+    [*support.ANDROID_FILES, *support.HANDOVER_FILES]
+  )
   # The report tells what is there, and no more.
   made = run.read_report()
-  assert [row["path"] for row in made["artifacts"]] == sorted(_exported(run))
-  assert set(made["accuracy"]) == {"dense", "sparse", *_exported(run)}
+  assert [row["path"] for row in made["artifacts"]] == support.ANDROID_FILES
+  assert set(made["accuracy"]) == {"dense", "sparse", *support.ANDROID_FILES}
   assert not [p for p in run.path.rglob("*") if p.name.startswith(".")]
 
 
-def test_a_masked_weight_that_is_not_zero_is_not_exported(run, data, monkeypatch):
+def test_a_masked_weight_that_is_not_zero_is_not_exported(run, request_):
   """The failing direction of the real exporters."""
-  request = export_stage.export_request(run, data)
-  layer = request.model.get_layer("conv3")
+  layer = request_.model.get_layer("conv3")
   kernel = layer.kernel.numpy()
-  kernel[tuple(np.argwhere(~request.masks["conv3"])[0])] = 0.5
+  kernel[tuple(np.argwhere(~request_.masks["conv3"])[0])] = 0.5
   layer.kernel.assign(kernel)
-  monkeypatch.setattr(export_stage, "export_request", lambda *arguments: request)
-  rows, failures = export_stage.export_all(["android", "mcu"], run, data, _progress())
+  rows, failures = _export(run, request_, ["android", "mcu"])
   assert rows == []
-  assert [line.split(":")[0] for line in failures] == ["android", "mcu"]
+  assert [str(line).split(":")[0] for line in failures] == ["android", "mcu"]
   assert _exported(run) == {}
+
+
+def test_a_lack_of_memory_ships_nothing_and_stays_one(run, request_, toys):
+  def too_large(request):
+    raise BudgetError("9 of 8 bytes")
+
+  toys["mcu"] = too_large
+  _, failures = _export(run, request_, ["android", "mcu"])
+  assert list(_exported(run)) == ["export/android/c/README.md", "export/android/model.tflite"]
+  with pytest.raises(BudgetError, match=r"^mcu: 9 of 8 bytes$"):
+    export_stage.raise_any(failures)
+  # Beside a file that is wrong it is the lesser evil.
+  toys["android"] = _fail
+  _, failures = _export(run, request_, ["android", "mcu"])
+  with pytest.raises(VerificationError, match=r"^android: 3 of .*; mcu: 9 of") as caught:
+    export_stage.raise_any(failures)
+  assert not isinstance(caught.value, BudgetError)
+
+
+def test_without_failures_nothing_is_raised():
+  export_stage.raise_any([])

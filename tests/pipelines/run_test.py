@@ -360,7 +360,7 @@ def test_events_grow_what_they_drop(finished):
 def test_the_report_repeats_the_flags(finished):
   made = finished.report["run"]
   assert {name: made[name] for name in TINY} == TINY
-  assert set(made) == set(run_flags.names()) - {"output_dir"}
+  assert set(made) == set(run_flags.names()) - set(run_flags.NOT_CONFIGURATION)
 
 
 def test_the_report_counts_every_example_once(finished):
@@ -579,7 +579,7 @@ def test_an_interruption_is_one_line(broken, which, said):
   app = getattr(broken, which)
   *before, last = app.stderr.splitlines()
   assert last.startswith(said)
-  assert "goes on after the last finished round" in last
+  assert "run the same command again; finished rounds are kept" in last
   assert not [line for line in before if "Traceback" in line or "rror" in line]
   assert app.stdout == ""
 

@@ -134,6 +134,17 @@ def test_without_epochs_nothing_is_learned(made):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_without_samples_nothing_is_learned(tmp_path):
+  config = support.make_config(public_samples_per_class=0, pretrain_epochs=2)
+  experiment = training_pipeline.plan_experiment(config)
+  data = data_stage.write_data(experiment.data, tmp_path / "data")
+  got = selection_stage.pretrain(config, data, experiment.definition)
+  for found, expected in zip(
+    got, initial_weights(experiment.definition, 5), strict=True
+  ):
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_pretraining_learns_the_public_samples_and_repeats(made):
   experiment, data = made
   config = support.make_config(pretrain_epochs=10)

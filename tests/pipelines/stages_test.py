@@ -7,7 +7,7 @@ import pytest
 import rich.console
 
 from fedtiny_tff.errors import InputError
-from pipelines import run, stages, training_pipeline
+from pipelines import export_stage, run, stages, training_pipeline
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -16,6 +16,7 @@ from tflite_export.artifacts import VerificationError
 
 ANDROID = "export/android/fp32_sparse.tflite"
 MCU = "export/mcu/model.tflite"
+PLAIN = export_stage.ExportSteps()
 
 
 @pytest.fixture(name="progress")
@@ -46,18 +47,18 @@ def test_targets_with_missing_files_are_named(directory, named, lost, missing):
   made = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
   for path in lost:
     (directory.path / path).unlink()
-  assert stages.missing_targets(made, directory, named) == missing
+  assert stages.missing_targets(made, directory, named, PLAIN) == missing
 
 
 def test_a_target_whose_file_was_truncated_is_missing(directory):
   made = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
   (directory.path / MCU).write_bytes(b"x")
-  assert stages.missing_targets(made, directory, ["android", "mcu"]) == ["mcu"]
+  assert stages.missing_targets(made, directory, ["android", "mcu"], PLAIN) == ["mcu"]
 
 
 def test_targets_never_exported_are_missing(directory):
   made = support.handmade_report([support.artifact(ANDROID)])
-  assert stages.missing_targets(made, directory, ["android", "mcu"]) == ["mcu"]
+  assert stages.missing_targets(made, directory, ["android", "mcu"], PLAIN) == ["mcu"]
 
 
 def test_a_finished_training_is_only_read(tmp_path, progress, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import pathlib
 import signal
@@ -14,6 +15,7 @@ from typing import Any, Optional
 
 import numpy as np
 import psutil
+import rich.console
 from absl import flags
 from absl.testing import flagsaver
 
@@ -39,6 +41,7 @@ TINY: dict[str, Any] = {
   "adjust_every_rounds": 1,
   "adjust_until_round": 3,
   "eval_every_rounds": 3,
+  "quantisation_aware": "never",
   "seed": 5,
 }
 # digits_cnn: 3·3·16·32 + 3·3·32·32 + 3·3·32·64 + 64·64 + 64·10 prunable weights.
@@ -52,6 +55,13 @@ ANDROID_FILES = [
   for name in ("dynamic_range", "fp16", "fp32", "int8")
   for storage in ("dense", "sparse")
 ]
+# What belongs to the Android files beside them.
+HANDOVER_FILES = [
+  f"export/android/{name}"
+  for name in (
+    "DigitsCnnModel.java", "DigitsCnnModel.kt", "labels.txt", "model_card.md"
+  )
+]  # fmt: skip
 MCU_FILES = ["export/mcu/model.tflite", "export/mcu/model_dense.tflite"]
 TFLITES = [*ANDROID_FILES, *MCU_FILES]
 
@@ -250,6 +260,18 @@ def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
   return UntrainedRun(path, made, text)
 
 
+def export_request(made: config.RunConfig, run: Any, data: Any) -> Any:
+  """Returns an `ExportRequest` of a run, calibrated on the server's samples."""
+  from pipelines import calibration_stage, export_stage, quantisation_decision
+  from pipelines.progress import Progress
+
+  progress = Progress(rich.console.Console(file=io.StringIO()))
+  calibration = calibration_stage.calibrate(made, run, data, progress)
+  facts = quantisation_decision.facts_without_figures("never", "Not asked for.")
+  quantised = quantisation_decision.Quantisation(None, facts)
+  return export_stage.export_request(made, run, data, calibration, quantised)
+
+
 def artifact(path: str, **changes: Any) -> dict[str, Any]:
   """Returns a row of `artifacts` in a report."""
   return {
@@ -260,14 +282,34 @@ def artifact(path: str, **changes: Any) -> dict[str, Any]:
     "dense_bytes": 152_856,
     "density": 0.1,
     "accuracy": 0.875,
+    "class_accuracy": [1.0, 0.75],
     "auc": None,
     "argmax_agreement": 1.0,
     "max_abs_error": 1e-6,
     "runtime": "a runtime 1.0",
     "arena_bytes": None,
+    "note": None,
     "arm64": None,
+    "latency": None,
     **changes,
   }
+
+
+def toy_bundle(
+  target: str, format: str = "fp32_sparse", more: Optional[dict[str, bytes]] = None
+) -> Any:
+  """Returns an `ExportBundle` of one scripted file, a text and more files."""
+  from tflite_export.artifacts import Artifact, ExportBundle
+
+  path = f"{target}/model.tflite"
+  row = Artifact(
+    path=path, target=target, format=format, bytes=5, dense_bytes=9, density=0.1,
+    accuracy=0.5, class_accuracy=(0.5,) * 10, auc=None, argmax_agreement=1.0,
+    max_abs_error=0.0, runtime="toy 1", arena_bytes=None,
+  )  # fmt: skip
+  files = {path: b"bytes", f"{target}/c/README.md": b"text"}
+  files |= more or {}
+  return ExportBundle(files, (row,))
 
 
 def _round_cost() -> dict[str, Any]:
@@ -326,6 +368,23 @@ def handmade_report(artifacts: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     "layers": [{"name": "conv2", "shape": [3, 3, 16, 32], "density": 0.1, "block": 0}],
     "accuracy": {"dense": 0.975, "sparse": 0.9625}
     | {row["path"]: row["accuracy"] for row in rows},
+    "quantisation": {
+      "mode": "auto",
+      "chosen": "post_training",
+      "reason": "Post-training quantisation costs 0.20 points of accuracy: within the limit.",
+      "figure": "accuracy",
+      "float": 0.972,
+      "post_training": 0.97,
+      "quantisation_aware": None,
+      "clients": 4,
+      "examples": 10,
+      "rounds": 0,
+      "public_examples": 0,
+      "learning_rate": None,
+      "bytes_up_per_client": 0,
+      "bytes_down_per_client": 0,
+    },
+    "calibration": {},
     "auc": None,
     "auc_by_model": {"dense": None, "sparse": None}
     | {row["path"]: row["auc"] for row in rows},

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
-from tflite_export import android, litert
+from tflite_export import android, eligibility, litert
 from tflite_export.android import ANDROID_FORMATS, export_android
 from tflite_export.artifacts import VerificationError
 from tflite_export.convert import convert
@@ -85,6 +85,37 @@ def test_where_nothing_gets_smaller_the_sparse_file_is_its_twin():
     made.files["android/int8_sparse.tflite"]
     == (made.files["android/int8_dense.tflite"])
   )
+
+
+def test_what_would_not_load_on_arm_is_stored_dense():
+  """Pooling that keeps its dimensions, then a 1×1 convolution as the head."""
+  layers = models.tf.keras.layers
+  inputs = layers.Input(models.INPUT_SHAPE)
+  x = layers.ZeroPadding2D(1)(inputs)
+  x = layers.Conv2D(16, 3, strides=2, activation="relu", name="stem")(x)
+  x = layers.Conv2D(128, 1, activation="relu", name="pointwise")(x)
+  x = layers.GlobalAveragePooling2D(keepdims=True)(x)
+  x = layers.Flatten()(layers.Conv2D(models.NUM_CLASSES, 1, name="head")(x))
+  model = tf.keras.Model(inputs, x)
+  models.randomise(model, seed=0)
+  request = models.request(model, models.prune(model, 0.1, ("pointwise", "head")))
+  made = export_android(request)
+  notes = {artifact.format: artifact.note for artifact in made.artifacts}
+  assert {name for name, note in notes.items() if note} == {"fp32_sparse", "fp16_sparse"}
+  assert "keep" in str(notes["fp32_sparse"])
+  files = made.files
+  assert files["android/fp32_sparse.tflite"] == files["android/fp32_dense.tflite"]
+  assert eligibility.inspect(files["android/fp16_sparse.tflite"]).errors == ()
+  # The same network is stored sparse where it is mended.
+  assert all(each.note is None for each in export_android(_mended(request)).artifacts)
+
+
+def _mended(request):
+  layers = models.tf.keras.layers
+  pooled = layers.GlobalAveragePooling2D()(request.model.get_layer("pointwise").output)
+  model = tf.keras.Model(request.model.inputs, layers.Dense(4, name="end")(pooled))
+  masks = {"pointwise": request.masks["pointwise"]}
+  return dataclasses.replace(request, model=model, masks=masks)
 
 
 def test_without_labels_there_is_no_accuracy(request_):

@@ -20,10 +20,11 @@ def _request(name, input_shape, width, layers=()):
     model=model,
     masks=masks,
     task=tasks.CLASSIFY,
-    calibration_inputs=inputs,
+    calibration=inputs,
     evaluation_inputs=inputs,
     evaluation_labels=np.argmax(model(inputs, training=False).numpy(), axis=1),
     class_names=("a", "b", "c", "d"),
+    provenance=models.PROVENANCE,
   )
 
 

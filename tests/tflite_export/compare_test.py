@@ -15,7 +15,7 @@ def _request(labels, task=tasks.CLASSIFY):
   """A request without a model; its inputs are four examples of two zeros."""
   nothing = np.zeros((4, 2), np.float32)
   return ExportRequest(
-    tf.keras.Model(), {}, task, nothing, nothing, labels, ("a", "b")
+    tf.keras.Model(), {}, task, nothing, nothing, labels, ("a", "b"), models.PROVENANCE
   )
 
 
@@ -23,7 +23,7 @@ def test_figures_by_hand():
   outputs = REFERENCE.copy()
   outputs[2] = [3.0, 3.5]
   assert compare(_request(np.array([0, 1, 1, 0])), REFERENCE, outputs) == Comparison(
-    accuracy=0.75, auc=None, argmax_agreement=0.75, max_abs_error=1.0,
+    accuracy=0.75, class_accuracy=(0.5, 1.0), auc=None, argmax_agreement=0.75, max_abs_error=1.0,
     relative_error=0.25,
   )  # fmt: skip
 
@@ -33,7 +33,7 @@ def test_reconstructions_have_no_classes():
   request = _request(np.array([0, 1, 0, 1]), tasks.RECONSTRUCT)
   # Of four pairs the second wins one and loses one; the fourth ties and loses.
   assert compare(request, REFERENCE, REFERENCE) == Comparison(
-    accuracy=None, auc=1.5 / 4, argmax_agreement=None, max_abs_error=0.0,
+    accuracy=None, class_accuracy=None, auc=1.5 / 4, argmax_agreement=None, max_abs_error=0.0,
     relative_error=0.0,
   )  # fmt: skip
 
@@ -41,7 +41,7 @@ def test_reconstructions_have_no_classes():
 @pytest.mark.parametrize("task", tasks.TASKS.values(), ids=lambda task: task.name)
 def test_without_labels_there_is_no_quality(task):
   found = compare(_request(None, task), REFERENCE, REFERENCE)
-  assert (found.accuracy, found.auc) == (None, None)
+  assert (found.accuracy, found.class_accuracy, found.auc) == (None, None, None)
 
 
 def test_nan_passes_no_limit():

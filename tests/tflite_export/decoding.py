@@ -1,4 +1,4 @@
-"""A second decoder of the PRUNING form, slow and written from its description."""
+"""Second decoders of both forms, slow and written from their descriptions."""
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -31,6 +31,20 @@ def unpack(packed, shape, dtype, zeros):
   assert taken == len(table)
   assert len(packed.encoded) == -(-values.size // 8)
   return values.reshape(shape)
+
+
+def unpack_lut(packed, shape, dtype, channel_axis):
+  """Decodes as TFLM's kernel does: it moves on by a stride at each quantised channel."""
+  width, stride = packed.ancillary[5] & 7, packed.ancillary[6]
+  table = np.frombuffer(packed.ancillary[16:], dtype)
+  values = np.empty(shape, dtype)
+  for number, place in enumerate(np.ndindex(*shape)):
+    index = 0
+    for bit in range(number * width, (number + 1) * width):
+      index = index * 2 + (packed.encoded[bit // 8] >> (7 - bit % 8) & 1)
+    channel = 0 if channel_axis is None else place[channel_axis]
+    values[place] = table[channel * stride + index]
+  return values
 
 
 def decoded_tensors(model_bytes, dense_bytes):

@@ -87,6 +87,30 @@ class TestReadModel:
     with pytest.raises(InputError, match="claim more than"):
       read_model(file_of_tensors(builder, tensor, count))
 
+  @pytest.mark.parametrize(
+    ("kind", "vector"),
+    [
+      ("Metadata", schema.ModelStartMetadataVector),
+      ("OperatorCode", schema.ModelStartOperatorCodesVector),
+      ("SignatureDef", schema.ModelStartSignatureDefsVector),
+      ("SubGraph", schema.ModelStartSubgraphsVector),
+    ],
+  )
+  def test_one_name_claimed_many_times_over(self, kind, vector):
+    field = {"OperatorCode": "CustomCode", "SignatureDef": "SignatureKey"}
+    builder = flatbuffers.Builder(1024)
+    name = builder.CreateString("x" * 10_000)
+    getattr(schema, f"{kind}Start")(builder)
+    getattr(schema, f"{kind}Add{field.get(kind, 'Name')}")(builder, name)
+    entry = getattr(schema, f"{kind}End")(builder)
+    entries = vector_of(builder, vector, entry, 100)
+    schema.ModelStart(builder)
+    add = getattr(schema, vector.__name__.replace("Start", "Add")[: -len("Vector")])
+    add(builder, entries)
+    builder.Finish(schema.ModelEnd(builder), file_identifier=b"TFL3")
+    with pytest.raises(InputError, match="claim more than"):
+      read_model(bytes(builder.Output()))
+
   def test_lists_the_file_leaves_out_are_empty(self):
     model = schema.ModelT(version=3, subgraphs=[schema.SubGraphT()])
     graph = read_model(written(model)).subgraphs[0]

@@ -1,13 +1,16 @@
 """Small trained-looking models that the export tests share."""
 
+import dataclasses
 import functools
 
 import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import tasks
+from fedtiny_tff.data.examples import Preprocessing
 from tflite_export.artifacts import ExportRequest
 from tflite_export.convert import convert
+from tflite_export.provenance import Provenance
 
 INPUT_SHAPE = (16, 16, 3)
 NUM_CLASSES = 4
@@ -99,6 +102,19 @@ def random_inputs(count: int, seed: int = 2) -> np.ndarray:
   return (colours + generator.normal(size=(count, *INPUT_SHAPE))).astype(np.float32)
 
 
+PROVENANCE = Provenance(
+  name="small_classifier",
+  version="0.1.0",
+  licence="CC0-1.0",
+  method="By chance.",
+  training={"Data": "None."},
+  calibration="On 16 random examples.",
+  evaluation="32 random examples",
+  preprocessing=Preprocessing(1 / 255, (0.5, 0.4, 0.3), (0.25, 0.25, 0.2)),
+  feature_type="uint8",
+)
+
+
 def request(
   model: tf.keras.Model, masks: dict[str, np.ndarray], evaluated: int = 32
 ) -> ExportRequest:
@@ -108,10 +124,11 @@ def request(
     model=model,
     masks=masks,
     task=tasks.CLASSIFY,
-    calibration_inputs=random_inputs(16, seed=4),
+    calibration=random_inputs(16, seed=4),
     evaluation_inputs=inputs,
     evaluation_labels=np.argmax(model(inputs, training=False).numpy(), axis=1),
     class_names=tuple(f"class {index}" for index in range(NUM_CLASSES)),
+    provenance=PROVENANCE,
   )
 
 
@@ -156,8 +173,9 @@ def autoencoder_request(density: float = 0.2) -> ExportRequest:
     model=model,
     masks=prune(model, density),
     task=tasks.RECONSTRUCT,
-    calibration_inputs=examples[:16],
+    calibration=examples[:16],
     evaluation_inputs=examples[16:],
     evaluation_labels=np.arange(24) % 2,
     class_names=("zero", "one"),
+    provenance=dataclasses.replace(PROVENANCE, preprocessing=None),
   )

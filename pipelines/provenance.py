@@ -1,0 +1,76 @@
+"""What a run tells about the model it exports."""
+
+import pathlib
+
+from fedtiny_tff.strategies import registry as strategies
+from fedtiny_tff.version import VERSION
+from pipelines import config as config_lib
+from pipelines import data_stage
+from pipelines.quantisation_decision import Quantisation
+from tflite_export.provenance import Provenance
+
+
+def provenance_of_run(
+  config: config_lib.RunConfig,
+  data: data_stage.RunData,
+  calibration: str,
+  quantised: Quantisation,
+) -> Provenance:
+  """Describes a finished run for the model card and the files' metadata.
+
+  Args:
+    config: The run's flags.
+    data: Its data.
+    calibration: Where the activation ranges come from, a sentence.
+    quantised: What integer files are made from.
+  """
+  facts = data.summary()
+  federation = (
+    f"{config.rounds} rounds of federated averaging in TFF's simulation: "
+    f"{config.clients_per_round} of {config.num_clients} clients a round, "
+    f"{config.local_epochs} local epochs of batch size {config.batch_size}, "
+    f"{config.client_optimizer} at {config.client_learning_rate:g}; seed {config.seed}."
+  )
+  examples = (
+    f"{config.dataset}: {facts['training_examples']:,} training examples on "
+    f"{facts['clients']:,} clients ({_partition(config)}), {facts['public_examples']:,} "
+    "on the server, held-out parts on the clients for selection."
+  )
+  return Provenance(
+    name=_model_name(config.model),
+    version=VERSION,
+    licence=config.model_licence,
+    method=f"{_pruning(config)}.",
+    training={"Data": examples, "Federation": federation},
+    calibration=f"{calibration} {quantised.facts['reason']}",
+    evaluation=(
+      f"the test split of {config.dataset}, {facts['test_examples']:,} examples that "
+      "nothing else has seen"
+    ),
+    preprocessing=data.info.preprocessing,
+    feature_type=data.info.feature_type,
+  )
+
+
+def _model_name(model: str) -> str:
+  """Returns a name for files and classes: own models are named by where they are."""
+  if model.endswith(".keras"):
+    return pathlib.Path(model).stem
+  return model.rpartition(":")[2]
+
+
+def _partition(config: config_lib.RunConfig) -> str:
+  if config.partitioner == "dirichlet":
+    return f"Dirichlet({config.dirichlet_alpha:g}) by class"
+  return str(config.partitioner)
+
+
+def _pruning(config: config_lib.RunConfig) -> str:
+  strategy = strategies.get_strategy(config.strategy)
+  if not strategy.is_sparse:
+    return f"None: {strategy.citation}"
+  return (
+    f"{strategy.citation} to {100 * config.target_density:g} % density, "
+    f"selection {config.selection}, masks adjusted every "
+    f"{config.adjust_every_rounds} rounds until round {config.adjust_until_round}"
+  )

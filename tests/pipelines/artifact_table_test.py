@@ -1,0 +1,75 @@
+"""What the closing tables show."""
+
+import io
+import platform
+
+import pytest
+import rich.console
+
+from pipelines import artifact_table
+from tests.pipelines import support
+
+DENSE = support.artifact("export/android/fp32_dense.tflite", format="fp32_dense")
+SPARSE = support.artifact("export/android/fp32_sparse.tflite")
+
+
+def _shown(rows, has_classes=True, models=()):
+  stream = io.StringIO()
+  console = rich.console.Console(file=stream, width=160)
+  artifact_table.show("a title", models, rows, has_classes, console)
+  return stream.getvalue()
+
+
+def _latency(median):
+  return {
+    "threads": 2,
+    "runs": 9,
+    "median_seconds": median,
+    "p90_seconds": 1.5 * median,
+  }
+
+
+def _line(text, start):
+  (line,) = (line for line in text.splitlines() if line.startswith(f"│ {start} "))
+  return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_a_row_a_model_and_a_file():
+  rows = [SPARSE, support.artifact("export/mcu/m.tflite", arena_bytes=9_000)]
+  text = _shown(rows, models=[("dense model", "97.50 %", "100.00 %", "1,000", "")])
+  assert "a title" in text
+  assert _line(text, "dense model")[1:4] == ["97.50 %", "100.00 %", "1,000"]
+  lines = [line for line in text.splitlines() if "fp32_sparse" in line]
+  assert "87.50 %" in lines[0]
+  assert "27,532" in lines[0]
+  assert "9,000" in lines[1]
+
+
+def test_what_reconstructs_has_an_area():
+  text = _shown([support.artifact("export/mcu/m.tflite", auc=0.25)], has_classes=False)
+  assert "AUC" in text
+  assert "0.2500" in text
+  assert "accuracy" not in text
+
+
+def test_without_latencies_there_is_one_table():
+  assert "median" not in _shown([DENSE, SPARSE])
+
+
+def test_latencies_are_compared_with_the_twins():
+  rows = [DENSE | {"latency": _latency(3e-3)}, SPARSE | {"latency": _latency(2e-3)}]
+  table = _shown(rows).split("one inference")[1]
+  assert "2 thread(s), 9 runs" in table
+  assert _line(table, "fp32_dense") == ["fp32_dense", "3.000", "4.500", ""]
+  assert _line(table, "fp32_sparse") == ["fp32_sparse", "2.000", "3.000", "1.50"]
+
+
+@pytest.mark.parametrize(("machine", "warned"), [("x86_64", True), ("aarch64", False)])
+def test_x86_is_warned_of(monkeypatch, machine, warned):
+  monkeypatch.setattr(platform, "machine", lambda: machine)
+  text = _shown([DENSE | {"latency": _latency(1e-3)}])
+  assert ("XNNPACK runs sparse kernels on ARM only" in text) == warned
+
+
+def test_nothing_is_a_dash():
+  assert (artifact_table.percent(None), artifact_table.decimal(None)) == ("-", "-")

@@ -1,0 +1,67 @@
+"""What is attached to files says what the model was trained with."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.tflite_export import models
+from tflite_export import android, model_metadata_reader
+from tflite_export.android_description import describe
+
+
+@pytest.fixture(name="request_", scope="module")
+def fixture_request():
+  return models.request(*models.pruned(0.1))
+
+
+def test_normalisation_is_of_stored_values(request_):
+  described = describe(request_, "fp32_sparse")
+  raw = np.array([[0, 128, 255]], np.uint8)
+  fed = (raw - np.array(described.mean)) / np.array(described.deviation)
+  np.testing.assert_allclose(
+    fed, request_.provenance.preprocessing.apply(raw), rtol=1e-5, atol=1e-6
+  )
+  assert described.value_range == (0.0, 255.0)
+
+
+def test_unknown_preprocessing_is_none(request_):
+  provenance = dataclasses.replace(
+    request_.provenance, preprocessing=None, feature_type=None
+  )
+  described = describe(dataclasses.replace(request_, provenance=provenance), "int8_dense")
+  assert (described.mean, described.deviation) == ((0.0,), (1.0,))
+  assert described.value_range is None
+  assert "as in training" in described.input_description
+
+
+def test_density_is_the_masks(request_):
+  # stem 432, pointwise 256 twice, expand 512, head 128; a tenth each, rounded.
+  expected = (43 + 26 + 26 + 51 + 13) / 1584
+  assert describe(request_, "fp32_sparse").density == expected
+  assert describe(dataclasses.replace(request_, masks={}), "fp32_sparse").density == 1
+
+
+@pytest.mark.parametrize(
+  ("shape", "image"), [((8, 8, 1), True), ((8, 8, 3), True), ((8, 8, 2), False), ((9,), False)]
+)
+def test_pictures_have_one_or_three_channels(request_, shape, image):
+  inputs = models.tf.keras.Input(shape)
+  model = models.tf.keras.Model(inputs, inputs)
+  described = describe(dataclasses.replace(request_, model=model), "fp32_dense")
+  assert described.image_input is image
+
+
+def test_every_shipped_file_tells_its_format_and_labels(request_):
+  bundle = android.export_android(request_)
+  for artifact in bundle.artifacts:
+    found = model_metadata_reader.read(bundle.files[artifact.path])
+    text = str(found)
+    # Where nothing gets smaller the sparse file is its twin, and says so.
+    same = bundle.files[artifact.path] == bundle.files[
+      artifact.path.replace("_sparse", "_dense")
+    ]
+    named = artifact.format.replace("_sparse", "_dense") if same else artifact.format
+    assert named in text
+    assert "class 3" in text
+    assert "CC0-1.0" in text

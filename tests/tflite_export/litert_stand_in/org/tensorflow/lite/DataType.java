@@ -1,0 +1,6 @@
+package org.tensorflow.lite;
+
+public enum DataType {
+  FLOAT32,
+  INT8
+}

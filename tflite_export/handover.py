@@ -1,0 +1,45 @@
+"""What a mobile team gets beside the `.tflite` files: labels, model card, code."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from tflite_export import android_snippets, eligibility
+from tflite_export.arm64_verify import Arm64Figures
+from tflite_export.artifacts import ExportBundle, ExportRequest
+from tflite_export.labels import clean_labels
+from tflite_export.model_card import model_card
+
+_FOLDER = "android"
+
+
+def with_handover(
+  bundle: ExportBundle,
+  request: ExportRequest,
+  arm64: Mapping[str, Arm64Figures],
+) -> ExportBundle:
+  """Returns Android files with all that belongs to them.
+
+  Args:
+    bundle: The verified files.
+    request: What they were made from.
+    arm64: Figures of each file under emulated ARM64, by path; may be empty.
+
+  Returns:
+    The bundle with `labels.txt` (where there are classes), `model_card.md` and a class
+    in Kotlin and in Java.
+  """
+  paths = [artifact.path for artifact in bundle.artifacts]
+  reports = {path: eligibility.inspect(bundle.files[path]) for path in paths}
+  labels = clean_labels(request.class_names) if request.task.has_classes else None
+  texts = android_snippets.snippets(
+    request.provenance.name,
+    android_snippets.read_interface(bundle.files[paths[0]]),
+    request.provenance.preprocessing,
+    labels,
+  )
+  card = model_card(request, bundle, reports, arm64, list(texts))
+  texts["model_card.md"] = card
+  if labels is not None:
+    texts["labels.txt"] = "".join(f"{label}\n" for label in labels)
+  added = {f"{_FOLDER}/{name}": text.encode() for name, text in texts.items()}
+  return dataclasses.replace(bundle, files={**bundle.files, **added})
