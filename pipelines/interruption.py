@@ -3,10 +3,13 @@
 A signal raises an exception wherever the main thread happens to be. In the middle of
 TensorFlow's C++ code that exception may come out as another one, or be swallowed; so
 the signal is also remembered: `received` says how an app really ended, and `check`
-stops work that went on.
+stops work that went on. In a callback the exception cannot be passed on: the interpreter
+prints it, which after a signal tells nobody anything.
 """
 
 import signal
+import sys
+import types
 from typing import Optional
 
 from pipelines.errors import Terminated
@@ -36,6 +39,26 @@ def install() -> None:
   for signum in _EXCEPTIONS:
     if signal.getsignal(signum) is not signal.SIG_IGN:
       signal.signal(signum, _raise)
+  sys.excepthook = _print_exception
+  sys.unraisablehook = _print_unraisable
+
+
+def _is_ours(kind: type[BaseException]) -> bool:
+  return bool(_received) and issubclass(kind, KeyboardInterrupt)
+
+
+def _print_exception(
+  kind: type[BaseException],
+  error: BaseException,
+  traceback: Optional[types.TracebackType],
+) -> None:
+  if not _is_ours(kind):
+    sys.__excepthook__(kind, error, traceback)
+
+
+def _print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+  if not _is_ours(unraisable.exc_type):
+    sys.__unraisablehook__(unraisable)
 
 
 def forget() -> None:

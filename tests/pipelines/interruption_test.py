@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -55,6 +56,32 @@ def test_a_swallowed_signal_stops_at_the_next_progress(number, code, shown):
     raise AssertionError("went on")
 
   assert support.call("toy", main) == code
+
+
+class _Callback:
+  """Its end is a callback that exceptions cannot leave."""
+
+  def __init__(self, error):
+    self._error = error
+
+  def __del__(self):
+    raise self._error
+
+
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_what_a_callback_cannot_pass_on_is_printed_unless_it_is_a_signal(
+  is_interrupted, capsys
+):
+  interruption.install()
+  if is_interrupted:
+    _lost(signal.SIGTERM)
+  _Callback(Terminated())
+  _Callback(ValueError("a defect"))
+  printed = capsys.readouterr().err
+  assert ("Terminated" in printed) != is_interrupted
+  assert "a defect" in printed
+  sys.excepthook(Terminated, Terminated(), None)
+  assert ("Terminated" in capsys.readouterr().err) != is_interrupted
 
 
 def test_without_a_signal_nothing_is_raised():

@@ -114,6 +114,7 @@ def fresh_flags() -> Iterator[None]:
   """Undoes what parsing a command line leaves in this process."""
   parsed = flags.FLAGS.is_parsed()
   numbers = (signal.SIGTERM, signal.SIGINT)
+  hooks = sys.excepthook, sys.unraisablehook
   handlers = {number: signal.getsignal(number) for number in numbers}
   try:
     with flagsaver.flagsaver():
@@ -121,6 +122,7 @@ def fresh_flags() -> Iterator[None]:
   finally:
     for number, handler in handlers.items():
       signal.signal(number, handler)
+    sys.excepthook, sys.unraisablehook = hooks
     interruption.forget()
     if not parsed:
       flags.FLAGS.unparse_flags()
