@@ -8,6 +8,17 @@ _IMAGE_RANK = 3
 _IMAGE_CHANNELS = (1, 3)
 
 
+def _outputs(request: ExportRequest) -> str:
+  """Says what comes out, so that nobody applies softmax twice."""
+  if not request.task.has_classes:
+    return "the input again, flat"
+  last = request.model.get_layer(request.model.output_names[0])
+  activation = getattr(last, "activation", None)
+  if type(last).__name__ == "Softmax" or getattr(activation, "__name__", "") == "softmax":
+    return "one probability per class, after softmax"
+  return "one value per class; the largest is the answer"
+
+
 def describe(request: ExportRequest, format: str) -> ModelDescription:
   """Describes a model as one of its files stores it.
 
@@ -45,9 +56,7 @@ def describe(request: ExportRequest, format: str) -> ModelDescription:
     format=format,
     density=active / total if total else 1.0,
     input_description=f"{'×'.join(map(str, shape))} {fed}",
-    output_description=(
-      "one value per class" if request.task.has_classes else "the input again, flat"
-    ),
+    output_description=_outputs(request),
     image_input=len(shape) == _IMAGE_RANK and shape[-1] in _IMAGE_CHANNELS,
     mean=mean,
     deviation=deviation,

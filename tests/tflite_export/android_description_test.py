@@ -52,6 +52,21 @@ def test_pictures_have_one_or_three_channels(request_, shape, image):
   assert described.image_input is image
 
 
+@pytest.mark.parametrize(
+  ("end", "told"),
+  [
+    (models.tf.keras.layers.Dense(4, activation="softmax"), "after softmax"),
+    (models.tf.keras.layers.Softmax(), "after softmax"),
+    (models.tf.keras.layers.Dense(4), "the largest is the answer"),
+  ],
+)
+def test_probabilities_are_called_so(request_, end, told):
+  inputs = models.tf.keras.Input((4,))
+  model = models.tf.keras.Model(inputs, end(inputs))
+  made = describe(dataclasses.replace(request_, model=model), "fp32_dense")
+  assert told in made.output_description
+
+
 def test_every_shipped_file_tells_its_format_and_labels(request_):
   bundle = android.export_android(request_)
   for artifact in bundle.artifacts:
