@@ -24,7 +24,7 @@ def _request(name, input_shape, width, layers=()):
     evaluation_inputs=inputs,
     evaluation_labels=np.argmax(model(inputs, training=False).numpy(), axis=1),
     class_names=("a", "b", "c", "d"),
-    provenance=models.PROVENANCE,
+    provenance=dataclasses.replace(models.PROVENANCE, preprocessing=None),
   )
 
 
