@@ -41,8 +41,8 @@ _NEEDED_MEMORY_BYTES = 2 * _GIB
 _NEEDED_DISK_BYTES = 2 * _GIB
 
 _OPTIONAL_TOOLS = {
-  "g++": "compiles exported C++ sources in the tests",
-  "arm-none-eabi-g++": "compiles exported C++ sources for Cortex-M boards",
+  "g++": "compiles exported C++ sources, to check them",
+  "arm-none-eabi-g++": "compiles exported C++ sources for Cortex-M, to measure them",
   "chromium": "shows HTML reports the way readers see them",
 }
 

@@ -39,7 +39,8 @@ class ExportSteps:
     benchmark: Whether files for LiteRT are timed on this machine.
     benchmark_threads: Threads of the timed interpreters.
     benchmark_runs: Inferences of each file that are timed.
-    tflm_dir: Checkout of TFLM that the example for it must compile with, or None.
+    tflm_dir: Checkout of TFLM that the example for it must compile with, or None for
+      stand-ins.
   """
 
   verify_arm64: bool = False
@@ -115,6 +116,27 @@ def _timed(
   )
 
 
+def _compiled(
+  bundle: ExportBundle, progress: Progress, steps: ExportSteps
+) -> dict[str, list[dict[str, Any]]]:
+  """Compiles C++ sources with what there is; returns objects by the file they hold.
+
+  Raises:
+    VerificationError: They do not compile.
+  """
+  if steps.tflm_dir is not None:
+    tflm_checkout.compile_example(bundle.files, steps.tflm_dir)
+    progress.say(f"main_functions.cc compiles with the headers of {steps.tflm_dir}")
+    return {}
+  from pipelines import firmware_build
+
+  checked = firmware_build.check(bundle.files)
+  for line in checked.lines:
+    progress.say(line)
+  rows = [dataclasses.asdict(each) for each in checked.objects]
+  return {firmware_build.MODEL_PATH: rows} if rows else {}
+
+
 def _exported(
   target: str, request: ExportRequest, progress: Progress, steps: ExportSteps
 ) -> tuple[ExportBundle, list[dict[str, Any]]]:
@@ -124,9 +146,7 @@ def _exported(
     VerificationError: When a file is not what it must be.
   """
   bundle = targets.TARGETS[target](request)
-  if target == "mcu" and steps.tflm_dir is not None:
-    tflm_checkout.compile_example(bundle.files, steps.tflm_dir)
-    progress.say(f"main_functions.cc compiles with the headers of {steps.tflm_dir}")
+  objects = _compiled(bundle, progress, steps) if target == "mcu" else {}
   arm64: dict[str, Any] = {}
   seconds: dict[str, Any] = {}
   if target in LITERT_TARGETS:
@@ -149,6 +169,7 @@ def _exported(
     | {
       "arm64": optional(arm64.get(artifact.path)),
       "latency": optional(seconds.get(artifact.path)),
+      "firmware_objects": objects.get(artifact.path),
     }
     for artifact in bundle.artifacts
   ]

@@ -2,21 +2,16 @@
 
 import pathlib
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping
 
 from fedtiny_tff.errors import InputError
-from tflite_export.artifacts import VerificationError
+from pipelines import cpp_compiler
 
-_COMPILER = "g++"
-_SOURCES = ("main_functions.cc", "model_data.cc")
 _INTERPRETER = "tensorflow/lite/micro/micro_interpreter.h"
 # Where TFLM's Makefile puts other projects; the headers of some are in a folder of
 # that name, of others in `include`.
 _DOWNLOADS = "tensorflow/lite/micro/tools/make/downloads"
 _FLATBUFFERS = "flatbuffers/flatbuffers.h"
-_TIMEOUT_SECONDS = 600
 
 
 def check(folder: str) -> None:
@@ -35,9 +30,9 @@ def check(folder: str) -> None:
       f"--tflm_dir={folder}: {_FLATBUFFERS} is not there; run `make -f "
       "tensorflow/lite/micro/tools/make/Makefile third_party_downloads` in it"
     )
-  if shutil.which(_COMPILER) is None:
+  if shutil.which(cpp_compiler.GXX) is None:
     raise InputError(
-      f"--tflm_dir: {_COMPILER} is not installed; install it or leave the flag out"
+      f"--tflm_dir: {cpp_compiler.GXX} is not installed; install it or leave the flag out"
     )
 
 
@@ -59,22 +54,10 @@ def compile_example(files: Mapping[str, bytes], folder: str) -> None:
   """
   root = pathlib.Path(folder).resolve()
   includes = [f"-I{path}" for path in _include_folders(root) if path.is_dir()]
-  with tempfile.TemporaryDirectory() as place:
-    for path, content in files.items():
-      name = pathlib.PurePosixPath(path).name
-      (pathlib.Path(place) / name).write_bytes(content)
-    done = subprocess.run(
-      [_COMPILER, "-std=c++17", "-fsyntax-only", "-I.", *includes, *_SOURCES],
-      cwd=place,
-      capture_output=True,
-      text=True,
-      errors="replace",
-      timeout=_TIMEOUT_SECONDS,
-      check=False,
-    )
-  if done.returncode:
-    lines = [line for line in done.stderr.splitlines() if "error" in line]
-    raise VerificationError(
-      f"the C++ sources do not compile with the headers of {folder}: "
-      f"{(lines or ['no reason given'])[0]}"
+  options = ("-std=c++17", "-fsyntax-only", "-I.", *includes)
+  with cpp_compiler.sources_in_folder(files, {}) as place:
+    cpp_compiler.run(
+      (cpp_compiler.GXX, *options, *cpp_compiler.SOURCES),
+      place,
+      f"the C++ sources do not compile with the headers of {folder}",
     )

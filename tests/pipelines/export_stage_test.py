@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import rich.console
 
-from pipelines import data_stage, export, export_stage
+from pipelines import data_stage, export, export_stage, firmware_build
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
 from tflite_export import handover, targets
 from tflite_export.artifacts import BudgetError, VerificationError
+from tflite_export.firmware_objects import FirmwareObject
 
 
 @pytest.fixture(name="untrained", scope="module")
@@ -47,8 +48,20 @@ def _progress():
   return Progress(rich.console.Console(file=io.StringIO()))
 
 
+@pytest.fixture(name="uncompiled")
+def fixture_uncompiled(monkeypatch):
+  """Scripted files hold no sources; a test may put rows in."""
+  rows: list[FirmwareObject] = []
+
+  def checked(files):
+    return firmware_build.FirmwareCheck(tuple(rows), ("was looked at",))
+
+  monkeypatch.setattr(firmware_build, "check", checked)
+  return rows
+
+
 @pytest.fixture(name="toys")
-def fixture_toys(monkeypatch):
+def fixture_toys(monkeypatch, uncompiled):
   """Two scripted targets, and nothing beside their files; a test may replace either."""
   monkeypatch.setattr(handover, "with_handover", lambda bundle, request, arm64: bundle)
   made = {name: lambda request, name=name: support.toy_bundle(name) for name in ("android", "mcu")}
@@ -100,6 +113,28 @@ def test_files_and_rows_of_all_targets(run, request_, toys):
   }
 
 
+def test_objects_belong_to_the_file_that_the_sources_hold(
+  run, request_, toys, uncompiled
+):
+  rows, _ = _export(run, request_, ["android", "mcu"])
+  assert [row["firmware_objects"] for row in rows] == [None, None]
+  uncompiled.append(FirmwareObject("a compiler 1", "cortex-m4", "a.cc", 1, 2, 3, 4))
+  console = io.StringIO()
+  rows, _ = export_stage.export_all(
+    ["android", "mcu"], request_, run.export,
+    Progress(rich.console.Console(file=console)), export_stage.ExportSteps(),
+  )  # fmt: skip
+  android, mcu = rows
+  assert android["firmware_objects"] is None
+  assert mcu["firmware_objects"] == [
+    {
+      "compiler": "a compiler 1", "cpu": "cortex-m4", "source": "a.cc",
+      "text_bytes": 1, "rodata_bytes": 2, "data_bytes": 3, "bss_bytes": 4,
+    }
+  ]  # fmt: skip
+  assert console.getvalue().count("was looked at") == 1
+
+
 def test_files_of_an_earlier_export_are_gone(run, request_, toys):
   toys["mcu"] = lambda request: support.toy_bundle("mcu", more={"mcu/old.h": b""})
   _export(run, request_, ["mcu"])
@@ -136,7 +171,9 @@ def test_a_defect_in_an_exporter_leaves_what_was_there(run, request_, toys):
   assert _exported(run) == before
 
 
-def test_a_failed_verification_ends_the_command_with_3(run, monkeypatch, capsys):
+def test_a_failed_verification_ends_the_command_with_3(
+  run, monkeypatch, capsys, uncompiled
+):
   """With the real exporter for the other target, and files from before."""
   arguments = [f"--run_dir={run.path}", "--targets=android,mcu"]
   monkeypatch.setitem(targets.TARGETS, "mcu", lambda request: support.toy_bundle("mcu"))

@@ -2,13 +2,15 @@
 
 import json
 
+import jsonschema
 import numpy as np
 import pytest
 
-from pipelines import export, model_files, run
+from pipelines import cpp_compiler, export, model_files, run
 from tests.pipelines import support
-from tests.tflite_export.cpp import stand_ins, write
-from tflite_export import flatbuffer_model, mcu_budget, tflm
+from tests.tflite_export.cpp import has_arm_compiler, write
+from tflite_export import c_source_example, flatbuffer_model, mcu_budget, tflm
+from tflite_export.tflm_stand_ins import stand_ins
 
 _FLAGS = {
   **support.TINY,
@@ -173,6 +175,65 @@ def test_the_example_must_compile_with_the_headers_given(untrained, tmp_path, ca
   assert _export(untrained, f"--tflm_dir={tmp_path}") == 2
 
 
+def _objects(row):
+  return {(each["cpu"], each["source"]): each for each in row["firmware_objects"] or ()}
+
+
+def _check_objects(rows):
+  """With the compiler for ARM there are figures, and only for what the sources hold."""
+  row, dense = rows
+  assert dense["firmware_objects"] is None
+  found = _objects(row)
+  assert len(found) == (4 if has_arm_compiler() else 0)
+  for (_, source), each in found.items():
+    if source == "model_data.cc":
+      assert each["rodata_bytes"] == row["bytes"]
+    else:
+      assert each["bss_bytes"] >= row["arena_bytes"]
+
+
+def test_the_sources_are_compiled(untrained, capfd):
+  assert _export(untrained) == 0
+  told = capfd.readouterr().err
+  assert "model_data.cc links and main_functions.cc compiles with g++" in told
+  _check_objects(_rows(untrained.path))
+  made = json.loads((untrained.path / "report.json").read_text())
+  text = (support.ROOT / "pipelines" / "report.schema.json").read_text()
+  jsonschema.Draft202012Validator(json.loads(text)).validate(made)
+
+
+def test_sources_that_do_not_compile_are_not_shipped(untrained, capfd, monkeypatch):
+  assert _export(untrained) == 0
+  written = c_source_example.example
+
+  def broken(*arguments):
+    files = written(*arguments)
+    text = files["main_functions.cc"].replace("MicroInterpreter*", "Interpreter*")
+    return files | {"main_functions.cc": text}
+
+  monkeypatch.setattr(c_source_example, "example", broken)
+  capfd.readouterr()
+  assert _export(untrained) == 3
+  line = capfd.readouterr().err.splitlines()[-1]
+  assert line.startswith("export: verification failed: mcu: the C++ sources do not compile")
+  assert "main_functions.cc:" in line
+  assert "error" in line
+  assert not (untrained.path / "export/mcu").exists()
+  assert _rows(untrained.path) == []
+
+
+def test_without_compilers_it_is_said_what_was_not_checked(
+  untrained, capfd, monkeypatch
+):
+  monkeypatch.setattr(cpp_compiler.shutil, "which", lambda name: None)
+  assert _export(untrained) == 0
+  told = [line for line in capfd.readouterr().err.splitlines() if "Not checked" in line]
+  assert len(told) == 2
+  assert "apt-get install g++" in told[0]
+  assert "gcc-arm-none-eabi" in told[1]
+  assert [row["firmware_objects"] for row in _rows(untrained.path)] == [None, None]
+
+
 def test_a_keras_model_of_nobody_s_run(untrained, tmp_path, capfd):
   data = tmp_path / "data.npz"
   np.savez(data, x=np.random.default_rng(0).random((8, 8, 8, 1)).astype(np.float32))
@@ -189,6 +250,7 @@ def test_a_keras_model_of_nobody_s_run(untrained, tmp_path, capfd):
     "int8_float_ends_decode", "int8_float_ends_dense",
   ]  # fmt: skip
   assert rows[0]["arena_bytes"] <= 20 * 1024
+  _check_objects(rows)
   capfd.readouterr()
   assert support.call("export", export.main, *common, "--mcu_flash_kb=4") == 4
   assert "budget not met: mcu: flash" in capfd.readouterr().err

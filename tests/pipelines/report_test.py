@@ -43,6 +43,37 @@ def test_good_reports_fit(schema, artifacts):
   schema.validate(support.handmade_report(artifacts))
 
 
+def _with_objects(**changes):
+  row: dict[str, Any] = {
+    "compiler": "arm-none-eabi-g++ 12.2.1", "cpu": "cortex-m4", "source": "model_data.cc",
+    "text_bytes": 0, "rodata_bytes": 4_960, "data_bytes": 0, "bss_bytes": 0,
+  }  # fmt: skip
+  made = support.artifact(MCU, firmware_objects=[row | changes])
+  return support.handmade_report([made])
+
+
+def test_objects_of_firmware_fit(schema):
+  schema.validate(_with_objects())
+  unfit: list[dict[str, Any]] = [
+    {"text_bytes": -1}, {"bss_bytes": 0.5}, {"cpu": ""}, {"speed": 1},
+  ]  # fmt: skip
+  for changes in unfit:
+    assert not schema.is_valid(_with_objects(**changes)), changes
+  for name in _with_objects()["artifacts"][0]["firmware_objects"][0]:
+    made = _with_objects()
+    del made["artifacts"][0]["firmware_objects"][0][name]
+    assert not schema.is_valid(made), name
+  made = _with_objects()
+  made["artifacts"][0]["firmware_objects"] = []
+  assert not schema.is_valid(made)
+
+
+def test_reports_from_before_there_were_objects_fit(schema):
+  made = support.handmade_report([support.artifact(MCU)])
+  del made["artifacts"][0]["firmware_objects"]
+  schema.validate(made)
+
+
 def test_what_was_not_computed_may_be_empty(schema):
   made = support.handmade_report()
   made["accuracy"]["dense"] = None

@@ -293,6 +293,7 @@ def artifact(path: str, **changes: Any) -> dict[str, Any]:
     "note": None,
     "arm64": None,
     "latency": None,
+    "firmware_objects": None,
     **changes,
   }
 

@@ -1,6 +1,6 @@
 """Tests of the example: compiled with and without optimisation, and run.
 
-TFLM's headers are replaced by stand-ins that compute nothing (`cpp.stand_ins`).
+TFLM's headers are replaced by stand-ins that compute nothing (`tflm_stand_ins`).
 """
 
 import pytest
@@ -12,7 +12,6 @@ from tests.tflite_export.cpp import (
   compile_cpp,
   has_arm_compiler,
   run_program,
-  stand_ins,
   write,
 )
 from tflite_export import c_source
@@ -21,6 +20,7 @@ from tflite_export.convert_mcu import McuSettings, convert_mcu
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import encode_pruned
 from tflite_export.tflm_shrink import shrink
+from tflite_export.tflm_stand_ins import stand_ins
 
 NAMES = ("cat", "dog", "bird", "fish")
 PROGRAM = """

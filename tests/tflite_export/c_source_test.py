@@ -6,12 +6,13 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
-from tests.tflite_export.cpp import STANDARDS, run_program, stand_ins, write
+from tests.tflite_export.cpp import STANDARDS, run_program, write
 from tests.tflite_export.files import WIDTH, one_layer, written
 from tflite_export import c_source
 from tflite_export.flatbuffer_model import read_model
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import encode_pruned
+from tflite_export.tflm_stand_ins import stand_ins
 
 NAMES = ("cat", "dog", "bird", "fish")
 

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from tests.tflite_export import models
-from tests.tflite_export.cpp import run_program, stand_ins, write
+from tests.tflite_export.cpp import run_program, write
 from tflite_export import mcu_budget, mcu_peaks, mcu_readme
 from tflite_export.c_source import c_sources
 from tflite_export.convert_mcu import McuSettings
@@ -14,6 +14,7 @@ from tflite_export.mcu_readme import Handover
 from tflite_export.mcu_verify import verify
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import TensorReport
+from tflite_export.tflm_stand_ins import stand_ins
 
 
 @pytest.fixture(scope="module")
