@@ -14,6 +14,7 @@ from benchmarks import results_file
 from fedtiny_tff import tfmot_masking
 from fedtiny_tff.federated import traffic
 from fedtiny_tff.models import registry
+from fedtiny_tff.strategies import fedtiny
 
 _CLIENTS = 10
 
@@ -58,7 +59,7 @@ def _compare(peer: Peer) -> dict[str, Any]:
   found = registry.get_model(peer.model, (32, 32, 3), 10, peer.width)
   sizes = tfmot_masking.vector_sizes(found)
   active = int(peer.density * found.spec.size)
-  figures = traffic.round_traffic(sizes, found.spec, active)
+  figures = traffic.round_traffic(sizes, found.spec, active, fedtiny.FedTiny())
   round_mb = _CLIENTS * (figures.upload_bytes + figures.download_bytes) / 1e6
   to_step = _row("round_throughput", peer)["ratio_to_step"]
   lead = peer.step_images_per_second / peer.images_per_second

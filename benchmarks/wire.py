@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow_federated as tff
 
 from benchmarks import results_file
-from fedtiny_tff import cost, tfmot_masking
+from fedtiny_tff import tfmot_masking
 from fedtiny_tff.federated import messages, traffic
 from fedtiny_tff.models import registry
-from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies import fedtiny
+from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
 
 _MODELS = (
   ("resnet18", (32, 32, 3), 10),
@@ -44,11 +45,10 @@ def _measure(
 ) -> dict[str, Any]:
   found = registry.get_model(name, shape, classes)
   sizes, spec = tfmot_masking.vector_sizes(found), found.spec
-  config = base.PruningConfig(density, rounds=300, layer_counts="uniform")
+  config = PruningConfig(density, rounds=300, layer_counts="uniform")
   active = [max(int(density * size), 1) for size in spec.sizes]
-  events = base.regular_events(spec, active, config)
-  statistics = cost.COSTS["fedtiny"].statistics
-  figures = traffic.round_traffic(sizes, spec, sum(active), events, statistics)
+  events = regular_events(spec, active, config)
+  figures = traffic.round_traffic(sizes, spec, sum(active), fedtiny.FedTiny(), events)
   goal_bytes = 4 * (sum(active) + sum(sizes[1:]))
   update = messages.client_update_type(sizes, sum(active), tff.types.to_type(()))
   return {

@@ -1,5 +1,7 @@
 """What a round costs a device: arithmetic and memory. Nothing is run.
 
+Each strategy says with `round_cost` which of these it is charged.
+
 Conventions (FedTiny, arXiv 2212.01977, experiments): a multiply-accumulate is two
 FLOPs; batch norm, loss and activations are ignored; training is three forward
 passes; memory counts 4-byte values and indices of parameters and gradients at the
@@ -7,21 +9,17 @@ peak of an adjustment round, without activations, which are listed apart. The by
 of a round's messages follow from their types: `federated.traffic`.
 """
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Optional
 
-import tensorflow as tf
-
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.device_cost import MemoryCost, RoundCost, Workload
 from fedtiny_tff.model_profile import ModelProfile
 
-_VALUE_BYTES = 4
-_INDEX_BYTES = 4
+VALUE_BYTES = 4
+INDEX_BYTES = 4
 # Largest share of a layer's active weights that an event moves.
-_LARGEST_MOVED_SHARE = 0.3
+LARGEST_MOVED_SHARE = 0.3
 
 
 def sparse_forward_flops(profile: ModelProfile, active: Sequence[int]) -> float:
@@ -43,21 +41,20 @@ def _round_cost(
   adjust_extra_flops: float,
   memory: MemoryCost,
 ) -> RoundCost:
-  examples = workload.local_samples * workload.local_epochs
   return RoundCost(
     parameters=profile.parameters,
     macs=profile.macs,
     forward_flops=forward_flops,
-    training_flops_per_round=3.0 * forward_flops * examples,
+    training_flops_per_round=3.0 * forward_flops * workload.examples,
     adjust_round_flops=3.0 * forward_flops + adjust_extra_flops,
     memory=memory,
-    activation_bytes=_VALUE_BYTES * profile.activation_values * workload.batch_size,
+    activation_bytes=VALUE_BYTES * profile.activation_values * workload.batch_size,
   )
 
 
 def dense_cost(profile: ModelProfile, workload: Workload) -> RoundCost:
   """Dense FedAvg: every parameter has a value and a gradient."""
-  parameter_bytes = _VALUE_BYTES * profile.parameters
+  parameter_bytes = VALUE_BYTES * profile.parameters
   return _round_cost(
     profile,
     workload,
@@ -67,16 +64,69 @@ def dense_cost(profile: ModelProfile, workload: Workload) -> RoundCost:
   )
 
 
-def fedtiny_cost(
+def sparse_cost(
+  profile: ModelProfile,
+  workload: Workload,
+  active: Sequence[int],
+  *,
+  adjust_extra_flops: float = 0.0,
+  gradient_bytes: Optional[int] = None,
+  buffer_bytes: int = 0,
+) -> RoundCost:
+  """Charges training of the active weights, and what a method adds to it.
+
+  Args:
+    profile: The model.
+    workload: What the device trains on.
+    active: Active weights per prunable layer.
+    adjust_extra_flops: What an adjustment round adds, per example.
+    gradient_bytes: Gradients at the peak; None for those of the active weights.
+    buffer_bytes: What an adjustment collects besides.
+  """
+  value_bytes = VALUE_BYTES * (sum(active) + profile.unpruned_parameters)
+  return _round_cost(
+    profile,
+    workload,
+    forward_flops=sparse_forward_flops(profile, active),
+    adjust_extra_flops=adjust_extra_flops,
+    memory=MemoryCost(
+      value_bytes,
+      gradient_bytes=value_bytes if gradient_bytes is None else gradient_bytes,
+      index_bytes=INDEX_BYTES * sum(active),
+      buffer_bytes=buffer_bytes,
+    ),
+  )
+
+
+def dense_gradient_cost(
+  profile: ModelProfile, workload: Workload, active: Sequence[int]
+) -> RoundCost:
+  """Charges sparse training with dense weight gradients at every step of an adjustment.
+
+  Args:
+    profile: The model.
+    workload: What the device trains on.
+    active: Active weights per prunable layer.
+  """
+  return sparse_cost(
+    profile,
+    workload,
+    active,
+    adjust_extra_flops=2.0 * profile.macs - sparse_forward_flops(profile, active),
+    gradient_bytes=VALUE_BYTES * profile.parameters,
+  )
+
+
+def top_gradient_cost(
   profile: ModelProfile,
   workload: Workload,
   active: Sequence[int],
   blocks: Sequence[Sequence[int]],
 ) -> RoundCost:
-  """FedTiny: sparse values and gradients, top-a pairs of one block at a time.
+  """Charges sparse training, and top-a pairs of one block at a time.
 
-  An adjustment adds the weight gradient at the pruned positions of the active
-  block for one mini-batch of the round; the costliest block counts.
+  An adjustment adds the weight gradient at the pruned positions of the active block
+  for one mini-batch of the round; the costliest block counts.
 
   Args:
     profile: The model.
@@ -91,121 +141,33 @@ def fedtiny_cost(
     )
     for block in blocks
   )
-  sizes = profile.channel_blocks or (1,) * len(active)
-  value_bytes = _VALUE_BYTES * (sum(active) + profile.unpruned_parameters)
-  return _round_cost(
+  return sparse_cost(
     profile,
     workload,
-    forward_flops=sparse_forward_flops(profile, active),
+    active,
     adjust_extra_flops=extra / workload.steps,
-    memory=MemoryCost(
-      value_bytes,
-      gradient_bytes=value_bytes,
-      index_bytes=_INDEX_BYTES * sum(active),
-      buffer_bytes=max(
-        sum(
-          _top_bytes(profile, active, [i for i in block if sizes[i] == size], size)
-          for size in sorted(set(sizes))
-        )
-        for block in blocks
-      ),
-    ),
+    buffer_bytes=max(top_pairs_bytes(profile, active, block) for block in blocks),
   )
 
 
-def _top_bytes(
-  profile: ModelProfile, active: Sequence[int], layers: Sequence[int], group_size: int
+def top_pairs_bytes(
+  profile: ModelProfile, active: Sequence[int], block: Sequence[int]
 ) -> int:
-  """Bounds the buffer for what an event moves in layers of one size of groups.
+  """Bounds the buffer for the (index, value) pairs that an event of a block sends.
 
   No more than are pruned; a group is one index and the value of each of its weights.
-  """
-  held = sum(active[i] for i in layers) // group_size
-  pruned = sum(profile.prunable[i] for i in layers) // group_size - held
-  moved = min(math.ceil(_LARGEST_MOVED_SHARE * held), pruned)
-  return (_INDEX_BYTES + group_size * _VALUE_BYTES) * moved
-
-
-def prunefl_cost(
-  profile: ModelProfile, workload: Workload, active: Sequence[int]
-) -> RoundCost:
-  """PruneFL (arXiv 1909.12326): sparse training, dense weight gradients.
-
-  A reconfiguration round computes the weight gradient of every position at every
-  step, and keeps it.
 
   Args:
     profile: The model.
-    workload: What the device trains on.
     active: Active weights per prunable layer.
+    block: Layer indices.
   """
-  forward = sparse_forward_flops(profile, active)
-  return _round_cost(
-    profile,
-    workload,
-    forward_flops=forward,
-    adjust_extra_flops=2.0 * profile.macs - forward,
-    memory=MemoryCost(
-      _VALUE_BYTES * (sum(active) + profile.unpruned_parameters),
-      gradient_bytes=_VALUE_BYTES * profile.parameters,
-      index_bytes=_INDEX_BYTES * sum(active),
-    ),
-  )
-
-
-# (spec, block, largest count of any event in each of its layers) to what is sent.
-StatisticsSpecs = Callable[
-  [spec_lib.PrunableSpec, int, Sequence[int]], tuple[tf.TensorSpec, ...]
-]
-
-
-def _top_pairs(
-  spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
-) -> tuple[tf.TensorSpec, ...]:
-  values = sum(
-    slots * spec.channel_blocks[layer]
-    for slots, layer in zip(capacities, spec.blocks[block], strict=True)
-  )
-  return tf.TensorSpec([sum(capacities)], tf.int32), tf.TensorSpec([values], tf.float32)
-
-
-def _squared_gradients(
-  spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
-) -> tuple[tf.TensorSpec, ...]:
-  del block, capacities
-  return (tf.TensorSpec([spec.size], tf.float32),)
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodCost:
-  """How a method is charged.
-
-  Attributes:
-    round_cost: (profile, workload, active weights per layer, layer indices of each
-      block) to what a device pays.
-    statistics: What a client adds to its update at an adjustment of a block; None
-      for methods that never adjust.
-    is_dense: Whether clients hold every weight, whatever the target density.
-    selects: Whether clients score a pool of candidates before the first round.
-  """
-
-  round_cost: Callable[
-    [ModelProfile, Workload, Sequence[int], Sequence[Sequence[int]]], RoundCost
-  ]
-  statistics: Optional[StatisticsSpecs] = None
-  is_dense: bool = False
-  selects: bool = False
-
-
-# By the names of the strategies; a method can have its cost here before its strategy.
-COSTS: dict[str, MethodCost] = {
-  "fedavg": MethodCost(
-    lambda profile, workload, active, blocks: dense_cost(profile, workload),
-    is_dense=True,
-  ),
-  "fedtiny": MethodCost(fedtiny_cost, _top_pairs, selects=True),
-  "prunefl": MethodCost(
-    lambda profile, workload, active, blocks: prunefl_cost(profile, workload, active),
-    _squared_gradients,
-  ),
-}
+  sizes = profile.channel_blocks or (1,) * len(active)
+  total = 0
+  for size in sorted({sizes[i] for i in block}):
+    layers = [i for i in block if sizes[i] == size]
+    held = sum(active[i] for i in layers) // size
+    pruned = sum(profile.prunable[i] for i in layers) // size - held
+    moved = min(math.ceil(LARGEST_MOVED_SHARE * held), pruned)
+    total += (INDEX_BYTES + size * VALUE_BYTES) * moved
+  return total

@@ -12,16 +12,24 @@ class Workload:
     local_samples: Examples of the device.
     local_epochs: Passes over them.
     batch_size: Examples per step.
+    max_local_steps: Most mini-batches of a round; 0 for no limit.
   """
 
   local_samples: int
   local_epochs: int
   batch_size: int
+  max_local_steps: int = 0
 
   @property
   def steps(self) -> int:
     """Mini-batches of a round."""
-    return self.local_epochs * -(-self.local_samples // self.batch_size)
+    steps = self.local_epochs * -(-self.local_samples // self.batch_size)
+    return min(steps, self.max_local_steps) if self.max_local_steps else steps
+
+  @property
+  def examples(self) -> int:
+    """Examples that a round trains on, counted as often as they are used."""
+    return min(self.local_samples * self.local_epochs, self.steps * self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

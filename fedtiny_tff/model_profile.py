@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 import tensorflow as tf
 
@@ -11,6 +12,14 @@ from fedtiny_tff.models import definition
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 # Their kernels are applied at every input position, and end in the input's channels.
 _TRANSPOSED = (tf.keras.layers.Conv1DTranspose, tf.keras.layers.Conv2DTranspose)
+# Layers whose gradient needs no values of what they read.
+_VALUE_FREE = (
+  tf.keras.layers.Add,
+  tf.keras.layers.AveragePooling2D,
+  tf.keras.layers.Concatenate,
+  tf.keras.layers.GlobalAveragePooling2D,
+  tf.keras.layers.ZeroPadding2D,
+)
 _INT8_WEIGHT_BYTES = 1
 _INT8_BIAS_BYTES = 4
 
@@ -32,6 +41,8 @@ class ModelProfile:
       layer.
     channel_blocks: Weights of a group in each prunable layer, see `LayerSpec`; empty
       for single weights.
+    convolution_inputs: Values of each layer output, of one example, that the backward
+      pass needs for the kernels of prunable Conv2D layers and for nothing else.
   """
 
   parameters: int
@@ -42,6 +53,7 @@ class ModelProfile:
   activation_values: int
   int8_bytes: int
   channel_blocks: tuple[int, ...] = ()
+  convolution_inputs: tuple[int, ...] = ()
 
   @property
   def macs(self) -> int:
@@ -82,9 +94,35 @@ def _layer_int8_bytes(layer: tf.keras.layers.Layer) -> int:
   return total
 
 
+def _convolution_inputs(
+  model: tf.keras.Model, prunable: Collection[str]
+) -> tuple[int, ...]:
+  """Counts the values of outputs that are needed for prunable convolutions alone."""
+  # A layer that is used several times has several nodes.
+  nodes = [(layer, node) for layer in model.layers for node in layer.inbound_nodes]
+  needing: dict[int, list[tf.keras.layers.Layer]] = {}
+  for layer, node in nodes:
+    if not isinstance(layer, _VALUE_FREE):
+      for tensor in node.keras_inputs:
+        needing.setdefault(id(tensor), []).append(layer)
+
+  def is_pruned(layer: tf.keras.layers.Layer) -> bool:
+    is_convolution = type(layer) is tf.keras.layers.Conv2D and layer.groups == 1
+    return is_convolution and layer.name in prunable
+
+  return tuple(
+    math.prod(tensor.shape[1:])
+    for layer, node in nodes
+    if not isinstance(layer, tf.keras.layers.InputLayer)
+    for tensor in tf.nest.flatten(node.outputs)
+    if id(tensor) in needing and all(map(is_pruned, needing[id(tensor)]))
+  )
+
+
 @keras_graphs.sparing_eager_models()
 def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:
   """Measures a model's sizes from its layers."""
+  names = [layer.name for layer in model_definition.spec.layers]
   with tf.Graph().as_default():
     model = model_definition.build()
     macs = {layer.name: _layer_macs(layer) for layer in model.layers}
@@ -100,7 +138,7 @@ def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:
       if isinstance(layer, tf.keras.layers.BatchNormalization)
     )
     int8_bytes = sum(_layer_int8_bytes(layer) for layer in model.layers)
-  names = [layer.name for layer in model_definition.spec.layers]
+    convolution_inputs = _convolution_inputs(model, names)
   return ModelProfile(
     parameters=parameters,
     prunable=model_definition.spec.sizes,
@@ -110,4 +148,5 @@ def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:
     activation_values=activations,
     int8_bytes=int8_bytes,
     channel_blocks=model_definition.spec.channel_blocks,
+    convolution_inputs=convolution_inputs,
   )

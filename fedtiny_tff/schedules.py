@@ -23,11 +23,21 @@ class AdjustmentEvent:
     block: Index into `PrunableSpec.blocks`.
     counts: What moves in each layer of the block, in the block's order: groups of
       weights, which are single weights without channel blocks.
+    grows: Whether as many weights come as go; else those that go are gone for good.
   """
 
   round_index: int
   block: int
   counts: tuple[int, ...]
+  grows: bool = True
+
+  def removed(self, spec: spec_lib.PrunableSpec) -> tuple[int, ...]:
+    """Returns by how many weights it shrinks each layer of the model."""
+    by_layer = [0] * len(spec.layers)
+    if not self.grows:
+      for layer, count in zip(spec.blocks[self.block], self.counts, strict=True):
+        by_layer[layer] = count * spec.layers[layer].channel_block
+    return tuple(by_layer)
 
 
 def adjustment_count(

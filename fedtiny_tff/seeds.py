@@ -19,3 +19,12 @@ def generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
   # Their number belongs to it, because NumPy pads entropy with zeros.
   entropy = [seed, zlib.crc32(purpose.encode()), len(numbers), *numbers]
   return np.random.default_rng(np.random.SeedSequence(entropy))
+
+
+def stateless(seed: int) -> np.ndarray:
+  """Returns int32 [2], what seeds of TensorFlow's stateless operations start from.
+
+  Args:
+    seed: Seed of the run, from 0 to 2^62.
+  """
+  return np.array([seed & 0x7FFFFFFF, seed >> 31], np.int64).astype(np.int32)

@@ -9,8 +9,8 @@ Weights, masks and statistics cross this border as the flat vectors of
 `ModelWeights`.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Optional
 
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
@@ -33,6 +33,14 @@ class ModelWeights(NamedTuple):
   dense: tf.Tensor
   batch_norm_mean: tf.Tensor
   batch_norm_variance: tf.Tensor
+
+
+# From a prunable layer that is not built yet, and from what returns its kernel's mask
+# (1 active, 0 pruned) when the model is called, to the layer that stands in its place,
+# with the same variables; tfmot must know its type or find `get_prunable_weights`.
+LayerTransform = Callable[
+  [tf.keras.layers.Layer, Callable[[], tf.Tensor]], tf.keras.layers.Layer
+]
 
 
 class NeverPrune(tfmot.sparsity.keras.PruningSchedule):
@@ -96,7 +104,10 @@ class MaskedModel:
 
   @keras_graphs.sparing_eager_models()
   def __init__(
-    self, model_definition: definition.ModelDefinition, compute_dtype: str = "float32"
+    self,
+    model_definition: definition.ModelDefinition,
+    compute_dtype: str = "float32",
+    layer_transform: Optional[LayerTransform] = None,
   ):
     """Builds the model with new variables in the current graph.
 
@@ -104,6 +115,7 @@ class MaskedModel:
       model_definition: Which model, and which of its layers are wrapped.
       compute_dtype: Key of `compute_dtypes.POLICIES`: what layers compute in.
         Variables and the output layer are float32 always.
+      layer_transform: What replaces prunable layers; None leaves them as they are.
     """
     spec = model_definition.spec
     prunable = {layer.name for layer in spec.layers}
@@ -119,9 +131,12 @@ class MaskedModel:
       copy = zero_copy(layer, own)
       if layer.name not in prunable:
         return copy
-      return tfmot.sparsity.keras.prune_low_magnitude(
+      if layer_transform is not None:
+        copy = layer_transform(copy, lambda: wrapper.pruning_vars[0][1])
+      wrapper = tfmot.sparsity.keras.prune_low_magnitude(
         copy, pruning_schedule=NeverPrune(), dtype=own
       )
+      return wrapper
 
     keras_graphs.fix_learning_phase()
     self.model: tf.keras.Model = tf.keras.models.clone_model(

@@ -6,7 +6,7 @@ and evaluates on the test split.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -27,6 +27,7 @@ class TrainingConfig:
     batch_size: Examples per step, at least 1.
     augmentations: Keys of `augmentation.AUGMENTATIONS`, applied in order.
     compute_dtype: Key of `compute_dtypes.POLICIES`.
+    max_local_steps: Most mini-batches of a round, whatever the epochs; 0 for no limit.
   """
 
   optimizer: optimizers.OptimizerConfig
@@ -34,8 +35,11 @@ class TrainingConfig:
   batch_size: int = 64
   augmentations: tuple[str, ...] = ()
   compute_dtype: str = "float32"
+  max_local_steps: int = 0
 
   def __post_init__(self) -> None:
+    if self.max_local_steps < 0:
+      raise ValueError(f"max_local_steps must be at least 0, got {self.max_local_steps}")
     for name in ("local_epochs", "batch_size"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -64,6 +68,12 @@ def add_metrics(left: Metrics, right: Metrics) -> Metrics:
 
 # Takes the dense gradient of each prunable kernel, flat, in the spec's order.
 GradientStatistics = Callable[[Sequence[tf.Tensor]], NamedTuple]
+# Takes weights and such gradients; says the weights and the mask to go on with.
+Readjustment = Callable[
+  [ModelWeights, Sequence[tf.Tensor]], tuple[ModelWeights, tf.Tensor]
+]
+# From the prunable kernels, flat, in the spec's order, to what is added to the loss.
+Penalty = Callable[[Sequence[tf.Tensor]], tf.Tensor]
 # From raw records to model inputs and labels.
 Decode = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -77,6 +87,7 @@ class LocalTrainer:
     config: TrainingConfig,
     decode: Decode,
     masked: Optional[tfmot_masking.MaskedModel] = None,
+    penalty: Optional[Penalty] = None,
   ):
     """Creates all variables.
 
@@ -85,6 +96,7 @@ class LocalTrainer:
       config: How to train.
       decode: From raw records [n, ...] to inputs [n, ...] and labels int64 [n].
       masked: What to train; None builds it from the definition.
+      penalty: Added to the loss of every step; metrics are without it.
     """
     self._masked = masked or tfmot_masking.MaskedModel(
       model_definition, config.compute_dtype
@@ -94,6 +106,7 @@ class LocalTrainer:
     self._batch_metrics = model_definition.task.batch_metrics
     self._config = config
     self._decode = decode
+    self._penalty = penalty
 
   def batch(
     self, examples: batches.Examples, step: tf.Tensor
@@ -128,6 +141,8 @@ class LocalTrainer:
       loss = metrics.loss_sum / metrics.examples
       if model.losses:
         loss += tf.add_n(model.losses)
+      if self._penalty is not None:
+        loss += self._penalty(self._flat_kernels(self._masked.kernels))
     return tape.gradient(loss, self._masked.trainable_variables), metrics
 
   def apply(self, gradients: Sequence[tf.Tensor]) -> None:
@@ -154,9 +169,17 @@ class LocalTrainer:
       variable.assign(tf.zeros_like(variable))
     self._optimizer.learning_rate.assign(learning_rate)
 
-  def _steps(self, examples: batches.Examples, count: tf.Tensor) -> Metrics:
+  def number_of_steps(self, examples: batches.Examples) -> tf.Tensor:
+    """Returns how many mini-batches a client trains on."""
+    steps = batches.number_of_steps(examples.order, self._config.batch_size)
+    most = self._config.max_local_steps
+    return tf.minimum(steps, most) if most else steps
+
+  def _steps(
+    self, examples: batches.Examples, first: int | tf.Tensor, end: tf.Tensor
+  ) -> Metrics:
     total = zero_metrics()
-    for step in tf.range(count):
+    for step in tf.range(first, end):
       gradients, metrics = self.gradients(*self.batch(examples, step))
       self.apply(gradients)
       total = add_metrics(total, metrics)
@@ -183,8 +206,7 @@ class LocalTrainer:
       measured before its update.
     """
     self.start(weights, mask, learning_rate)
-    count = batches.number_of_steps(examples.order, self._config.batch_size)
-    metrics = self._steps(examples, count)
+    metrics = self._steps(examples, 0, self.number_of_steps(examples))
     return self._masked.read(), metrics
 
   @tf.function
@@ -212,13 +234,87 @@ class LocalTrainer:
       Masked weights, summed metrics, the statistics.
     """
     self.start(weights, mask, learning_rate)
-    last = batches.number_of_steps(examples.order, self._config.batch_size) - 1
-    before = self._steps(examples, last)
+    last = self.number_of_steps(examples) - 1
+    before = self._steps(examples, 0, last)
     gradients, metrics = self.gradients(*self.batch(examples, last))
-    kernels = gradients[: len(self._masked.kernels)]
-    sent = statistics([tf.reshape(g, [-1]) for g in kernels])
+    sent = statistics(self._flat_kernels(gradients))
     self.apply(gradients)
     return self._masked.read(), add_metrics(before, metrics), sent
+
+  @tf.function
+  def train_observed(
+    self,
+    weights: ModelWeights,
+    mask: tf.Tensor,
+    examples: batches.Examples,
+    learning_rate: tf.Tensor,
+    observe: Callable[[Any, Sequence[tf.Tensor]], Any],
+    seen: Any,
+  ) -> tuple[ModelWeights, Metrics, Any]:
+    """Trains as `train` does, and looks at every step's gradient before its update.
+
+    Args:
+      weights: Start.
+      mask: bool [prunable weights].
+      examples: Records, and the order and seed of their use.
+      learning_rate: float32 scalar.
+      observe: From what was seen so far, a structure of tensors, and the dense kernel
+        gradients, flat, to what is seen now.
+      seen: What was seen before the first step.
+
+    Returns:
+      Masked weights, summed metrics, what was seen in the end.
+    """
+    self.start(weights, mask, learning_rate)
+    total = zero_metrics()
+    for step in tf.range(self.number_of_steps(examples)):
+      gradients, metrics = self.gradients(*self.batch(examples, step))
+      seen = observe(seen, self._flat_kernels(gradients))
+      self.apply(gradients)
+      total = add_metrics(total, metrics)
+    return self._masked.read(), total, seen
+
+  @tf.function
+  def train_readjusted(
+    self,
+    weights: ModelWeights,
+    mask: tf.Tensor,
+    examples: batches.Examples,
+    learning_rate: tf.Tensor,
+    steps_before: tf.Tensor,
+    readjust: Readjustment,
+  ) -> tuple[ModelWeights, tf.Tensor, Metrics]:
+    """Trains as `train` does, but for another mask after some of the steps.
+
+    The optimiser goes on with its state, which is zero where the mask was False; where
+    it becomes False, the mask holds the weight at zero, whatever momentum it had.
+
+    Args:
+      weights: Start.
+      mask: bool [prunable weights].
+      examples: At least one record, and the order and seed of their use.
+      learning_rate: float32 scalar.
+      steps_before: int32, at least 1; steps under the first mask.
+      readjust: From masked weights after so many steps, and the dense kernel gradients,
+        flat, that the last of these steps computed before its update, to the weights
+        and the mask to go on with.
+
+    Returns:
+      Masked weights, their mask, summed metrics.
+    """
+    self.start(weights, mask, learning_rate)
+    last = steps_before - 1
+    total = self._steps(examples, 0, last)
+    gradients, metrics = self.gradients(*self.batch(examples, last))
+    self.apply(gradients)
+    total = add_metrics(total, metrics)
+    changed, new_mask = readjust(self._masked.read(), self._flat_kernels(gradients))
+    self._masked.assign(changed, new_mask)
+    after = self._steps(examples, steps_before, self.number_of_steps(examples))
+    return self._masked.read(), new_mask, add_metrics(total, after)
+
+  def _flat_kernels(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    return [tf.reshape(t, [-1]) for t in tensors[: len(self._masked.kernels)]]
 
 
 class Evaluator:

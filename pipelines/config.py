@@ -13,8 +13,8 @@ from fedtiny_tff.densities import LAYER_COUNTS
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import pruning_scope
 from fedtiny_tff.models import registry as models
-from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
+from fedtiny_tff.strategies.pruning_config import PruningConfig
 from pipelines import boards, run_flags, tflm_checkout
 from tflite_export import arm64_setup, targets
 
@@ -58,6 +58,7 @@ class RunConfig:
       self.batch_size,
       tuple(self.augmentations),
       self.compute_dtype,
+      self.max_local_steps,
     )
 
   def learning_rate(self, round_index: int) -> float:
@@ -67,9 +68,9 @@ class RunConfig:
     )
 
   @property
-  def pruning(self) -> base.PruningConfig:
+  def pruning(self) -> PruningConfig:
     """What strategies read."""
-    return base.PruningConfig(
+    return PruningConfig(
       target_density=self.target_density,
       rounds=self.rounds,
       adjust_every_rounds=self.adjust_every_rounds,
@@ -112,6 +113,7 @@ _AT_LEAST = {
   "clients_per_round": 1,
   "rounds": 1,
   "local_epochs": 1,
+  "max_local_steps": 0,
   "batch_size": 1,
   "pretrain_epochs": 0,
   "public_samples_per_class": 0,

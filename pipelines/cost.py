@@ -16,9 +16,9 @@ storage, beside dense FedAvg. Nothing is run and no data are needed.
 
   python -m pipelines.cost --model=resnet18 --strategy=fedtiny --target_density=0.01
 
-Methods: fedavg (dense, whatever the density), fedtiny and prunefl. Layers keep the
-weights of --layer_densities; for noisy, which differs from run to run, its mean,
-which is uniform. Other flags of a run are allowed and have no influence.
+The method is that of --strategy. Layers keep the weights of --layer_densities; for
+noisy, which differs from run to run, its mean, which is uniform. Other flags of a run
+are allowed and have no influence.
 """
 
 _LOCAL_SAMPLES = flags.DEFINE_integer(
@@ -44,7 +44,7 @@ _GROUPS = {
     "prune_for", "channel_block", "rounds", "adjust_every_rounds",
     "adjust_until_round", "granularity", "adjust_order",
   ],
-  "Device": ["local_samples", "local_epochs", "batch_size"],
+  "Device": ["local_samples", "local_epochs", "max_local_steps", "batch_size"],
   "Output": ["format"],
 }  # fmt: skip
 
@@ -104,36 +104,35 @@ def _num_classes() -> Optional[int]:
 
 
 def _figures() -> dict[str, Any]:
-  from fedtiny_tff import cost, device_cost
+  from fedtiny_tff import device_cost
+  from fedtiny_tff.strategies import registry
   from pipelines import config as config_lib
   from pipelines import cost_figures
 
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
-  method = values["strategy"]
-  if method not in cost.COSTS:
-    raise InputError(
-      f"--strategy must be one of {', '.join(cost.COSTS)}, got {method!r}"
-    )
-  # All else is checked as for a run; the method may have no strategy yet.
-  config = config_lib.make_config(values | {"strategy": "fedavg"})
+  config = config_lib.make_config(values)
+  strategy = registry.get_strategy(config.strategy)
   samples = _in_range("local_samples", _LOCAL_SAMPLES.value)
   data = cost_figures.find_data(config.model, _input_shape(), _num_classes())
-  definition = cost_figures.find_model(config, data)
-  if _NUM_CLASSES.present and not definition.task.has_classes:
+  models = cost_figures.plan_models(config, data, strategy)
+  if _NUM_CLASSES.present and not models.full.task.has_classes:
     raise InputError(
       f"--num_classes: model {config.model!r} has no classes; leave the flag out"
     )
   plan = cost_figures.expected_plan(
-    method, definition, config.pruning, config.selection
+    models.strategy, models.trained, config.pruning, config.selection
   )
-  workload = device_cost.Workload(samples, config.local_epochs, config.batch_size)
+  workload = device_cost.Workload(
+    samples, config.local_epochs, config.batch_size, config.max_local_steps
+  )
+  model = cost_figures.CostModel(models.trained, workload, models.full)
   return {
     "model": config.model,
     "width": config.width,
     "input_shape": list(data.input_shape),
     "num_classes": data.num_classes,
-    "strategy": method,
-    **cost_figures.CostModel(definition, workload).forecast(method, plan),
+    "strategy": strategy.name,
+    **model.forecast(models.strategy, plan),
   }
 
 

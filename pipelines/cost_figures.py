@@ -3,12 +3,8 @@
 import dataclasses
 from typing import Any, Optional
 
-import numpy as np
-
 from fedtiny_tff import (
   candidates,
-  cost,
-  densities,
   device_cost,
   model_profile,
   schedules,
@@ -18,13 +14,12 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import traffic
 from fedtiny_tff.models import definition, registry, table
 from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies.pruning_config import PruningConfig
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
 from pipelines import planned_model
 
-# Layer densities that differ from draw to draw, and what they are on average.
-_EXPECTED_COUNTS = {"noisy": "uniform"}
-_DENSE = "fedavg"
+_DENSE = base.Strategy()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,17 +61,19 @@ def find_data(
   )
 
 
-def find_model(
-  config: config_lib.RunConfig, data: DataShape
-) -> definition.ModelDefinition:
-  """Returns a run's model with the blocks that adjustments go by.
+def plan_models(
+  config: config_lib.RunConfig, data: DataShape, strategy: base.Strategy
+) -> base.ModelPlan:
+  """Returns a run's models with the blocks that adjustments go by.
 
   Raises:
     InputError: When the model does not fit the data, or what it is pruned for.
   """
-  found = planned_model.find_model(config, data.input_shape, data.num_classes)
-  planned_model.check_purpose(config, found)
-  return found
+  models = planned_model.plan_models(
+    config, data.input_shape, data.num_classes, strategy
+  )
+  planned_model.check_purpose(config, models.trained, not strategy.is_smaller)
+  return models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,22 +81,30 @@ class MaskPlan:
   """What is known of a run's masks without their positions.
 
   Attributes:
-    active_counts: Unpruned weights per layer.
+    active_counts: Unpruned weights per layer in the end.
     events: Every mask adjustment.
     pool_size: Candidates that clients score; 0 where nothing is selected.
     pools_statistics: Whether clients measure batch-norm statistics for it first.
+    starting_counts: Unpruned weights per layer before the first round; empty where
+      they are as many, because no event shrinks the model.
   """
 
   active_counts: tuple[int, ...]
   events: tuple[schedules.AdjustmentEvent, ...] = ()
   pool_size: int = 0
   pools_statistics: bool = True
+  starting_counts: tuple[int, ...] = ()
+
+  @property
+  def most_active(self) -> int:
+    """Unpruned weights of the model in its heaviest rounds, the first."""
+    return sum(self.starting_counts or self.active_counts)
 
 
 def expected_plan(
-  method: str,
+  strategy: base.Strategy,
   model_definition: definition.ModelDefinition,
-  config: base.PruningConfig,
+  config: PruningConfig,
   selection: str,
 ) -> MaskPlan:
   """Plans the masks of a run that is not run.
@@ -108,23 +113,25 @@ def expected_plan(
   over all layers is the same.
 
   Args:
-    method: Key of `cost.COSTS`.
+    strategy: The method.
     model_definition: The model, with the blocks that adjustments go by.
     config: Density, events and pool.
     selection: Value of `--selection`.
+
+  Raises:
+    InputError: When the method cannot do what the configuration asks for.
   """
-  entry, spec = cost.COSTS[method], model_definition.spec
-  if entry.is_dense:
-    return MaskPlan(spec.sizes)
-  counts = _EXPECTED_COUNTS.get(config.layer_counts, config.layer_counts)
-  active = densities.LAYER_COUNTS[counts](
-    spec, config.target_density, np.random.default_rng(config.seed)
-  )
-  events = base.regular_events(spec, active, config) if entry.statistics else ()
+  spec = model_definition.spec
+  active = strategy.expected_counts(spec, config)
+  start = strategy.starting_counts(spec, active)
   pool_size = config.pool_size or candidates.default_pool_size(config.target_density)
-  selects = entry.selects and selection != "none"
+  selects = strategy.selects and selection != "none"
   return MaskPlan(
-    active, events, pool_size if selects else 0, selection == "adaptive"
+    active,
+    strategy.plan_events(spec, start, config),
+    pool_size if selects else 0,
+    selection == "adaptive",
+    start,
   )
 
 
@@ -139,13 +146,18 @@ class CostModel:
     self,
     model_definition: definition.ModelDefinition,
     workload: device_cost.Workload,
+    full: Optional[definition.ModelDefinition] = None,
   ):
     """Measures the model.
 
     Args:
       model_definition: The model, with the blocks that adjustments go by.
       workload: What the device trains on in a round.
+      full: What dense FedAvg trains, and densities are shares of; None for the same.
     """
+    self._full = self
+    if full is not None and full is not model_definition:
+      self._full = CostModel(full, workload)
     self._spec = model_definition.spec
     self._workload = workload
     self._profile = model_profile.profile_model(model_definition)
@@ -154,20 +166,22 @@ class CostModel:
       self._spec.size, self._profile.unpruned_parameters, channels, channels
     )
 
-  def figures(self, method: str, plan: MaskPlan) -> dict[str, Any]:
+  def figures(self, strategy: base.Strategy, plan: MaskPlan) -> dict[str, Any]:
     """Returns arithmetic in FLOPs, and memory, messages and storage in bytes.
 
     Args:
-      method: Key of `cost.COSTS`.
+      strategy: The method.
       plan: Masks of the run.
     """
-    entry, active = cost.COSTS[method], plan.active_counts
-    paid = entry.round_cost(self._profile, self._workload, active, self._spec.blocks)
+    active = plan.active_counts
+    paid = strategy.round_cost(
+      self._profile, self._workload, active, self._spec.blocks
+    )
     rounds = traffic.round_traffic(
-      self.vector_sizes, self._spec, sum(active), plan.events, entry.statistics
+      self.vector_sizes, self._spec, plan.most_active, strategy, plan.events
     )
     selection = traffic.selection_traffic(
-      self.vector_sizes, plan.pool_size, sum(active), plan.pools_statistics
+      self.vector_sizes, plan.pool_size, plan.most_active, plan.pools_statistics
     )
     unpruned = self._profile.unpruned_parameters
     stored_bytes, stored_layers = sparse_storage.model_bytes(
@@ -183,25 +197,25 @@ class CostModel:
       "stored_layers": stored_layers,
     }
 
-  def beside_dense(self, method: str, plan: MaskPlan) -> dict[str, Any]:
+  def beside_dense(self, strategy: base.Strategy, plan: MaskPlan) -> dict[str, Any]:
     """Returns a method's figures, and under `dense` those of dense FedAvg."""
-    dense = self.figures(_DENSE, self._dense_plan)
-    return {**self.figures(method, plan), "dense": dense}
+    dense = self._full.figures(_DENSE, self._dense_plan)
+    return {**self.figures(strategy, plan), "dense": dense}
 
-  def forecast(self, method: str, plan: MaskPlan) -> dict[str, Any]:
+  def forecast(self, strategy: base.Strategy, plan: MaskPlan) -> dict[str, Any]:
     """Returns the same with the densities, which a run measures on its weights."""
-    found = self.beside_dense(method, plan)
-    dense = {**self._densities(self._dense_plan), **found["dense"]}
+    found = self.beside_dense(strategy, plan)
+    dense = {**self._full._densities(self._dense_plan), **found["dense"]}
     return {**self._densities(plan), **found, "dense": dense}
 
   @property
   def _dense_plan(self) -> MaskPlan:
-    return MaskPlan(self._spec.sizes)
+    return MaskPlan(self._full._spec.sizes)
 
   def _densities(self, plan: MaskPlan) -> dict[str, float]:
-    active, profile = sum(plan.active_counts), self._profile
+    active, full = sum(plan.active_counts), self._full
+    parameters = active + self._profile.unpruned_parameters
     return {
-      "density": active / self._spec.size,
-      "density_all_parameters": (active + profile.unpruned_parameters)
-      / profile.parameters,
+      "density": active / full._spec.size,
+      "density_all_parameters": parameters / full._profile.parameters,
     }

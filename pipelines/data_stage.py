@@ -141,11 +141,16 @@ def plan_data(
   return DataPlan(dataset, federation, left_out)
 
 
+def is_written(folder: pathlib.Path) -> bool:
+  """Tells whether a folder holds all records."""
+  # Written last: its presence says that the others are whole.
+  return (folder / "clients.npy").exists() and (folder / _CHECKSUMS).exists()
+
+
 def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
   """Writes the records, unless that was done before, and opens them."""
   dataset, federation = plan.dataset, plan.federation
-  index, checksums = folder / "clients.npy", folder / _CHECKSUMS
-  if not (index.exists() and checksums.exists()):
+  if not is_written(folder):
     order = client_store.client_order(federation)
     _write(folder / "clients.records", dataset.train(), order, dataset.info)
     _write(
@@ -153,11 +158,10 @@ def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
     )
     test = np.arange(sum(1 for _ in dataset.test()))
     _write(folder / "test.records", dataset.test(), test, dataset.info)
-    with files.replacing(index) as file:
+    with files.replacing(folder / "clients.npy") as file:
       np.save(file, np.asarray(client_store.references(federation), np.int64))
-    # Written last: its presence says that the others are whole.
     sums = {name: _checksum(folder / name) for name in _FILES}
-    files.write_text(checksums, json.dumps(sums, indent=2) + "\n")
+    files.write_text(folder / _CHECKSUMS, json.dumps(sums, indent=2) + "\n")
   return open_data(plan, folder)
 
 

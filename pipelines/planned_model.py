@@ -17,6 +17,7 @@ from fedtiny_tff.models import (
   table,
   user_model_checks,
 )
+from fedtiny_tff.strategies import base
 from pipelines import config as config_lib
 
 _SPARSE_ON_ARM = "xnnpack"
@@ -28,21 +29,69 @@ def find_model(
   config: config_lib.RunConfig,
   input_shape: tuple[int, ...],
   num_classes: Optional[int],
+  strategy: base.Strategy,
+  width: Optional[float] = None,
 ) -> definition.ModelDefinition:
   """Returns the model with the layers, groups and blocks that adjustments go by.
+
+  Args:
+    config: The run.
+    input_shape: Shape of one example.
+    num_classes: Number of classes; None where there are none.
+    strategy: The method, which may need a granularity of its own.
+    width: Width multiplier; None for `--width`.
 
   Raises:
     InputError: When the model is unknown, does not fit the data, or has nothing to
       prune for what `--prune_for` says.
   """
-  plain = registry.get_model(config.model, input_shape, num_classes, config.width)
+  plain = registry.get_model(
+    config.model, input_shape, num_classes, config.width if width is None else width
+  )
   try:
     found = pruning_scope.prune_for(plain, config.prune_for)
   except InputError as error:
     raise _refusal(config, str(error)) from error
   spec = found.spec.with_channel_block(config.channel_block)
-  spec = schedules.GRANULARITIES[config.granularity](spec)
+  spec = schedules.GRANULARITIES[strategy.granularity or config.granularity](spec)
   return dataclasses.replace(found, spec=spec)
+
+
+def plan_models(
+  config: config_lib.RunConfig,
+  input_shape: tuple[int, ...],
+  num_classes: Optional[int],
+  strategy: base.Strategy,
+) -> base.ModelPlan:
+  """Returns a run's models, each as `find_model` gives it.
+
+  Args:
+    config: The run.
+    input_shape: Shape of one example.
+    num_classes: Number of classes; None where there are none.
+    strategy: The method, which may have devices train a smaller model.
+
+  Raises:
+    InputError: As `find_model`, and when no model is small enough, or it is the user's
+      own, of which nobody knows how to make it smaller.
+  """
+  if strategy.is_smaller and registry.is_own(config.model):
+    raise InputError(
+      f"--strategy={strategy.name} makes the model narrower, and how is not known of "
+      f"your own one, --model={config.model}; choose a strategy of sparse masks"
+    )
+
+  def find(width: float) -> definition.ModelDefinition:
+    return find_model(config, input_shape, num_classes, strategy, width)
+
+  try:
+    return strategy.plan_models(find, config.width, config.pruning)
+  except InputError as error:
+    if not strategy.is_smaller:
+      raise
+    raise InputError(
+      f"--strategy={strategy.name} --target_density={config.target_density:g}: {error}"
+    ) from error
 
 
 @keras_graphs.sparing_eager_models()

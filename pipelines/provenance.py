@@ -67,6 +67,11 @@ def _partition(config: config_lib.RunConfig) -> str:
 
 def _pruning(config: config_lib.RunConfig) -> str:
   strategy = strategies.get_strategy(config.strategy)
+  if strategy.is_smaller:
+    return (
+      f"{strategy.citation}, its size at most that of the full model at "
+      f"{100 * config.target_density:g} % density"
+    )
   if not strategy.is_sparse:
     return f"None: {strategy.citation}"
   return (

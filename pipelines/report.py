@@ -24,8 +24,10 @@ def measured_quality(
 
 
 def _layers(outcome: TrainingOutcome) -> list[dict[str, Any]]:
-  spec = outcome.definition.spec
-  active = spec.active_counts(np.asarray(outcome.sparse.state.mask))
+  """Returns the layers of the full model, and what share of each there is."""
+  spec = outcome.models.full.spec
+  mask = np.asarray(outcome.sparse.state.mask)
+  active = outcome.models.trained.spec.active_counts(mask)
   return [
     {
       "name": layer.name,
@@ -39,23 +41,27 @@ def _layers(outcome: TrainingOutcome) -> list[dict[str, Any]]:
 
 def _cost(config: config_lib.RunConfig, outcome: TrainingOutcome) -> dict[str, Any]:
   """Returns what a mean client paid, beside what dense FedAvg would cost it."""
-  spec = outcome.definition.spec
+  models = outcome.models
+  spec, strategy = models.trained.spec, models.strategy
   active = spec.active_counts(np.asarray(outcome.sparse.state.mask))
   references = outcome.data.references
   workload = device_cost.Workload(
     int(references[:, 2].sum()) // len(references),
     config.local_epochs,
     config.batch_size,
+    config.max_local_steps,
   )
   scored = [row for row in outcome.candidates if row["loss"] != ""]
+  start = strategy.starting_counts(spec, active)
   plan = cost_figures.MaskPlan(
     active,
-    outcome.strategy.plan_events(spec, active, config.pruning),
+    strategy.plan_events(spec, start, config.pruning),
     len(scored),
     config.selection == "adaptive",
+    start,
   )
-  model = cost_figures.CostModel(outcome.definition, workload)
-  return model.beside_dense(outcome.strategy.name, plan)
+  model = cost_figures.CostModel(models.trained, workload, models.full)
+  return model.beside_dense(strategy, plan)
 
 
 def _without_blanks(row: dict[str, Any]) -> dict[str, Any]:
@@ -63,10 +69,9 @@ def _without_blanks(row: dict[str, Any]) -> dict[str, Any]:
   return {name: None if value == "" else value for name, value in row.items()}
 
 
-def _density_all(outcome: TrainingOutcome) -> float:
+def _nonzero(outcome: TrainingOutcome) -> int:
   weights = outcome.sparse.state.weights
-  nonzero = np.count_nonzero(weights.prunable) + np.count_nonzero(weights.dense)
-  return nonzero / (np.size(weights.prunable) + np.size(weights.dense))
+  return int(np.count_nonzero(weights.prunable) + np.count_nonzero(weights.dense))
 
 
 def make_report(
@@ -79,16 +84,17 @@ def make_report(
 
   The test split is touched here, for final figures only.
   """
-  mask = np.asarray(outcome.sparse.state.mask)
+  models, mask = outcome.models, np.asarray(outcome.sparse.state.mask)
   sparse_model, _ = model_files.load(run.model)
-  task = outcome.definition.task
+  task = models.trained.task
   sparse = measured_quality(sparse_model, outcome.data, task)
   dense: Optional[tasks.Quality] = None
-  if not outcome.strategy.is_sparse:
+  if not models.strategy.prunes:
     dense = sparse
   elif outcome.dense is not None:
-    dense_model = finalize(outcome.definition, outcome.dense.state)
+    dense_model = finalize(models.full, outcome.dense.state)
     dense = measured_quality(dense_model, outcome.data, task)
+  cost = _cost(config, outcome)
   stage_seconds = {name: round(value, 3) for name, value in seconds.items()}
   for phase in ("sparse", "dense"):
     result = getattr(outcome, phase)
@@ -99,8 +105,8 @@ def make_report(
     "run": config.configuration(),
     "task": task.name,
     "dataset": outcome.data.summary(),
-    "density": int(np.count_nonzero(mask)) / mask.size,
-    "density_all_parameters": _density_all(outcome),
+    "density": int(np.count_nonzero(mask)) / models.full.spec.size,
+    "density_all_parameters": _nonzero(outcome) / cost["dense"]["parameters"],
     "layers": _layers(outcome),
     "accuracy": {"dense": dense and dense.accuracy, "sparse": sparse.accuracy},
     "auc": sparse.auc,
@@ -109,7 +115,7 @@ def make_report(
     "events": outcome.sparse.events,
     "artifacts": [],
     "calibration": {},
-    "cost": _cost(config, outcome),
+    "cost": cost,
     "seconds": stage_seconds,
   }
 
@@ -164,7 +170,7 @@ def print_summary(
   has_classes = tasks.TASKS[report["task"]].has_classes
   by_model = report["accuracy" if has_classes else "auc_by_model"]
   shown = artifact_table.percent if has_classes else artifact_table.decimal
-  parameters = 4 * report["cost"]["parameters"]
+  parameters = 4 * report["cost"]["dense"]["parameters"]
   artifact_table.show(
     f"{report['run']['strategy']} on {report['dataset']['name']}",
     [

@@ -10,10 +10,9 @@ from typing import Any, Optional
 
 import numpy as np
 
-from fedtiny_tff import seeds, tasks
+from fedtiny_tff import schedules, seeds, tasks
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.federated import evaluation, rounds, states
-from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
@@ -31,7 +30,7 @@ class PhaseResult:
   """Where a phase ended.
 
   Attributes:
-    state: Final server state, NumPy arrays.
+    state: Final server state, NumPy arrays, with weights for the plain model.
     rows: One mapping per round, the columns of `metrics.csv`.
     events: One mapping per mask adjustment.
   """
@@ -47,10 +46,17 @@ def to_arrays(weights: ModelWeights, mask: np.ndarray) -> dict[str, np.ndarray]:
   return {**named, "mask": np.asarray(mask, bool)}
 
 
+def state_arrays(state: states.ServerState) -> dict[str, np.ndarray]:
+  """Names the arrays of a whole state, with what the strategy remembers."""
+  memory = {f"memory_{i:03d}": np.asarray(each) for i, each in enumerate(state.memory)}
+  return to_arrays(state.weights, state.mask) | memory
+
+
 def from_arrays(arrays: dict[str, np.ndarray], done: int) -> states.ServerState:
   """Rebuilds a server state after `done` rounds."""
   weights = ModelWeights(*(arrays[name] for name in ModelWeights._fields))
-  return states.ServerState(weights, arrays["mask"], np.int32(done))
+  memory = tuple(arrays[name] for name in sorted(arrays) if name.startswith("memory_"))
+  return states.ServerState(weights, arrays["mask"], np.int32(done), memory)
 
 
 def participants(
@@ -70,8 +76,7 @@ class Phase:
     name: str,
     config: config_lib.RunConfig,
     data: RunData,
-    model_definition: definition.ModelDefinition,
-    strategy: base.Strategy,
+    models: base.ModelPlan,
     store: state_store.StateStore,
     log: MetricsLog,
     progress: Progress,
@@ -80,11 +85,13 @@ class Phase:
     self._name = name
     self._config = config
     self._data = data
-    self._definition = model_definition
-    self._strategy = strategy
+    self._models = models
+    self._definition = models.trained
+    self._strategy = models.strategy
     self._store = store
     self._log = log
     self._progress = progress
+    self._evaluations: dict[int, Any] = {}
 
   def run(self, initial: states.ServerState) -> PhaseResult:
     """Runs the rounds that are not finished yet.
@@ -95,20 +102,19 @@ class Phase:
     state, rows, events = self._resume(initial)
     self._log.write(rows)
     if len(rows) < self._config.rounds:
-      builder, evaluate = self._build(state)
+      builder = self._build(initial)
       with self._progress.steps(
         f"{self._name} round", self._config.rounds, len(rows)
       ) as steps:
         for number in range(len(rows), self._config.rounds):
-          state, row, event = self._round(builder, evaluate, state, number)
+          state, row, event = self._round(builder, state, number)
           rows.append(row)
           events += [event] if event else []
           document = {"rows": rows, "events": events}
-          arrays = to_arrays(state.weights, state.mask)
-          self._store.save(number + 1, arrays, document)
+          self._store.save(number + 1, state_arrays(state), document)
           self._log.write(rows)
           steps.advance(_figures(row))
-    return PhaseResult(state, rows, events)
+    return PhaseResult(self._plain(state), rows, events)
 
   def _resume(
     self, initial: states.ServerState
@@ -120,55 +126,62 @@ class Phase:
     self._progress.say(f"{self._name}: going on after round {done - 1}")
     return from_arrays(arrays, done), document["rows"], document["events"]
 
-  def _build(self, state: states.ServerState) -> tuple[rounds.RoundBuilder, Any]:
-    active_count = int(np.count_nonzero(state.mask))
+  def _build(self, initial: states.ServerState) -> rounds.RoundBuilder:
+    """Plans every round from the state before the first, wherever the phase goes on."""
     spec = self._definition.spec
-    plan = self._strategy.plan_events(
-      spec, spec.active_counts(np.asarray(state.mask)), self._config.pruning
-    )
-    builder = rounds.RoundBuilder(
+    active_counts = spec.active_counts(np.asarray(initial.mask))
+    return rounds.RoundBuilder(
       self._definition,
       self._data.clients,
       self._config.training,
       self._strategy,
-      plan,
-      active_count=active_count,
+      self._strategy.plan_events(spec, active_counts, self._config.pruning),
+      active_count=sum(active_counts),
       seed=self._config.seed,
       all_clients_every_round=(
         self._config.clients_per_round == self._config.num_clients
       ),
+      memory=initial.memory,
     )
-    evaluate = evaluation.build_evaluation(
-      self._definition,
-      self._data.clients,
-      active_count=active_count,
-      batch_size=_EVALUATION_BATCH,
+
+  def _evaluate(self, state: states.ServerState, clients: list[ClientReference]) -> Any:
+    """Sums metrics over the clients' held-out parts."""
+    active_count = int(np.count_nonzero(state.mask))
+    if active_count not in self._evaluations:
+      self._evaluations[active_count] = evaluation.build_evaluation(
+        self._definition,
+        self._data.clients,
+        active_count=active_count,
+        batch_size=_EVALUATION_BATCH,
+      )
+    return self._evaluations[active_count](states.to_sparse(self._plain(state)), clients)
+
+  def _plain(self, state: states.ServerState) -> states.ServerState:
+    """Replaces weights by those with which the plain model computes the same."""
+    plain = self._strategy.plain_weights(
+      self._definition.spec, state.weights, np.asarray(state.mask)
     )
-    return builder, evaluate
+    return state._replace(weights=plain)
 
   def _round(
-    self,
-    builder: rounds.RoundBuilder,
-    evaluate: Any,
-    state: states.ServerState,
-    number: int,
+    self, builder: rounds.RoundBuilder, state: states.ServerState, number: int
   ) -> tuple[states.ServerState, dict[str, Any], Optional[dict[str, Any]]]:
     start = time.monotonic()
     clients = participants(self._config, self._data, "participants", number)
     computation = builder.computation(number, np.asarray(state.mask))
-    instruction = builder.instruction(number, self._config.learning_rate(number))
+    instruction = builder.instruction(number, self._learning_rate(builder, number))
     new_state, metrics = computation.run(state, clients, instruction)
     event = builder.event(number)
-    moved = self._movement(state, new_state, number, event.block if event else None)
+    moved = self._movement(state, new_state, number, event)
     last = number == self._config.rounds - 1
     held_out = None
     if last or (number + 1) % self._config.eval_every_rounds == 0:
-      held_out = evaluate(states.to_sparse(new_state), clients)
+      held_out = self._evaluate(new_state, clients)
     row = {
       "round": number,
       **_means("train", metrics, self._definition.task),
       **_means("eval", held_out, self._definition.task),
-      "density": int(np.count_nonzero(new_state.mask)) / self._definition.spec.size,
+      "density": int(np.count_nonzero(new_state.mask)) / self._models.full.spec.size,
       "clients": len(clients),
       "seconds": round(time.monotonic() - start, 3),
       "rss_mb": round(process_memory.rss_mb(), 1),
@@ -178,28 +191,40 @@ class Phase:
     }
     return new_state, row, moved
 
+  def _learning_rate(self, builder: rounds.RoundBuilder, number: int) -> float:
+    rate = self._config.learning_rate(number)
+    left = rate / self._config.learning_rate(0)
+    return rate * self._strategy.learning_rate_factor(number, builder.events, left)
+
   def _movement(
     self,
     before: states.ServerState,
     after: states.ServerState,
     number: int,
-    block: Optional[int],
+    event: Optional[schedules.AdjustmentEvent],
   ) -> Optional[dict[str, Any]]:
-    """Counts dropped and grown weights, and holds the density invariant."""
-    spec = self._definition.spec
-    old, new = np.asarray(before.mask), np.asarray(after.mask)
-    if spec.active_counts(old) != spec.active_counts(new):
-      raise RuntimeError(f"round {number} changed a layer's density; this is a defect")
-    if block is None:
+    """Counts dropped and grown weights, and holds every layer to the planned density."""
+    spec = self._models.pretrained.spec
+    old, new = (
+      self._strategy.kept_weights(np.asarray(state.mask), state.memory)
+      for state in (before, after)
+    )
+    removed = event.removed(spec) if event else (0,) * len(spec.layers)
+    planned = np.subtract(spec.active_counts(old), removed)
+    if spec.active_counts(new) != tuple(planned):
+      raise RuntimeError(
+        f"round {number} left other densities than planned; this is a defect"
+      )
+    if event is None:
       return None
     dropped = spec.active_counts(old & ~new)
     grown = spec.active_counts(new & ~old)
     return {
       "round": number,
-      "block": block,
+      "block": event.block,
       "layers": [
         {"name": spec.layers[i].name, "dropped": dropped[i], "grown": grown[i]}
-        for i in spec.blocks[block]
+        for i in spec.blocks[event.block]
       ],
     }
 

@@ -85,7 +85,13 @@ def _define_model() -> None:
 
 
 def _define_pruning() -> None:
-  flags.DEFINE_string("strategy", "fedtiny", "Pruning method: fedtiny or fedavg (dense).")
+  flags.DEFINE_string(
+    "strategy",
+    "fedtiny",
+    "Method: fedtiny; dense: fedavg, small_dense (a narrower model) or "
+    "federated_pruning (fewer channels, chosen anew); masks made once: snip, synflow or "
+    "fl_pqsu; masks that move: prunefl, feddst, lotteryfl, fedmef or fedrts.",
+  )
   flags.DEFINE_float(
     "target_density", 0.1, "Share of the prunable weights that stay, in (0, 1]."
   )
@@ -134,6 +140,12 @@ def _define_training() -> None:
   flags.DEFINE_integer("rounds", 300, "Federated rounds.")
   flags.DEFINE_integer("clients_per_round", 10, "Clients drawn for each round.")
   flags.DEFINE_integer("local_epochs", 5, "Passes over a client's examples in a round.")
+  flags.DEFINE_integer(
+    "max_local_steps",
+    0,
+    "Most training steps of a client in a round, so that rounds of large clients stay "
+    "short; 0 = as many as the epochs have. A round visits its examples in a new order.",
+  )
   flags.DEFINE_integer("batch_size", 64, "Examples per training step.")
   flags.DEFINE_string("client_optimizer", "sgd", "Client optimiser: sgd, adam or adamw.")
   flags.DEFINE_float("client_learning_rate", 0.05, "Client learning rate.")
@@ -168,7 +180,8 @@ def _define_training() -> None:
   _group(
     "Training",
     [
-      "rounds", "clients_per_round", "local_epochs", "batch_size", "client_optimizer",
+      "rounds", "clients_per_round", "local_epochs", "max_local_steps", "batch_size",
+      "client_optimizer",
       "client_learning_rate", "client_momentum", "client_weight_decay",
       "client_clip_norm", "learning_rate_schedule", "augmentations", "compute_dtype", "seed",
       "eval_every_rounds", "dense_baseline",
@@ -256,7 +269,8 @@ def _define_microcontroller() -> None:
   flags.DEFINE_string(
     "tflm_dir",
     None,
-    "Checkout of TFLM, with its downloads, to compile the C++ example against.",
+    "Checkout of TFLM, with its downloads, to compile the C++ example against; without "
+    "it, stand-ins for the headers are taken.",
   )
   _group(
     "Microcontroller",

@@ -12,7 +12,7 @@ from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
-from pipelines import rounds_stage
+from pipelines import data_stage, rounds_stage
 from pipelines.data_stage import RunData
 
 COLUMNS = ("candidate", "density", "loss", "accuracy", "chosen")
@@ -53,7 +53,9 @@ def pretrain(
     examples = batches.shuffled(
       records, config.pretrain_epochs, tf.constant(seed, tf.int32)
     )
-    small = dataclasses.replace(config.training, batch_size=_PRETRAIN_BATCH)
+    small = dataclasses.replace(
+      config.training, batch_size=_PRETRAIN_BATCH, max_local_steps=0
+    )
     trainer = training.LocalTrainer(model_definition, small, data.public.decode)
     mask = tf.ones([model_definition.spec.size], tf.bool)
     rate = tf.constant(config.client_learning_rate, tf.float32)
@@ -83,22 +85,28 @@ def _score(
 def choose(
   config: config_lib.RunConfig,
   data: RunData,
-  model_definition: definition.ModelDefinition,
-  strategy: base.Strategy,
+  models: base.ModelPlan,
   weights: ModelWeights,
 ) -> StartingPoint:
   """Draws the candidates and installs the one of least loss.
 
   With `--selection=none`, or a strategy that has nothing to select, the first
   candidate is taken as it is. Call inside a running TFF runtime.
+
+  Args:
+    config: The run's flags.
+    data: Its data.
+    models: Its models and strategy.
+    weights: Of the pre-trained model, NumPy arrays.
   """
-  masks = strategy.candidate_masks(
-    weights.prunable, model_definition.spec, config.pruning
-  )
+  model_definition, strategy = models.pretrained, models.strategy
+  public = data_stage.read_all(data.public)
+  known = base.Pretrained(model_definition, weights, public)
+  masks = strategy.candidate_masks(known, config.pruning)
   rows = [
     {
       "candidate": number,
-      "density": int(np.count_nonzero(mask)) / mask.size,
+      "density": int(np.count_nonzero(mask)) / models.full.spec.size,
       "loss": "",
       "accuracy": "",
       "chosen": 0,
@@ -106,7 +114,7 @@ def choose(
     for number, mask in enumerate(masks)
   ]
   chosen = 0
-  if strategy.is_sparse and config.selection != "none":
+  if strategy.selects and config.selection != "none":
     result = _score(config, data, model_definition, weights, masks)
     examples = np.maximum(np.asarray(result.metrics.examples, np.float64), 1.0)
     losses = np.asarray(result.metrics.loss_sum, np.float64) / examples
@@ -121,6 +129,6 @@ def choose(
       batch_norm_variance=np.asarray(result.statistics.variance)[chosen],
     )
   rows[chosen]["chosen"] = 1
-  mask = masks[chosen]
-  masked = weights._replace(prunable=np.where(mask, weights.prunable, np.float32(0)))
-  return StartingPoint(states.ServerState(masked, mask, np.int32(0)), rows)
+  mask = np.asarray(masks[chosen])
+  first, memory = strategy.begin(known._replace(weights=weights), mask)
+  return StartingPoint(states.ServerState(first, mask, np.int32(0), memory), rows)

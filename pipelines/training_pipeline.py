@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import pathlib
 from typing import Any, Optional
 
 import numpy as np
@@ -17,6 +18,7 @@ from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
 from pipelines import (
+  cost_figures,
   data_stage,
   density_budget,
   files,
@@ -30,6 +32,7 @@ from pipelines import (
 )
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
+from tflite_export.artifacts import BudgetError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +41,14 @@ class TrainingOutcome:
 
   Attributes:
     data: The run's data.
-    definition: The model.
-    strategy: The pruning method.
+    models: Its models and the pruning method.
     candidates: Rows of `selection.csv`.
     sparse: The pruning run.
     dense: The dense run, or None when it was not asked for.
   """
 
   data: data_stage.RunData
-  definition: definition.ModelDefinition
-  strategy: base.Strategy
+  models: base.ModelPlan
   candidates: list[dict[str, Any]]
   sparse: rounds_stage.PhaseResult
   dense: Optional[rounds_stage.PhaseResult]
@@ -60,14 +61,22 @@ class Experiment:
   Attributes:
     config: The run's flags.
     data: Dataset and partition.
-    definition: The model, with the blocks of `--granularity`.
-    strategy: The pruning method.
+    models: The models, with the blocks of `--granularity`, and the pruning method.
   """
 
   config: config_lib.RunConfig
   data: data_stage.DataPlan
-  definition: definition.ModelDefinition
-  strategy: base.Strategy
+  models: base.ModelPlan
+
+  @property
+  def definition(self) -> definition.ModelDefinition:
+    """The model that devices train."""
+    return self.models.trained
+
+  @property
+  def strategy(self) -> base.Strategy:
+    """The pruning method."""
+    return self.models.strategy
 
 
 def plan_experiment(
@@ -91,11 +100,15 @@ def plan_experiment(
       f"--augmentations={','.join(config.augmentations)}: dataset {info.name} holds no "
       f"images (examples of shape {info.shape}); leave the flag out"
     )
-  found = planned_model.find_model(config, info.shape, info.num_classes)
-  strategy = strategies.get_strategy(config.strategy)
-  experiment = Experiment(
-    config, data_stage.plan_data(config, dataset, found.task), found, strategy
+  planned = planned_model.plan_models(
+    config, info.shape, info.num_classes, strategies.get_strategy(config.strategy)
   )
+  found, strategy = planned.trained, planned.strategy
+  experiment = Experiment(
+    config, data_stage.plan_data(config, dataset, found.task), planned
+  )
+  # Refuses what the method cannot do with these rounds, before any is run.
+  cost_figures.expected_plan(strategy, found, config.pruning, config.selection)
   if config.targets:
     planned_model.check_exportable(config, found)
   quantisation_stage.check_public(config, len(experiment.data.federation.public))
@@ -110,34 +123,65 @@ def within_budget(experiment: Experiment, progress: Progress) -> Experiment:
   Raises:
     BudgetError: When there is none.
   """
-  config = density_budget.plan(
-    experiment.config,
-    experiment.definition,
-    experiment.data.dataset.info.class_names,
-    experiment.strategy.is_sparse,
-    progress,
-  )
+  try:
+    config = density_budget.plan(
+      experiment.config,
+      experiment.definition,
+      experiment.data.dataset.info.class_names,
+      experiment.strategy.is_sparse,
+      progress,
+    )
+  except BudgetError as error:
+    if not experiment.strategy.is_smaller:
+      raise
+    # Not searched for, as another density means other models.
+    density = experiment.config.target_density
+    raise BudgetError(
+      f"the dense model of --strategy={experiment.strategy.name} at "
+      f"--target_density={density:g}, which may be lowered: {error}"
+    ) from error
   return dataclasses.replace(experiment, config=config)
 
 
 class _Training:
   """The stages of one run, over what they share."""
 
-  def __init__(self, experiment: Experiment, run: RunDirectory, progress: Progress):
+  def __init__(
+    self,
+    experiment: Experiment,
+    run: RunDirectory,
+    progress: Progress,
+    data_folder: pathlib.Path,
+  ):
     self._config = experiment.config
     self._run = run
     self._progress = progress
     with progress.stage("data", f"data: {self._config.dataset}"):
-      self.data = data_stage.write_data(experiment.data, run.data)
-    self.definition = experiment.definition
-    self.strategy = experiment.strategy
+      self.data = data_stage.write_data(experiment.data, data_folder)
+    self.models = experiment.models
 
   def _states(self, name: str) -> state_store.StateStore:
     return state_store.StateStore(self._run.state / name)
 
   def pretrained(self) -> ModelWeights:
     """Returns the pre-trained weights, stored once."""
-    states = self._states("pretrained")
+    return self._pretrained(self.models.pretrained, "")
+
+  def dense_start(self, pretrained: ModelWeights) -> states.ServerState:
+    """Returns what dense FedAvg starts from.
+
+    Args:
+      pretrained: Of the model that was pre-trained, which may be a smaller one.
+    """
+    full = self.models.full
+    if self.models.pretrained is not full:
+      pretrained = self._pretrained(full, "_dense")
+    return states.ServerState(pretrained, np.ones(full.spec.size, bool), np.int32(0))
+
+  def _pretrained(
+    self, model_definition: definition.ModelDefinition, suffix: str
+  ) -> ModelWeights:
+    states = self._states(f"pretrained{suffix}")
     stored = states.load_latest()
     if stored is not None:
       return self._checked(rounds_stage.from_arrays(stored[1], 0).weights)
@@ -145,9 +189,9 @@ class _Training:
     described = f"pre-training on {public} public samples"
     if not public:
       described = "no samples on the server: the model starts from its initial weights"
-    with self._progress.stage("pretrain", described):
-      weights = selection_stage.pretrain(self._config, self.data, self.definition)
-    full = np.ones(self.definition.spec.size, bool)
+    with self._progress.stage(f"pretrain{suffix}", described):
+      weights = selection_stage.pretrain(self._config, self.data, model_definition)
+    full = np.ones(model_definition.spec.size, bool)
     states.save(0, rounds_stage.to_arrays(weights, full), {})
     return weights
 
@@ -155,7 +199,7 @@ class _Training:
     """Returns stored weights if they fit the model, which a user may have changed."""
     stored = tuple(int(np.size(vector)) for vector in weights)
     if models.is_own(self._config.model) and stored != tuple(
-      tfmot_masking.vector_sizes(self.definition)
+      tfmot_masking.vector_sizes(self.models.pretrained)
     ):
       raise InputError(
         f"--model={self._config.model}: is another model than the one this run began "
@@ -170,9 +214,9 @@ class _Training:
     if stored is None:
       with self._progress.stage("selection", f"selection ({self._config.selection})"):
         start = selection_stage.choose(
-          self._config, self.data, self.definition, self.strategy, weights
+          self._config, self.data, self.models, weights
         )
-      arrays = rounds_stage.to_arrays(start.state.weights, start.state.mask)
+      arrays = rounds_stage.state_arrays(start.state)
       states.save(0, arrays, {"candidates": start.candidates})
     else:
       state = rounds_stage.from_arrays(stored[1], 0)
@@ -182,7 +226,7 @@ class _Training:
     return start
 
   def rounds(
-    self, name: str, strategy: base.Strategy, initial: states.ServerState
+    self, name: str, planned: base.ModelPlan, initial: states.ServerState
   ) -> rounds_stage.PhaseResult:
     """Runs one phase."""
     if name == "sparse":
@@ -193,20 +237,22 @@ class _Training:
       name,
       self._config,
       self.data,
-      self.definition,
-      strategy,
+      planned,
       self._states(name),
       metrics_log.MetricsLog(*paths),
       self._progress,
     )
     count = self._config.rounds
-    described = f"{count} rounds, {strategy.name}"
+    described = f"{count} rounds, {planned.strategy.name}"
     with self._progress.stage(f"{name}_rounds", described):
       return phase.run(initial)
 
 
 def train(
-  experiment: Experiment, run: RunDirectory, progress: Progress
+  experiment: Experiment,
+  run: RunDirectory,
+  progress: Progress,
+  data_folder: Optional[pathlib.Path] = None,
 ) -> TrainingOutcome:
   """Runs or continues training; the final model is in `model/` afterwards.
 
@@ -214,26 +260,27 @@ def train(
     experiment: What to train.
     run: Its claimed directory.
     progress: Where progress is shown.
+    data_folder: Where its records are or are to be written, if runs share them; None
+      for the run's own folder.
   """
-  stages = _Training(experiment, run, progress)
+  stages = _Training(experiment, run, progress, data_folder or run.data)
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", "starting TFF's worker"):
       stack.enter_context(runtime.LocalRuntime())
     start = stages.starting_point(pretrained)
-    sparse = stages.rounds("sparse", stages.strategy, start.state)
+    sparse = stages.rounds("sparse", stages.models, start.state)
     dense = None
-    if experiment.config.dense_baseline and stages.strategy.is_sparse:
-      full = np.ones(stages.definition.spec.size, bool)
-      initial = states.ServerState(pretrained, full, np.int32(0))
-      dense = stages.rounds("dense", base.Strategy(), initial)
+    if experiment.config.dense_baseline and experiment.strategy.prunes:
+      initial = stages.dense_start(pretrained)
+      fedavg = base.plan_one_model(base.Strategy(), stages.models.full)
+      dense = stages.rounds("dense", fedavg, initial)
   with progress.stage("finalize", "applying the final masks"):
-    final = finalize(stages.definition, sparse.state)
-    masks = stages.definition.spec.masks_by_layer(np.asarray(sparse.state.mask))
-    model_files.save(run.model, final, masks, stages.definition.task)
-  return TrainingOutcome(
-    stages.data, stages.definition, stages.strategy, start.candidates, sparse, dense
-  )
+    trained = stages.models.trained
+    final = finalize(trained, sparse.state)
+    masks = trained.spec.masks_by_layer(np.asarray(sparse.state.mask))
+    model_files.save(run.model, final, masks, trained.task)
+  return TrainingOutcome(stages.data, stages.models, start.candidates, sparse, dense)
 
 
 def finalize(

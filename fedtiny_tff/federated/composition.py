@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 
 from fedtiny_tff.federated import client_work as client_work_lib
 from fedtiny_tff.federated import messages, states
-from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel
 
 
 def _build_positions(
@@ -64,6 +64,7 @@ def compose(
   work: client_work_lib.ClientWork,
   state_type: tff.Type,
   prunable_size: int,
+  active_after: int,
   held_positions: Optional[np.ndarray] = None,
 ) -> tff.Computation:
   """Wires a round around the client work.
@@ -72,6 +73,8 @@ def compose(
     work: What clients compute, and how the mask is moved afterwards.
     state_type: Type of the state.
     prunable_size: Prunable weights of the model.
+    active_after: Unpruned weights after the round; fewer than before where an
+      adjustment shrinks the model.
     held_positions: uint8 [bytes], where every participant holds the mask already;
       None for positions to travel.
 
@@ -83,6 +86,7 @@ def compose(
   instruction_type = work.computation.type_signature.parameter[3]
   values = _build_values(state_type, held_positions)
   place_positions = _build_positions(state_type, held_positions)
+  replaces = work.adjustment is not None and work.adjustment.replaces_weights
 
   @tff.tensorflow.computation(state_type, update_type.model)
   def merge(
@@ -90,16 +94,20 @@ def compose(
   ) -> states.SparseState:
     variance = mean.second_moment - tf.square(mean.mean_offset)
     model = messages.SparseModel(
-      mean.active_values,
+      state.model.active_values if replaces else mean.active_values,
       state.model.positions,
       mean.dense,
       state.model.batch_norm_mean + mean.mean_offset,
       tf.maximum(variance, 0.0),
     )
-    return states.SparseState(model, state.round_index + 1)
+    return states.SparseState(model, state.round_index + 1, state.memory)
 
   adjust = _build_adjust(
-    work.adjustment, update_type, state_type, instruction_type, prunable_size
+    work.adjustment,
+    update_type,
+    state_type,
+    instruction_type,
+    _Sizes(prunable_size, active_after),
   )
 
   @tff.federated_computation(
@@ -123,16 +131,28 @@ def compose(
   return next_round
 
 
+class _Sizes(NamedTuple):
+  """How many prunable weights there are, and how many are active after an adjustment."""
+
+  prunable: int
+  active_after: int
+
+
 def _build_adjust(
-  adjustment: Optional[base.Adjustment],
+  adjustment: Optional[Adjustment],
   update_type: tff.Type,
   state_type: tff.Type,
   instruction_type: tff.Type,
-  prunable_size: int,
+  sizes: _Sizes,
 ) -> Any:
   """Builds the server's mask adjustment, or None for a round without one."""
   if adjustment is None:
     return None
+  if not adjustment.statistics_specs():
+    apply_alone = _build_apply(adjustment, state_type, (), instruction_type, sizes)
+    return lambda merged, update, instruction: tff.federated_map(
+      apply_alone, (merged, instruction)
+    )
   weighted_type = tff.types.to_type([update_type.statistics, np.float32])
 
   @tff.tensorflow.computation()
@@ -155,16 +175,7 @@ def _build_adjust(
     return tf.nest.map_structure(lambda t: t / tf.maximum(total[1], 1e-30), total[0])
 
   mean_type = report.type_signature.result
-
-  @tff.tensorflow.computation(state_type, mean_type, instruction_type)
-  def apply(
-    state: states.SparseState, mean: Any, instruction: messages.RoundInstruction
-  ) -> states.SparseState:
-    active = state.model.active_values.shape[0]
-    weights, mask, _ = messages.unpack_model(state.model, prunable_size)
-    prunable, mask = adjustment.apply(weights.prunable, mask, mean, instruction.counts)
-    model = messages.pack_model(weights._replace(prunable=prunable), mask, active)
-    return states.SparseState(model, state.round_index)
+  apply = _build_apply(adjustment, state_type, mean_type, instruction_type, sizes)
 
   def adjust(merged: Any, update: Any, instruction: Any) -> Any:
     sent = tff.federated_zip((update.statistics, update.weight))
@@ -172,3 +183,43 @@ def _build_adjust(
     return tff.federated_map(apply, (merged, mean, instruction))
 
   return adjust
+
+
+def _build_apply(
+  adjustment: Adjustment,
+  state_type: tff.Type,
+  mean_type: Any,
+  instruction_type: tff.Type,
+  sizes: _Sizes,
+) -> tff.Computation:
+  """Builds (SparseState, mean, RoundInstruction) to SparseState.
+
+  Without statistics (`mean_type` is empty) there is no mean among the arguments.
+  """
+
+  def moved(
+    state: states.SparseState, mean: Any, instruction: messages.RoundInstruction
+  ) -> states.SparseState:
+    weights, mask, _ = messages.unpack_model(state.model, sizes.prunable)
+    before = ServerModel(weights, mask, tuple(state.memory))
+    after = adjustment.apply(before, mean, instruction.counts, instruction.round_index)
+    model = messages.pack_model(after.weights, after.mask, sizes.active_after)
+    return states.SparseState(model, state.round_index, after.memory)
+
+  if isinstance(mean_type, tuple):
+
+    @tff.tensorflow.computation(state_type, instruction_type)
+    def apply_alone(
+      state: states.SparseState, instruction: messages.RoundInstruction
+    ) -> states.SparseState:
+      return moved(state, (), instruction)
+
+    return apply_alone
+
+  @tff.tensorflow.computation(state_type, mean_type, instruction_type)
+  def apply(
+    state: states.SparseState, mean: Any, instruction: messages.RoundInstruction
+  ) -> states.SparseState:
+    return moved(state, mean, instruction)
+
+  return apply

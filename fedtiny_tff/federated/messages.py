@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 
 from fedtiny_tff import packing, positions
 from fedtiny_tff.data.client_store import ClientReference
+from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.tfmot_masking import ModelWeights
 from fedtiny_tff.training import Metrics
 
@@ -86,7 +87,8 @@ class TrainedModel(NamedTuple):
   variance between clients without cancellation.
 
   Attributes:
-    active_values: float32 [active weights].
+    active_values: float32 [active weights]; empty where the adjustment
+      `replaces_weights`.
     dense: float32 [other trainable parameters].
     mean_offset: float32 [BN channels], local minus global running mean.
     second_moment: float32 [BN channels], local variance plus squared offset.
@@ -202,6 +204,16 @@ def instruction_type(adjusted_layers: int) -> tff.Type:
   )
 
 
+def statistics_type(adjustment: Adjustment) -> tff.Type:
+  """Type of what clients send for an adjustment beside their model."""
+  return tff.types.to_type(
+    tf.nest.map_structure(
+      lambda spec: _vector(spec.dtype.as_numpy_dtype, *spec.shape.as_list()),
+      adjustment.statistics_specs(),
+    )
+  )
+
+
 def client_update_type(
   sizes: ModelWeights, active: int, statistics: tff.Type
 ) -> tff.Type:
@@ -209,7 +221,7 @@ def client_update_type(
 
   Args:
     sizes: Vector lengths of the model.
-    active: Unpruned weights.
+    active: Weights that it sends by themselves.
     statistics: What the strategy asks for; an empty structure in ordinary rounds.
   """
   trained = TrainedModel(

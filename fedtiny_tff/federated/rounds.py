@@ -11,7 +11,7 @@ positions do not travel.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -29,9 +29,24 @@ from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import client_work, composition, messages, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies.adjustment import Adjustment
 
 # A new computation costs about a second and 20 MB of the worker's memory.
 _LEAST_HELD_ROUNDS = 5
+
+
+class _Key(NamedTuple):
+  """What computations differ by.
+
+  Attributes:
+    block: The one that is adjusted, or None.
+    active: Unpruned weights before the round.
+    active_after: Unpruned weights after it.
+  """
+
+  block: Optional[int]
+  active: int
+  active_after: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +60,7 @@ class RoundComputation:
     download_bytes: Payload each client receives.
     upload_bytes: Payload each client sends.
     position_bytes: The part of the download that says where active weights are.
+    uses_memory: Whether the round reads and changes what the strategy remembers.
   """
 
   next: tff.Computation
@@ -52,6 +68,7 @@ class RoundComputation:
   download_bytes: int
   upload_bytes: int
   position_bytes: int
+  uses_memory: bool = False
 
   def run(
     self,
@@ -60,11 +77,17 @@ class RoundComputation:
     instruction: messages.RoundInstruction,
   ) -> tuple[states.ServerState, tasks.Metrics]:
     """Runs the round in the current TFF context; states are dense NumPy arrays."""
-    result, metrics = self.next(states.to_sparse(state), list(clients), instruction)
+    sparse = states.to_sparse(state)
+    if self.uses_memory:
+      sparse = sparse._replace(memory=state.memory)
+    result, metrics = self.next(sparse, list(clients), instruction)
     new_state = states.to_dense(
       states.SparseState(result.model, result.round_index), self.prunable_size
     )
-    return new_state, tasks.Metrics(*metrics)
+    memory = state.memory
+    if self.uses_memory:
+      memory = tuple(np.asarray(each) for each in result.memory)
+    return new_state._replace(memory=memory), tasks.Metrics(*metrics)
 
 
 class RoundBuilder:
@@ -81,6 +104,7 @@ class RoundBuilder:
     active_count: int,
     seed: int,
     all_clients_every_round: bool = False,
+    memory: Sequence[np.ndarray] = (),
   ):
     """Fixes everything static.
 
@@ -90,28 +114,50 @@ class RoundBuilder:
       config: Local training.
       strategy: Pruning method.
       events: Every adjustment of the run.
-      active_count: Unpruned weights, constant over the run.
+      active_count: Unpruned weights before the first round; constant over the run,
+        unless events shrink the model.
       seed: Seed of the run.
       all_clients_every_round: Whether no client ever misses a round; then a mask
         that a round has sent once is held by all until it is adjusted.
+      memory: Arrays like those that the strategy remembers.
     """
     self._definition = model_definition
     self._store = store
     self._config = config
     self._strategy = strategy
     self._events = {event.round_index: event for event in events}
+    self._penalty = strategy.client_penalty(model_definition.spec, self.events)
     self._active_count = active_count
+    self._memory = tuple(memory)
     self._seed = seed
     self._sizes = tfmot_masking.vector_sizes(model_definition)
     self._all_clients_every_round = all_clients_every_round
-    self._work_by_block: dict[Optional[int], client_work.ClientWork] = {}
-    self._by_block: dict[Optional[int], RoundComputation] = {}
+    self._work_by_key: dict[_Key, client_work.ClientWork] = {}
+    self._by_key: dict[_Key, RoundComputation] = {}
     self._held: Optional[tuple[np.ndarray, RoundComputation]] = None
 
   @property
-  def state_type(self) -> tff.Type:
-    """Type of the state that rounds take and give (unplaced)."""
-    return states.sparse_state_type(self._sizes, self._active_count)
+  def events(self) -> tuple[schedules.AdjustmentEvent, ...]:
+    """Every adjustment of the run, in order."""
+    return tuple(self._events[number] for number in sorted(self._events))
+
+  def active_count(self, round_index: int) -> int:
+    """Returns how many weights are unpruned at the start of a round."""
+    past = (event for r, event in self._events.items() if r < round_index)
+    return self._active_count - sum(
+      sum(event.removed(self._definition.spec)) for event in past
+    )
+
+  def state_type(self, round_index: int) -> tff.Type:
+    """Returns the type of the state that a round takes (unplaced)."""
+    event = self.event(round_index)
+    return self._state_type(
+      self.active_count(round_index), event.block if event else None
+    )
+
+  def _state_type(self, active: int, block: Optional[int]) -> tff.Type:
+    memory = self._memory if block is not None else ()
+    return states.sparse_state_type(self._sizes, active, memory)
 
   def event(self, round_index: int) -> Optional[schedules.AdjustmentEvent]:
     """Returns the adjustment at the end of a round, if there is one."""
@@ -159,45 +205,58 @@ class RoundBuilder:
         where `positions_stay`. Without it they always travel.
     """
     event = self.event(round_index)
-    block = event.block if event else None
     if mask is not None and self.positions_stay(round_index):
-      return self._computation_of_holders(mask)
-    if block not in self._by_block:
-      self._by_block[block] = self._build(block, None)
-    return self._by_block[block]
+      return self._computation_of_holders(round_index, mask)
+    active = self.active_count(round_index)
+    key = _Key(event.block if event else None, active, self.active_count(round_index + 1))
+    if key not in self._by_key:
+      self._by_key[key] = self._build(key, None)
+    return self._by_key[key]
 
-  def _computation_of_holders(self, mask: np.ndarray) -> RoundComputation:
-    code = positions.smallest_code(self._sizes.prunable, self._active_count)
+  def _computation_of_holders(
+    self, round_index: int, mask: np.ndarray
+  ) -> RoundComputation:
+    active = self.active_count(round_index)
+    code = positions.smallest_code(self._sizes.prunable, active)
     held = code.encode(tf.constant(mask)).numpy()
     if self._held is None or not np.array_equal(held, self._held[0]):
-      self._held = held, self._build(None, held)
+      self._held = held, self._build(_Key(None, active, active), held)
     return self._held[1]
 
-  def _adjustment(self, block: int) -> base.Adjustment:
+  def _adjustment(self, block: int, active: int) -> Adjustment:
     capacities = schedules.capacities(self._events.values(), block)
-    return self._strategy.adjustment(self._definition.spec, block, capacities)
+    plan = base.AdjustmentPlan(
+      self._definition.spec, block, capacities, self._seed, active
+    )
+    return self._strategy.adjustment(plan)
 
   @keras_graphs.sparing_eager_models()
-  def _client_work(self, block: Optional[int]) -> client_work.ClientWork:
+  def _client_work(self, key: _Key) -> client_work.ClientWork:
     """Returns what clients compute, built once: it holds the model's graph."""
-    if block not in self._work_by_block:
-      adjustment = None if block is None else self._adjustment(block)
+    if key not in self._work_by_key:
+      block = key.block
+      adjustment = None if block is None else self._adjustment(block, key.active)
       layers = 0 if block is None else len(self._definition.spec.blocks[block])
       computation = client_work.build_client_work(
         self._definition, self._store, self._config, adjustment, self._seed,
-        messages.model_values_type(self._sizes, self._active_count),
-        messages.positions_type(self._sizes, self._active_count),
+        messages.model_values_type(self._sizes, key.active),
+        messages.positions_type(self._sizes, key.active),
         messages.instruction_type(layers),
+        penalty=self._penalty, layer_transform=self._strategy.layer_transform,
       )  # fmt: skip
-      self._work_by_block[block] = client_work.ClientWork(computation, adjustment)
-    return self._work_by_block[block]
+      self._work_by_key[key] = client_work.ClientWork(computation, adjustment)
+    return self._work_by_key[key]
 
   def _build(
-    self, block: Optional[int], held_positions: Optional[np.ndarray]
+    self, key: _Key, held_positions: Optional[np.ndarray]
   ) -> RoundComputation:
-    work = self._client_work(block)
+    work = self._client_work(key)
     next_round = composition.compose(
-      work, self.state_type, self._sizes.prunable, held_positions
+      work,
+      self._state_type(key.active, key.block),
+      self._sizes.prunable,
+      key.active_after,
+      held_positions,
     )
     _, values, sent, instruction = work.computation.type_signature.parameter
     position_bytes = messages.size_bytes(sent) if held_positions is None else 0
@@ -207,4 +266,5 @@ class RoundBuilder:
       messages.size_bytes(values) + position_bytes + messages.size_bytes(instruction),
       messages.size_bytes(work.computation.type_signature.result),
       position_bytes,
+      key.block is not None and bool(self._memory),
     )

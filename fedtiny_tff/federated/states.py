@@ -4,6 +4,7 @@ Rounds work on the sparse form: TFF's runtime takes and gives it in a fraction o
 time of dense vectors, and an ordinary round only replaces values in it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +22,13 @@ class ServerState(NamedTuple):
     weights: Dense vectors of the global model, zero where pruned.
     mask: bool [prunable weights].
     round_index: int32, rounds finished.
+    memory: What the strategy remembers from one adjustment to the next.
   """
 
   weights: ModelWeights
   mask: np.ndarray
   round_index: np.int32
+  memory: tuple[np.ndarray, ...] = ()
 
 
 class SparseState(NamedTuple):
@@ -34,20 +37,32 @@ class SparseState(NamedTuple):
   Attributes:
     model: The global model.
     round_index: int32, rounds finished.
+    memory: The strategy's, in rounds that adjust masks; empty in others, which neither
+      read nor change it.
   """
 
   model: messages.SparseModel
   round_index: tf.Tensor
+  memory: tuple[tf.Tensor, ...] = ()
 
 
-def sparse_state_type(sizes: ModelWeights, active: int) -> tff.Type:
-  """Type of a sparse state (unplaced)."""
+def sparse_state_type(
+  sizes: ModelWeights, active: int, memory: Sequence[np.ndarray] = ()
+) -> tff.Type:
+  """Type of a sparse state (unplaced).
+
+  Args:
+    sizes: Vector lengths of the model.
+    active: Unpruned weights.
+    memory: Arrays like those that the strategy remembers.
+  """
   model = messages.sparse_model_type(sizes, active)
-  return tff.types.to_type(SparseState(model, tff.TensorType(np.int32)))
+  kept = tuple(tff.TensorType(each.dtype.type, each.shape) for each in memory)
+  return tff.types.to_type(SparseState(model, tff.TensorType(np.int32), kept))
 
 
 def to_sparse(state: ServerState) -> SparseState:
-  """Packs a state.
+  """Packs a state, without the strategy's memory.
 
   Args:
     state: NumPy arrays; weights are zero where pruned.

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Optional
 
 import tensorflow_federated as tff
 
-from fedtiny_tff import cost, schedules
+from fedtiny_tff import schedules
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.federated import messages, selection
+from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 
 
@@ -52,39 +52,39 @@ def round_traffic(
   sizes: ModelWeights,
   spec: spec_lib.PrunableSpec,
   active_count: int,
+  strategy: base.Strategy,
   events: Sequence[schedules.AdjustmentEvent] = (),
-  statistics: Optional[cost.StatisticsSpecs] = None,
 ) -> RoundTraffic:
   """Weighs the messages of a run's rounds.
 
   Args:
     sizes: Vector lengths of the model.
     spec: Layout and blocks.
-    active_count: Unpruned weights.
+    active_count: Unpruned weights; before the first round, where events shrink the
+      model, so that figures are those of its heaviest rounds.
+    strategy: The method; says what is sent at an adjustment.
     events: Every adjustment of the run.
-    statistics: What clients add to their update at an adjustment; needed with
-      events.
 
   Raises:
-    ValueError: When there are events, but no statistics.
+    ValueError: When there are events, but the method never adjusts.
   """
   model_type = messages.sparse_model_type(sizes, active_count)
 
-  def upload_bytes(sent: tff.Type) -> int:
-    return messages.size_bytes(messages.client_update_type(sizes, active_count, sent))
+  def upload_bytes(values: int, sent: tff.Type) -> int:
+    return messages.size_bytes(messages.client_update_type(sizes, values, sent))
 
   adjusting = []
   for block in sorted({event.block for event in events}):
-    if statistics is None:
-      raise ValueError(f"block {block} is adjusted by a method that never adjusts")
-    sent = statistics(spec, block, schedules.capacities(events, block))
-    tensors = [tff.TensorType(s.dtype.as_numpy_dtype, s.shape.as_list()) for s in sent]
-    adjusting.append(upload_bytes(tff.types.to_type(tensors)))
+    capacities = schedules.capacities(events, block)
+    plan = base.AdjustmentPlan(spec, block, capacities, 0, active_count)
+    adjustment = strategy.adjustment(plan)
+    values = 0 if adjustment.replaces_weights else active_count
+    adjusting.append(upload_bytes(values, messages.statistics_type(adjustment)))
   instruction_type = messages.instruction_type(0)
   return RoundTraffic(
     messages.size_bytes(model_type) + messages.size_bytes(instruction_type),
     messages.size_bytes(model_type.positions),
-    upload_bytes(tff.types.to_type(())),
+    upload_bytes(active_count, tff.types.to_type(())),
     max(adjusting, default=0),
   )
 

@@ -1,142 +1,181 @@
 """What a pruning method may decide; the defaults are dense FedAvg.
 
 A round is always the same: clients train the masked model, the server averages.
-A strategy says which masks the run starts from, when masks are adjusted, what
-clients send for it, and how the server moves the mask.
+A strategy says which masks the run starts from, when masks are adjusted, and what that
+costs a device; its `Adjustment` says what clients send for it and how the server moves
+the mask.
 """
 
 import dataclasses
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import densities, schedules
+from fedtiny_tff import (
+  cost,
+  densities,
+  device_cost,
+  model_profile,
+  schedules,
+  tfmot_masking,
+  training,
+)
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.models import definition as model_definitions
+from fedtiny_tff.models import narrowing
+from fedtiny_tff.strategies.adjustment import Adjustment
+from fedtiny_tff.strategies.pruning_config import PruningConfig
+
+# Layer densities that differ from draw to draw, and what they are on average.
+_EXPECTED_COUNTS = {"noisy": "uniform"}
+
+
+class Pretrained(NamedTuple):
+  """What the server knows before the first round.
+
+  Attributes:
+    definition: The model.
+    weights: Pre-trained weights, NumPy arrays.
+    public: The server's own samples, decoded: inputs float32 [n, ...] and labels
+      int64 [n]; n may be 0.
+  """
+
+  definition: model_definitions.ModelDefinition
+  weights: tfmot_masking.ModelWeights
+  public: tuple[np.ndarray, np.ndarray]
+
+
+class ModelPlan(NamedTuple):
+  """The models of a run: the same one, unless devices train a smaller one.
+
+  Attributes:
+    full: The model asked for. Densities are shares of its weights, and dense FedAvg
+      trains it.
+    pretrained: What the server trains before the first round.
+    trained: What devices train, and what becomes of the run.
+    strategy: The method, knowing its models.
+  """
+
+  full: model_definitions.ModelDefinition
+  pretrained: model_definitions.ModelDefinition
+  trained: model_definitions.ModelDefinition
+  strategy: "Strategy"
+
+
+def plan_one_model(
+  strategy: "Strategy", model_definition: model_definitions.ModelDefinition
+) -> ModelPlan:
+  """Plans a run with one model for everything."""
+  return ModelPlan(model_definition, model_definition, model_definition, strategy)
 
 
 @dataclasses.dataclass(frozen=True)
-class PruningConfig:
-  """The part of a run's configuration that strategies read.
+class AdjustmentPlan:
+  """What an adjustment of one block is built from.
 
   Attributes:
-    target_density: Active prunable weights over all prunable weights.
-    rounds: Rounds of the run.
-    adjust_every_rounds: Rounds between mask adjustments.
-    adjust_until_round: No adjustment at or after this round.
-    pool_size: Candidates; 0 takes the paper's size for the density.
-    layer_counts: Key of `densities.LAYER_COUNTS`.
-    granularity: Key of `schedules.GRANULARITIES`.
-    adjust_order: "backward" (output to input) or "forward".
+    spec: Layout and blocks.
+    block: Index of the block.
+    capacities: Largest count of any event in each layer of the block.
     seed: Seed of the run.
+    active_count: Unpruned weights of the model before the adjustment; for methods whose
+      messages are that long.
   """
 
-  target_density: float
-  rounds: int
-  adjust_every_rounds: int = 10
-  adjust_until_round: int = 100
-  pool_size: int = 0
-  layer_counts: str = "noisy"
-  granularity: str = "block"
-  adjust_order: str = "backward"
-  seed: int = 0
-
-  def __post_init__(self) -> None:
-    if not 0.0 < self.target_density <= 1.0:
-      raise ValueError(f"target density must be in (0, 1], got {self.target_density}")
-    if self.rounds < 1:
-      raise ValueError(f"rounds must be at least 1, got {self.rounds}")
-    if self.adjust_every_rounds < 1:
-      raise ValueError(
-        f"adjust_every_rounds must be at least 1, got {self.adjust_every_rounds}"
-      )
-    if self.adjust_until_round < 0 or self.pool_size < 0:
-      raise ValueError(
-        "adjust_until_round and pool_size must be at least 0, got "
-        f"{self.adjust_until_round} and {self.pool_size}"
-      )
-    allowed: dict[str, Collection[str]] = {
-      "layer_counts": densities.LAYER_COUNTS,
-      "granularity": schedules.GRANULARITIES,
-      "adjust_order": ("backward", "forward"),
-    }
-    for name, choices in allowed.items():
-      if getattr(self, name) not in choices:
-        raise ValueError(
-          f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
-        )
+  spec: spec_lib.PrunableSpec
+  block: int
+  capacities: tuple[int, ...]
+  seed: int
+  active_count: int = 0
 
 
-def regular_events(
-  spec: spec_lib.PrunableSpec, active_counts: Sequence[int], config: PruningConfig
-) -> tuple[schedules.AdjustmentEvent, ...]:
-  """Plans one block every few rounds, with cosine counts.
-
-  Args:
-    spec: Prunable layers and blocks.
-    active_counts: Unpruned weights per layer, in whole groups.
-    config: Rounds and order of the adjustments.
-  """
-  return schedules.plan_events(
-    spec,
-    active_counts,
-    rounds=config.rounds,
-    every_rounds=config.adjust_every_rounds,
-    until_round=config.adjust_until_round,
-    backward=config.adjust_order == "backward",
-  )
-
-
-class Adjustment(Protocol):
-  """How one block's mask is adjusted; built per block, used in graphs.
-
-  Clients turn gradients into `Statistics` (any NamedTuple of tensors of static
-  shape); the server sums them, weighted, into an accumulator and applies it.
-  """
-
-  def client_statistics(
-    self, gradients: Sequence[tf.Tensor], mask: tf.Tensor, counts: tf.Tensor
-  ) -> NamedTuple:
-    """What a client sends: from flat kernel gradients, mask and event counts."""
-
-  def zero(self) -> Any:
-    """Returns the empty accumulator, a structure of tensors."""
-
-  def accumulate(self, total: Any, statistics: Any, weight: tf.Tensor) -> Any:
-    """Adds one client's statistics times its weight."""
-
-  def apply(
-    self, prunable: tf.Tensor, mask: tf.Tensor, mean: Any, counts: tf.Tensor
-  ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves the mask; `mean` is the accumulator over the sum of weights."""
+# From what a client receives (prunable weights, float32, and mask, bool) and the round's
+# index, int32, to what it adds to its loss in that round.
+PenaltyRule = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], training.Penalty]
 
 
 class Strategy:
   """Dense FedAvg: nothing is pruned, nothing is adjusted.
 
   Attributes:
-    name: Key of the registry, and of what a round costs in `cost.COSTS`.
+    name: Key of the registry.
     citation: What the method is called in a sentence, and where it comes from.
-    is_sparse: Whether the final model is pruned.
+    is_sparse: Whether the final model has pruned weights, which are zeros.
+    is_smaller: Whether devices train a physically smaller, dense model.
+    selects: Whether clients score the candidates before the first round.
+    granularity: Key of `schedules.GRANULARITIES` that the method needs; None leaves
+      it to the configuration.
+    layer_transform: What stands for prunable layers while clients train; the plain
+      model must compute the same with `plain_weights`.
   """
 
   name = "fedavg"
   citation = "dense FedAvg (arXiv 1602.05629)"
   is_sparse = False
+  is_smaller = False
+  selects = False
+  granularity: Optional[str] = None
+  layer_transform: Optional[tfmot_masking.LayerTransform] = None
 
-  def candidate_masks(
-    self, prunable: np.ndarray, spec: spec_lib.PrunableSpec, config: PruningConfig
-  ) -> np.ndarray:
+  @property
+  def prunes(self) -> bool:
+    """Whether the final model has fewer weights than dense FedAvg's."""
+    return self.is_sparse or self.is_smaller
+
+  def plan_models(
+    self, find: narrowing.FindModel, width: float, config: PruningConfig
+  ) -> ModelPlan:
+    """Returns the models of a run.
+
+    Args:
+      find: The architecture asked for.
+      width: The width asked for.
+      config: Density.
+
+    Raises:
+      InputError: When no model of it is small enough.
+    """
+    del config
+    return plan_one_model(self, find(width))
+
+  def candidate_masks(self, start: Pretrained, config: PruningConfig) -> np.ndarray:
     """Returns the masks to choose from, bool [candidates, prunable weights].
 
     Args:
-      prunable: Pre-trained weights, float32 [prunable weights].
-      spec: Layout of the vector.
+      start: What the server knows.
       config: Density, pool and seed.
     """
-    del prunable, config
-    return np.ones([1, spec.size], dtype=bool)
+    del config
+    return np.ones([1, start.definition.spec.size], dtype=bool)
+
+  def expected_counts(
+    self, spec: spec_lib.PrunableSpec, config: PruningConfig
+  ) -> tuple[int, ...]:
+    """Returns how many weights each layer keeps, where no run has told it.
+
+    Args:
+      spec: Prunable layers.
+      config: Density and how it is spread over layers.
+    """
+    if not self.is_sparse:
+      return spec.sizes
+    counts = _EXPECTED_COUNTS.get(config.layer_counts, config.layer_counts)
+    generator = np.random.default_rng(config.seed)
+    return densities.LAYER_COUNTS[counts](spec, config.target_density, generator)
+
+  def starting_counts(
+    self, spec: spec_lib.PrunableSpec, kept: Sequence[int]
+  ) -> tuple[int, ...]:
+    """Returns how many weights each layer has before the first round.
+
+    Args:
+      spec: Prunable layers.
+      kept: Those it ends with; as many, unless events shrink the model.
+    """
+    del spec
+    return tuple(kept)
 
   def plan_events(
     self,
@@ -144,21 +183,126 @@ class Strategy:
     active_counts: Sequence[int],
     config: PruningConfig,
   ) -> tuple[schedules.AdjustmentEvent, ...]:
-    """Returns every mask adjustment of the run, before the first round."""
+    """Returns every mask adjustment of the run, before the first round.
+
+    Args:
+      spec: Prunable layers and blocks.
+      active_counts: Unpruned weights per layer before the first round.
+      config: Rounds and order of the adjustments.
+    """
     del spec, active_counts, config
     return ()
 
-  def adjustment(
-    self, spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
-  ) -> Adjustment:
-    """Returns how a block is adjusted.
+  def client_penalty(
+    self, spec: spec_lib.PrunableSpec, events: Sequence[schedules.AdjustmentEvent]
+  ) -> Optional[PenaltyRule]:
+    """Returns what clients add to their loss, None for nothing.
 
     Args:
-      spec: Layout and blocks.
-      block: Index of the block.
-      capacities: Largest count of any event in each layer of the block.
+      spec: Prunable layers and blocks.
+      events: Every adjustment of the run, in order.
+    """
+    del spec, events
+    return None
+
+  def learning_rate_factor(
+    self,
+    round_index: int,
+    events: Sequence[schedules.AdjustmentEvent],
+    scheduled: float,
+  ) -> float:
+    """Returns what the clients' learning rate is multiplied by in a round.
+
+    Args:
+      round_index: The round.
+      events: Every adjustment of the run, in order.
+      scheduled: What the schedule leaves of the first round's rate, above 0.
+    """
+    del round_index, events, scheduled
+    return 1.0
+
+  def plain_weights(
+    self,
+    spec: spec_lib.PrunableSpec,
+    weights: tfmot_masking.ModelWeights,
+    mask: np.ndarray,
+  ) -> tfmot_masking.ModelWeights:
+    """Returns the weights with which the plain model computes what clients train.
+
+    Args:
+      spec: Prunable layers.
+      weights: As the rounds keep them, NumPy arrays.
+      mask: bool [prunable weights].
+    """
+    del spec, mask
+    return weights
+
+  def adjustment(self, plan: AdjustmentPlan) -> Adjustment:
+    """Returns how a block is adjusted.
 
     Raises:
       ValueError: For strategies that never adjust.
     """
-    raise ValueError(f"strategy {self.name!r} never adjusts masks, asked for {block}")
+    raise ValueError(
+      f"strategy {self.name!r} never adjusts masks, asked for {plan.block}"
+    )
+
+  def initial_memory(self, mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Returns what adjustments remember, before the first of them.
+
+    It stays at the server. Its shapes and types are those of all rounds.
+
+    Args:
+      mask: bool [prunable weights], the mask that the rounds start from.
+    """
+    del mask
+    return ()
+
+  def begin(
+    self, start: Pretrained, mask: np.ndarray
+  ) -> tuple[tfmot_masking.ModelWeights, tuple[np.ndarray, ...]]:
+    """Returns the weights that the rounds start from, and the first memory.
+
+    Args:
+      start: What the server knows; its model is the one that was pre-trained.
+      mask: bool [prunable weights of the model that is trained], the chosen one.
+
+    Returns:
+      NumPy arrays: vectors of the model that is trained, zero where pruned; and what
+      adjustments remember, see `initial_memory`.
+    """
+    prunable = np.where(mask, start.weights.prunable, np.float32(0))
+    return start.weights._replace(prunable=prunable), self.initial_memory(mask)
+
+  def kept_weights(
+    self, mask: np.ndarray, memory: Sequence[np.ndarray]
+  ) -> np.ndarray:
+    """Returns which weights of the pre-trained model the trained one consists of.
+
+    Args:
+      mask: bool [prunable weights of the model that is trained].
+      memory: What adjustments remember.
+
+    Returns:
+      bool [prunable weights of the model that was pre-trained].
+    """
+    del memory
+    return mask
+
+  def round_cost(
+    self,
+    profile: model_profile.ModelProfile,
+    workload: device_cost.Workload,
+    active: Sequence[int],
+    blocks: Sequence[Sequence[int]],
+  ) -> device_cost.RoundCost:
+    """Returns what a round costs a device.
+
+    Args:
+      profile: The model.
+      workload: What the device trains on.
+      active: Active weights per prunable layer.
+      blocks: Layer indices of each block.
+    """
+    del active, blocks
+    return cost.dense_cost(profile, workload)

@@ -25,9 +25,18 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import candidates, masks, schedules
+from fedtiny_tff import (
+  candidates,
+  cost,
+  device_cost,
+  masks,
+  model_profile,
+  schedules,
+)
 from fedtiny_tff import spec as spec_lib
-from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies import base, sparse
+from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel, drop_and_grow
+from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
 
 
 class TopGradients(NamedTuple):
@@ -47,22 +56,15 @@ class TopGradients(NamedTuple):
   values: tf.Tensor
 
 
-class TopGradientAdjustment:
+class TopGradientAdjustment(Adjustment):
   """Drop by aggregated magnitude, grow by aggregated top-a gradients."""
 
-  def __init__(
-    self, spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
-  ):
-    """Fixes the block's layout.
-
-    Args:
-      spec: Layout and blocks.
-      block: Index of the block.
-      capacities: Slots per layer of the block.
-    """
+  def __init__(self, plan: base.AdjustmentPlan):
+    """Fixes the block's layout; its capacities are slots for what is sent."""
+    spec = plan.spec
     self._spec = spec
-    self._layers = spec.blocks[block]
-    self._capacities = tuple(capacities)
+    self._layers = spec.blocks[plan.block]
+    self._capacities = plan.capacities
     self._group_sizes = [spec.channel_blocks[i] for i in self._layers]
     sizes = [spec.sizes[i] for i in self._layers]
     self._starts = np.cumsum([0, *sizes]).tolist()
@@ -94,6 +96,17 @@ class TopGradientAdjustment:
       all_values.append(tf.reshape(values, [slots * size]))
     return TopGradients(tf.concat(all_indices, 0), tf.concat(all_values, 0))
 
+  def statistics_specs(self) -> TopGradients:
+    """Returns the shapes of what a client sends."""
+    values = sum(
+      slots * size
+      for slots, size in zip(self._capacities, self._group_sizes, strict=True)
+    )
+    return TopGradients(
+      tf.TensorSpec([sum(self._capacities)], tf.int32),
+      tf.TensorSpec([values], tf.float32),
+    )
+
   def zero(self) -> tf.Tensor:
     """Returns float32 zeros for every weight of the block."""
     return tf.zeros([self._starts[-1]], tf.float32)
@@ -113,44 +126,39 @@ class TopGradientAdjustment:
     )
 
   def apply(
-    self, prunable: tf.Tensor, mask: tf.Tensor, mean: tf.Tensor, counts: tf.Tensor
-  ) -> tuple[tf.Tensor, tf.Tensor]:
+    self,
+    model: ServerModel,
+    mean: tf.Tensor,
+    counts: tf.Tensor,
+    round_index: tf.Tensor,
+  ) -> ServerModel:
     """Drops and grows in the block's layers; all others stay as they are.
 
     Args:
-      prunable: Aggregated weights, float32 [prunable weights].
-      mask: bool [prunable weights].
+      model: After averaging.
       mean: Weighted mean gradients of the block, float32 [block weights].
       counts: int32, groups to move in each layer of the block.
+      round_index: Has no influence.
     """
-    weights_by_layer = list(tf.split(prunable, self._spec.sizes))
-    masks_by_layer = list(tf.split(mask, self._spec.sizes))
-    for position, layer in enumerate(self._layers):
-      scores = mean[self._starts[position] : self._starts[position + 1]]
-      weights_by_layer[layer], masks_by_layer[layer] = masks.drop_and_grow(
-        weights_by_layer[layer],
-        masks_by_layer[layer],
-        scores,
-        counts[position],
-        self._group_sizes[position],
-      )
-    return tf.concat(weights_by_layer, 0), tf.concat(masks_by_layer, 0)
+    del round_index
+    scores = tf.split(mean, [self._spec.sizes[layer] for layer in self._layers])
+    return drop_and_grow(model, self._spec, self._layers, scores, counts)
 
 
-class FedTiny(base.Strategy):
+class FedTiny(sparse.SparseStrategy):
   """The paper's method."""
 
   name = "fedtiny"
   citation = "FedTiny (arXiv 2212.01977)"
-  is_sparse = True
+  selects = True
 
   def candidate_masks(
-    self, prunable: np.ndarray, spec: spec_lib.PrunableSpec, config: base.PruningConfig
+    self, start: base.Pretrained, config: PruningConfig
   ) -> np.ndarray:
     """Prunes the pre-trained weights by magnitude, once per candidate."""
     return candidates.candidate_masks(
-      prunable,
-      spec,
+      start.weights.prunable,
+      start.definition.spec,
       density=config.target_density,
       pool_size=config.pool_size
       or candidates.default_pool_size(config.target_density),
@@ -162,13 +170,21 @@ class FedTiny(base.Strategy):
     self,
     spec: spec_lib.PrunableSpec,
     active_counts: Sequence[int],
-    config: base.PruningConfig,
+    config: PruningConfig,
   ) -> tuple[schedules.AdjustmentEvent, ...]:
     """Adjusts one block every few rounds, with cosine counts."""
-    return base.regular_events(spec, active_counts, config)
+    return regular_events(spec, active_counts, config)
 
-  def adjustment(
-    self, spec: spec_lib.PrunableSpec, block: int, capacities: Sequence[int]
-  ) -> TopGradientAdjustment:
+  def adjustment(self, plan: base.AdjustmentPlan) -> TopGradientAdjustment:
     """Moves weights by aggregated top-a gradients."""
-    return TopGradientAdjustment(spec, block, capacities)
+    return TopGradientAdjustment(plan)
+
+  def round_cost(
+    self,
+    profile: model_profile.ModelProfile,
+    workload: device_cost.Workload,
+    active: Sequence[int],
+    blocks: Sequence[Sequence[int]],
+  ) -> device_cost.RoundCost:
+    """Charges sparse training, and top-a pairs of one block at a time."""
+    return cost.top_gradient_cost(profile, workload, active, blocks)

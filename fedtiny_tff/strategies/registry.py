@@ -1,11 +1,34 @@
 """The pruning methods by name."""
 
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.strategies import base, fedtiny
+from fedtiny_tff.strategies import (
+  base,
+  feddst,
+  federated_pruning,
+  fedmef,
+  fedrts,
+  fedtiny,
+  fl_pqsu,
+  lotteryfl,
+  prunefl,
+  small_dense,
+  snip,
+  synflow,
+)
 
 STRATEGIES: dict[str, type[base.Strategy]] = {
   "fedavg": base.Strategy,
   "fedtiny": fedtiny.FedTiny,
+  "prunefl": prunefl.PruneFL,
+  "feddst": feddst.FedDST,
+  "lotteryfl": lotteryfl.LotteryFL,
+  "fedmef": fedmef.FedMef,
+  "fedrts": fedrts.FedRTS,
+  "fl_pqsu": fl_pqsu.FLPQSU,
+  "snip": snip.SNIP,
+  "synflow": synflow.SynFlow,
+  "small_dense": small_dense.SmallDense,
+  "federated_pruning": federated_pruning.FederatedPruning,
 }
 
 

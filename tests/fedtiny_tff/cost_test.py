@@ -12,6 +12,7 @@ import pytest
 from fedtiny_tff import cost, densities, device_cost
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.model_profile import ModelProfile
+from fedtiny_tff.strategies import base, fedtiny, prunefl, registry
 from tests.fedtiny_tff import support
 
 # (kernel size, inputs, outputs, output height and width) in model order.
@@ -106,13 +107,13 @@ def test_a_full_mask_costs_a_dense_forward_pass():
 
 def test_fedtiny_at_one_percent():
   dense = cost.dense_cost(_PROFILE, _WORKLOAD)
-  paid = cost.fedtiny_cost(_EXACT, _WORKLOAD, _PROFILE.prunable, _BLOCKS)
+  paid = fedtiny.FedTiny().round_cost(_EXACT, _WORKLOAD, _PROFILE.prunable, _BLOCKS)
   # 5 epochs of ceil(5000 / 64) = 79 steps; the extra is 2 * 0.99 of stage 1 for one
   # of 395 mini-batches: 0.013154 + 0.2719 * 0.99 / (3 * 395) = 0.013381.
   assert _WORKLOAD.steps == 395
   ratio = paid.adjust_round_flops / dense.adjust_round_flops
   assert ratio == pytest.approx(0.013381, abs=1e-6)
-  rounded = cost.fedtiny_cost(_PROFILE, _WORKLOAD, _uniform(), _BLOCKS)
+  rounded = fedtiny.FedTiny().round_cost(_PROFILE, _WORKLOAD, _uniform(), _BLOCKS)
   assert rounded.adjust_round_flops / dense.adjust_round_flops <= 0.013382
   # Against PruneFL's (2 F_s + F_d) / 3 F_d = 0.3421.
   prunefl = (2 * 0.013154 + 1) / 3
@@ -122,7 +123,7 @@ def test_fedtiny_at_one_percent():
 
 
 def test_fedtiny_memory_by_hand():
-  paid = cost.fedtiny_cost(_PROFILE, _WORKLOAD, _uniform(), _BLOCKS)
+  paid = fedtiny.FedTiny().round_cost(_PROFILE, _WORKLOAD, _uniform(), _BLOCKS)
   # P = floor(0.01 * 11,162,624) = 111,626. Values and gradients 8 (P + 11,338),
   # indices 4 P, pairs 8 ceil(0.3 P_block). The largest block, stage 4 unit 2 with
   # the classifier, has 2 * 2,359,296 + 5,120 weights: layers keep 23,592 each and
@@ -139,7 +140,7 @@ def test_fedtiny_memory_by_hand():
 @pytest.mark.parametrize("seed", range(3))
 def test_fedtiny_memory_of_noisy_candidates_is_in_the_stated_range(seed):
   active = densities.noisy_counts(_spec(), 0.01, np.random.default_rng(seed))
-  paid = cost.fedtiny_cost(_PROFILE, _WORKLOAD, active, _BLOCKS)
+  paid = fedtiny.FedTiny().round_cost(_PROFILE, _WORKLOAD, active, _BLOCKS)
   assert 1.54e6 * 0.995 <= paid.memory_bytes <= 1.63e6 * 1.005
   # About 98 % less than dense, and about 96.5 % less than PruneFL's 45.63 MB.
   assert 1 - paid.memory_bytes / 45.63e6 == pytest.approx(0.965, abs=0.002)
@@ -147,18 +148,18 @@ def test_fedtiny_memory_of_noisy_candidates_is_in_the_stated_range(seed):
 
 def test_prunefl_at_one_percent_and_what_fedtiny_saves():
   dense = cost.dense_cost(_PROFILE, _WORKLOAD)
-  exact = cost.prunefl_cost(_EXACT, _WORKLOAD, _PROFILE.prunable)
+  exact = cost.dense_gradient_cost(_EXACT, _WORKLOAD, _PROFILE.prunable)
   # 2 F_s + F_d of 3 F_d.
   ratio = exact.adjust_round_flops / dense.adjust_round_flops
   assert ratio == pytest.approx(0.3421, abs=5e-5)
-  rounded = cost.prunefl_cost(_PROFILE, _WORKLOAD, _uniform())
+  rounded = cost.dense_gradient_cost(_PROFILE, _WORKLOAD, _uniform())
   # 4 (111,626 + 11,338) + 4 * 111,626 + 4 * 11,173,962.
   assert rounded.memory_bytes == 45_634_208
   assert rounded.memory.gradient_bytes == 4 * 11_173_962
   assert rounded.memory_bytes / 1e6 == pytest.approx(45.63, rel=1e-4)
-  fedtiny = cost.fedtiny_cost(_PROFILE, _WORKLOAD, _uniform(), _BLOCKS)
-  assert fedtiny.adjust_round_flops <= (1 - 0.9591) * rounded.adjust_round_flops
-  assert fedtiny.memory_bytes <= (1 - 0.9401) * rounded.memory_bytes
+  ours = fedtiny.FedTiny().round_cost(_PROFILE, _WORKLOAD, _uniform(), _BLOCKS)
+  assert ours.adjust_round_flops <= (1 - 0.9591) * rounded.adjust_round_flops
+  assert ours.memory_bytes <= (1 - 0.9401) * rounded.memory_bytes
 
 
 def test_pairs_and_flops_take_the_costliest_block():
@@ -167,7 +168,7 @@ def test_pairs_and_flops_take_the_costliest_block():
     batch_norm_channels=0, activation_values=7, int8_bytes=0,
   )  # fmt: skip
   workload = device_cost.Workload(local_samples=3, local_epochs=2, batch_size=2)
-  paid = cost.fedtiny_cost(profile, workload, (5, 20), ((0,), (1,)))
+  paid = fedtiny.FedTiny().round_cost(profile, workload, (5, 20), ((0,), (1,)))
   # Forward: 2 (1000 * 5/10 + 100 * 20/100 + 5) = 1050.
   assert paid.forward_flops == 1050.0
   # 3 examples twice, three forward passes each.
@@ -194,44 +195,54 @@ def test_pairs_and_flops_take_the_costliest_block():
 )
 def test_no_more_weights_move_than_are_pruned(active, pairs):
   profile = ModelProfile(115, (10, 100), (1000, 100), 5, 0, 7, 0)
-  paid = cost.fedtiny_cost(
+  paid = fedtiny.FedTiny().round_cost(
     profile, device_cost.Workload(3, 2, 2), active, ((0,), (1,))
   )
   assert paid.memory.buffer_bytes == 8 * pairs
 
 
-class TestEntries:
+class TestWhatMethodsAreCharged:
   PROFILE = ModelProfile(115, (10, 100), (1000, 100), 5, 0, 7, 0)
   WORKLOAD = device_cost.Workload(3, 2, 2)
   SPEC = support.spec_of_sizes(10, 100)
 
   def pay(self, name):
-    return cost.COSTS[name].round_cost(
+    return registry.get_strategy(name).round_cost(
       self.PROFILE, self.WORKLOAD, (5, 20), self.SPEC.blocks
     )
 
   def test_each_charges_its_own(self):
-    blocks = self.SPEC.blocks
     assert self.pay("fedavg") == cost.dense_cost(self.PROFILE, self.WORKLOAD)
     sparse = (self.PROFILE, self.WORKLOAD, (5, 20))
-    assert self.pay("fedtiny") == cost.fedtiny_cost(*sparse, blocks)
-    assert self.pay("prunefl") == cost.prunefl_cost(*sparse)
+    assert self.pay("prunefl") == cost.dense_gradient_cost(*sparse)
+
+  def test_sparse_training_by_hand(self):
+    paid = cost.sparse_cost(self.PROFILE, self.WORKLOAD, (5, 20))
+    # 25 active and 5 unpruned weights; 2 (1000 * 5/10 + 100 * 20/100 + 5) FLOPs.
+    assert paid.memory == device_cost.MemoryCost(120, 120, 100, 0)
+    assert paid.forward_flops == 1050.0
+    assert paid.adjust_round_flops == 3 * 1050.0
+    more = cost.sparse_cost(
+      self.PROFILE, self.WORKLOAD, (5, 20),
+      adjust_extra_flops=7.0, gradient_bytes=460, buffer_bytes=3,
+    )  # fmt: skip
+    assert more.memory == device_cost.MemoryCost(120, 460, 100, 3)
+    assert more.adjust_round_flops == 3 * 1050.0 + 7.0
 
   def test_what_is_sent_at_an_adjustment(self):
     def sent(name):
-      statistics = cost.COSTS[name].statistics
-      assert statistics is not None
-      found = statistics(self.SPEC, 1, (7,))
+      plan = base.AdjustmentPlan(self.SPEC, 1, (7,), 0)
+      found = registry.get_strategy(name).adjustment(plan).statistics_specs()
       return [(s.shape.as_list(), s.dtype.name) for s in found]
 
     # An index and a value for each slot; one value for each of 110 weights.
     assert sent("fedtiny") == [([7], "int32"), ([7], "float32")]
     assert sent("prunefl") == [([110], "float32")]
-    assert cost.COSTS["fedavg"].statistics is None
 
   def test_only_fedavg_is_dense_and_only_fedtiny_selects(self):
-    assert [name for name, entry in cost.COSTS.items() if entry.is_dense] == ["fedavg"]
-    assert [name for name, entry in cost.COSTS.items() if entry.selects] == ["fedtiny"]
+    methods = {name: registry.get_strategy(name) for name in ("fedavg", "fedtiny", "prunefl")}
+    assert [name for name, each in methods.items() if not each.is_sparse] == ["fedavg"]
+    assert [name for name, each in methods.items() if each.selects] == ["fedtiny"]
 
 
 def test_the_number_of_layers_must_agree():
@@ -250,13 +261,13 @@ class TestChannelBlocks:
   PROFILE = ModelProfile(140, (10, 100, 20), (0, 0, 0), 0, 0, 0, 0, (2, 4, 1))
 
   def test_the_buffer_holds_an_index_for_each_group(self):
-    paid = cost.fedtiny_cost(
+    paid = fedtiny.FedTiny().round_cost(
       self.PROFILE, device_cost.Workload(3, 2, 2), (4, 40, 10), ((0, 1), (2,))
     )
     # ceil(0.3 * 2) pairs of 4 + 8 bytes and ceil(0.3 * 10) fours of 4 + 16; the other
     # block has ceil(0.3 * 10) single weights of 8.
     assert paid.memory.buffer_bytes == 12 + 3 * 20
-    other = cost.fedtiny_cost(
+    other = fedtiny.FedTiny().round_cost(
       self.PROFILE, device_cost.Workload(3, 2, 2), (10, 100, 10), ((0, 1), (2,))
     )
     # Nothing is pruned in the first block.
@@ -265,16 +276,19 @@ class TestChannelBlocks:
   def test_what_is_sent_at_an_adjustment(self):
     spec = support.spec_of_sizes(10, 100, 20, blocks=((0, 1), (2,)))
     pairs = spec.with_channel_block(2)
-    statistics = cost.COSTS["fedtiny"].statistics
-    assert statistics is not None
-    sent = [(s.shape.as_list(), s.dtype.name) for s in statistics(pairs, 0, (3, 4))]
-    assert sent == [([7], "int32"), ([14], "float32")]
+
+    def sent(layout):
+      plan = base.AdjustmentPlan(layout, 0, (3, 4), 0)
+      found = fedtiny.FedTiny().adjustment(plan).statistics_specs()
+      return [(s.shape.as_list(), s.dtype.name) for s in found]
+
+    assert sent(pairs) == [([7], "int32"), ([14], "float32")]
     # 10 channels have no fours, but pairs: 3 * 2 + 4 * 4 values.
-    fours = [s.shape.as_list() for s in statistics(spec.with_channel_block(4), 0, (3, 4))]
-    assert fours == [[7], [22]]
+    fours = sent(spec.with_channel_block(4))
+    assert fours == [([7], "int32"), ([22], "float32")]
 
   def test_squared_gradients_are_dense_whatever_the_blocks(self):
     spec = support.spec_of_sizes(10, 100).with_channel_block(2)
-    statistics = cost.COSTS["prunefl"].statistics
-    assert statistics is not None
-    assert [s.shape.as_list() for s in statistics(spec, 1, (4,))] == [[110]]
+    plan = base.AdjustmentPlan(spec, 1, (4,), 0)
+    (found,) = prunefl.PruneFL().adjustment(plan).statistics_specs()
+    assert found.shape.as_list() == [110]

@@ -28,8 +28,51 @@ def test_a_measured_profile_by_hand():
   assert profile.batch_norm_channels == 2 + 3
   # conv1, batch norm, ReLU: 32 each; the second three: 48 each; pool 3, logits 3.
   assert profile.activation_values == 3 * 32 + 3 * 48 + 6
+  # The first ReLU's, which conv2 reads; conv1 reads the image, the classifier is none.
+  assert profile.convolution_inputs == (32,)
   # Weights, and a bias for each of 2 + 3 + 3 outputs.
   assert profile.int8_bytes == 18 + 54 + 9 + 4 * 8
+
+
+def test_inputs_that_other_layers_need_are_not_for_convolutions_alone():
+  keras = tf.keras.layers
+
+  def build():
+    inputs = tf.keras.Input((4, 4, 1))
+    x = keras.Conv2D(2, 3, padding="same", name="first")(inputs)
+    # Both convolutions read it, and a sum, whose gradient needs no values.
+    shared = keras.ReLU(name="shared")(x)
+    left = keras.Conv2D(2, 1, name="left")(shared)
+    right = keras.Conv2D(2, 1, name="right")(shared)
+    total = keras.Add(name="total")([shared, left, right])
+    # A batch norm needs what it normalises.
+    y = keras.Conv2D(3, 1, name="middle")(total)
+    y = keras.Add(name="again")([y, keras.BatchNormalization(name="norm")(y)])
+    # A depthwise convolution has a kernel of its own.
+    z = keras.Conv2D(2, 1, name="beside")(y)
+    z = keras.Concatenate(name="joined")([z, keras.DepthwiseConv2D(1, name="own")(y)])
+    z = keras.GlobalAveragePooling2D(name="pool")(z)
+    return tf.keras.Model(inputs, keras.Dense(2, name="logits")(z))
+
+  profile = model_profile.profile_model(definition.define_model("branches", build))
+  # `shared` and `total`.
+  assert profile.convolution_inputs == (32, 32)
+
+
+def test_a_layer_that_is_used_twice_has_two_outputs():
+  keras = tf.keras.layers
+
+  def build():
+    inputs = tf.keras.Input((4, 4, 1))
+    rectify = keras.ReLU(name="rectify")
+    x = rectify(keras.Conv2D(2, 3, padding="same", name="first")(inputs))
+    x = rectify(keras.Conv2D(2, 1, name="second")(x))
+    x = keras.Conv2D(2, 1, name="third")(x)
+    x = keras.GlobalAveragePooling2D(name="pool")(x)
+    return tf.keras.Model(inputs, keras.Dense(2, name="logits")(x))
+
+  profile = model_profile.profile_model(definition.define_model("twice", build))
+  assert profile.convolution_inputs == (32, 32)
 
 
 def test_depthwise_kernels_count_as_dense():

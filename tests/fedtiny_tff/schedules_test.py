@@ -132,6 +132,40 @@ def test_capacities_are_the_largest_counts_of_each_layer():
     schedules.capacities(events, 2)
 
 
+class TestRemoved:
+  """Layers of 8, 12 and 6 weights, the last two in one block."""
+
+  SPEC = support.spec_of_sizes(8, 12, 6, blocks=((0,), (1, 2)))
+
+  def test_an_event_that_grows_removes_nothing(self):
+    event = schedules.AdjustmentEvent(1, 1, (3, 2))
+    assert event.grows
+    assert event.removed(self.SPEC) == (0, 0, 0)
+
+  def test_one_that_does_not_shrinks_the_layers_of_its_block(self):
+    event = schedules.AdjustmentEvent(1, 1, (3, 2), grows=False)
+    assert event.removed(self.SPEC) == (0, 3, 2)
+    event = schedules.AdjustmentEvent(1, 0, (5,), grows=False)
+    assert event.removed(self.SPEC) == (5, 0, 0)
+
+  def test_by_the_blocks_order_of_layers(self):
+    spec = self.SPEC.with_blocks([[2, 0], [1]])
+    event = schedules.AdjustmentEvent(1, 0, (1, 4), grows=False)
+    assert event.removed(spec) == (4, 0, 1)
+
+  def test_counts_are_of_groups(self):
+    spec = self.SPEC.with_channel_block(4)
+    # 6 outputs have no groups of four; two divides them.
+    assert spec.channel_blocks == (4, 4, 2)
+    event = schedules.AdjustmentEvent(1, 1, (2, 1), grows=False)
+    assert event.removed(spec) == (0, 8, 2)
+
+  def test_counts_must_be_those_of_the_block(self):
+    event = schedules.AdjustmentEvent(1, 1, (3,), grows=False)
+    with pytest.raises(ValueError, match="zip"):
+      event.removed(self.SPEC)
+
+
 def test_granularities():
   spec = _SPEC.with_blocks([[0], [1, 2]])
   assert set(schedules.GRANULARITIES) == {"block", "layer", "entire"}

@@ -50,3 +50,19 @@ def test_global_state_is_neither_read_nor_changed():
 def test_a_negative_seed_is_refused():
   with pytest.raises(ValueError, match="non-negative"):
     seeds.generator(-1, "partition")
+
+
+@pytest.mark.parametrize(
+  ("seed", "wanted"),
+  [
+    (0, [0, 0]),
+    (7, [7, 0]),
+    (2**31 + 5, [5, 1]),
+    (2**62 - 1, [2**31 - 1, 2**31 - 1]),
+    (2**62, [0, -(2**31)]),
+  ],
+)
+def test_seeds_of_stateless_operations_hold_every_bit(seed, wanted):
+  found = seeds.stateless(seed)
+  assert found.dtype == np.int32
+  assert found.tolist() == wanted

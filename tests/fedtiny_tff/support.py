@@ -12,6 +12,7 @@ from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.data import client_store
 from fedtiny_tff.data.examples import DatasetInfo, Example, Preprocessing
 from fedtiny_tff.models import definition
+from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 
 IMAGE_SHAPE = (4, 4, 1)
@@ -71,6 +72,17 @@ def spec_of_sizes(
     tuple(spec_lib.LayerSpec(f"layer{i}", (size,)) for i, size in enumerate(sizes)),
     tuple(tuple(b) for b in blocks) or tuple((i,) for i in range(len(sizes))),
   )
+
+
+def pretrained(
+  prunable: np.ndarray, spec: spec_lib.PrunableSpec
+) -> base.Pretrained:
+  """Returns what a server without samples knows, of a model that is never built."""
+  nothing = np.zeros([0], np.float32)
+  weights = ModelWeights(prunable, nothing, nothing, nothing)
+  public = (np.zeros([0, 1], np.float32), np.zeros([0], np.int64))
+  named = definition.ModelDefinition("never built", build_linear, spec)
+  return base.Pretrained(named, weights, public)
 
 
 def random_weights(

@@ -75,6 +75,21 @@ class TestPaper:
     assert _figures(capsys, "--model=resnet18", "--strategy=fedavg") == paid("fedavg")
 
 
+@pytest.mark.parametrize("strategy", ["small_dense", "federated_pruning"])
+def test_smaller_models_stand_beside_the_full_one(strategy, capsys):
+  arguments = ("--model=digits_cnn", "--target_density=0.25")
+  full = _figures(capsys, *arguments, "--strategy=fedavg")
+  found = _figures(capsys, *arguments, f"--strategy={strategy}")
+  assert found["strategy"] == strategy
+  assert found["width"] == 1.0
+  assert found["dense"] == {key: full[key] for key in found["dense"]}
+  assert found["parameters"] < found["dense"]["parameters"] == 37_498
+  assert found["density_all_parameters"] == found["parameters"] / 37_498
+  assert 0.24 < found["density"] < 0.26
+  assert found["stored_layers"] == {"dense": 5, "bitmap": 0, "coo": 0, "csr": 0}
+  assert found["index_bytes"] == found["buffer_bytes"] == 0
+
+
 class TestFlags:
   def test_samples_and_epochs_multiply_the_rounds_arithmetic(self, capsys):
     once = _figures(capsys, "--local_samples=7", "--local_epochs=1")
@@ -168,7 +183,22 @@ def test_text_shows_every_figure_beside_dense(capsys):
 @pytest.mark.parametrize(
   ("arguments", "said"),
   [
-    (["--strategy=magic"], "--strategy must be one of fedavg, fedtiny, prunefl, got"),
+    (["--strategy=magic"], "--strategy must be one of fedavg, fedtiny, ... got 'magic'"),
+    (
+      ["--strategy=small_dense", "--width=0.02", "--target_density=0.0001"],
+      "--strategy=small_dense --target_density=0.0001: model 'digits_cnn' has",
+    ),
+    (
+      ["--strategy=federated_pruning", "--model=my.keras", "--input_shape=8"],
+      "your own one, --model=my.keras; choose a strategy of sparse masks",
+    ),
+    (
+      [
+        "--strategy=federated_pruning", "--model=mobilenet_v1_sparse", "--width=0.1",
+        "--prune_for=xnnpack",
+      ],
+      "--strategy=federated_pruning leaves the model dense",
+    ),
     (["--model=vgg99"], "--model"),
     (["--model=autoencoder", "--num_classes=10"], "--num_classes: model 'autoencoder'"),
     (["--model=mine.keras"], "--input_shape is missing"),

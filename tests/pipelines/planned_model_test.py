@@ -9,6 +9,7 @@ import tensorflow as tf
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition
+from fedtiny_tff.strategies import base
 from pipelines import planned_model, stages, training_pipeline
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
@@ -29,7 +30,7 @@ def _config(**changes):
 
 
 def _find(config, shape=(8, 8, 1)):
-  return planned_model.find_model(config, shape, 10)
+  return planned_model.find_model(config, shape, 10, base.Strategy())
 
 
 def _network(pad=1, pool="mean", channels=3, extra=None):
@@ -155,7 +156,7 @@ class TestObstacle:
 
   def test_the_refusal_names_model_and_mend(self):
     config = _config(model="mobilenet_v1_025", width=1.0)
-    found = planned_model.find_model(config, (32, 32, 3), 10)
+    found = planned_model.find_model(config, (32, 32, 3), 10, base.Strategy())
     said = (
       "--model=mobilenet_v1_025 would not.*stride-2 SAME padding; use ZeroPadding2D"
     )

@@ -38,6 +38,13 @@ def test_a_dense_model_says_so(describe):
   assert describe(strategy="fedavg").method.startswith("None: dense FedAvg")
 
 
+def test_a_smaller_model_says_how_small(describe):
+  assert describe(strategy="federated_pruning").method == (
+    "Federated Pruning (arXiv 2209.06359), its size at most that of the full model at "
+    "10 % density."
+  )
+
+
 @pytest.mark.parametrize(
   ("model", "name"),
   [("folder/my net.keras", "my net"), ("package.module:make", "make")],

@@ -11,6 +11,7 @@ import rich.console
 
 from fedtiny_tff import schedules, tasks, training
 from fedtiny_tff.federated import states
+from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import metrics_log, rounds_stage, state_store
 from pipelines.progress import Progress
@@ -29,18 +30,26 @@ def _weights(value):
   )
 
 
-def _state(value=0.0, mask=START):
-  return states.ServerState(_weights(value), mask, np.int32(0))
+def _state(value=0.0, mask=START, memory=()):
+  return states.ServerState(_weights(value), mask, np.int32(0), memory)
 
 
 class _Builder:
-  """Adds 1 to every weight a round; an event swaps one weight of its block."""
+  """Adds 1 to every weight a round; an event swaps one weight of its block.
+
+  One that does not grow only drops it. Events add 1 to what is remembered.
+  """
 
   def __init__(self, events):
     self._events = {event.round_index: event for event in events}
     self.rounds = []
+    self.rates = []
     self.masks = []
     self.wrong_layer = None
+
+  @property
+  def events(self):
+    return tuple(self._events.values())
 
   def event(self, number):
     return self._events.get(number)
@@ -52,23 +61,36 @@ class _Builder:
     self.masks.append(np.array(mask))
 
     def advance(state, clients, instruction):
-      assert instruction == (number, 0.05)
+      assert instruction[0] == number
+      self.rates.append(instruction[1])
       self.rounds.append((number, [int(c.client) for c in clients]))
-      mask = np.array(state.mask)
+      mask, memory = np.array(state.mask), state.memory
       event = self.event(number)
       if event:
         first = 4 * event.block
         mask[[first, first + 2]] = mask[[first + 2, first]]
+        mask[first + 2] &= event.grows
+        memory = tuple(each + each.dtype.type(1) for each in memory)
       if self.wrong_layer == number:
         mask[0] = not mask[0]
       value = state.weights.prunable[0] + 1
       metrics = training.Metrics(np.float32(6), np.float32(1), np.float32(4))
-      new = states.ServerState(_weights(value), mask, np.int32(number + 1))
+      new = states.ServerState(_weights(value), mask, np.int32(number + 1), memory)
       return new, metrics
 
     block = self.event(number).block if self.event(number) else None
     upload = 100 if block is None else 100 + 8
     return types.SimpleNamespace(run=advance, upload_bytes=upload, download_bytes=50)
+
+
+class _Swaps(base.Strategy):
+  """Has the events of a test; the hooks of rounds can be set."""
+
+  def __init__(self, events):
+    self._events = events
+
+  def plan_events(self, spec, active_counts, config):
+    return self._events
 
 
 @pytest.fixture(name="world")
@@ -80,23 +102,26 @@ def fixture_world(tmp_path, monkeypatch):
   )
   builder = _Builder(events)
   monkeypatch.setattr(rounds_stage.rounds, "RoundBuilder", lambda *a, **k: builder)
-  evaluated = []
+  evaluated, built = [], []
 
   def evaluate(state, clients):
     evaluated.append(float(state.model.active_values[0]))
     return training.Metrics(np.float32(2), np.float32(3), np.float32(4))
 
-  monkeypatch.setattr(
-    rounds_stage.evaluation, "build_evaluation", lambda *a, **k: evaluate
-  )
+  def build_evaluation(*arguments, active_count, batch_size):
+    built.append(active_count)
+    return evaluate
+
+  monkeypatch.setattr(rounds_stage.evaluation, "build_evaluation", build_evaluation)
   references = np.array([[k, 0, 5, 2] for k in range(4)], np.int64)
   data: Any = types.SimpleNamespace(
     references=references,
     clients=None,
     reference=lambda k: rounds_stage.ClientReference(*references[k]),
   )
-  strategy: Any = types.SimpleNamespace(plan_events=lambda *arguments: events)
+  strategy = _Swaps(events)
   definition: Any = types.SimpleNamespace(spec=SPEC, task=tasks.CLASSIFY)
+  full: Any = types.SimpleNamespace(spec=SPEC)
   console = rich.console.Console(file=io.StringIO(), soft_wrap=True)
 
   def phase(**changes):
@@ -104,8 +129,7 @@ def fixture_world(tmp_path, monkeypatch):
       "sparse",
       support.make_config(**{"rounds": 5, "eval_every_rounds": 2, **changes}),
       data,
-      definition,
-      strategy,
+      base.ModelPlan(full, definition, definition, strategy),
       state_store.StateStore(tmp_path / "state"),
       metrics_log.MetricsLog(tmp_path / "metrics.csv", tmp_path / "tensorboard"),
       Progress(console),
@@ -113,7 +137,7 @@ def fixture_world(tmp_path, monkeypatch):
 
   return types.SimpleNamespace(
     phase=phase, builder=builder, evaluated=evaluated, data=data, path=tmp_path,
-    definition=definition,
+    definition=definition, full=full, strategy=strategy, built=built,
   )  # fmt: skip
 
 
@@ -123,6 +147,44 @@ def test_rounds_follow_one_another(world):
   assert [row["round"] for row in result.rows] == [0, 1, 2, 3, 4]
   assert result.state.weights.prunable[0] == 5.0
   assert {tuple(row) for row in result.rows} == {metrics_log.COLUMNS}
+
+
+def test_a_strategy_may_raise_the_learning_rate(world):
+  seen = []
+
+  def factor(round_index, events, scheduled):
+    assert [event.round_index for event in events] == [1, 3]
+    seen.append(scheduled)
+    return 5.0 if round_index == 3 else 1.0
+
+  world.strategy.learning_rate_factor = factor
+  world.phase(learning_rate_schedule="step").run(_state())
+  # A tenth from the middle on, a hundredth from three quarters on.
+  assert seen == pytest.approx([1, 1, 1, 0.1, 0.01])
+  assert world.builder.rates == pytest.approx([0.05, 0.05, 0.05, 0.025, 0.0005])
+
+
+def test_without_a_word_of_the_strategy_the_schedule_holds(world):
+  world.phase().run(_state())
+  assert world.builder.rates == [0.05] * 5
+
+
+def test_what_leaves_the_rounds_has_the_weights_of_the_plain_model(world):
+  def plain_weights(spec, weights, mask):
+    assert spec is SPEC
+    assert np.count_nonzero(mask) == 4
+    return weights._replace(prunable=weights.prunable + 100)
+
+  world.strategy.plain_weights = plain_weights
+  result = world.phase().run(_state())
+  assert world.evaluated == [102.0, 104.0, 105.0]
+  assert result.state.weights.prunable[0] == 105.0
+  # Rounds went on with their own.
+  stored = state_store.StateStore(world.path / "state").load_latest()
+  assert stored is not None
+  assert stored[1]["prunable"][0] == 5.0
+  # A finished phase that is run again ends in the same place.
+  assert world.phase().run(_state()).state.weights.prunable[0] == 105.0
 
 
 def test_figures_are_means_over_examples(world):
@@ -178,9 +240,31 @@ def test_events_count_what_moved(world):
   ]
 
 
+def test_what_moves_is_told_of_the_pre_trained_model(world):
+  """Devices train one half of it; which one the strategy remembers."""
+  seen = []
+
+  def kept_weights(mask, memory):
+    seen.append(int(memory[0]))
+    return np.arange(8) % 2 == memory[0] % 2
+
+  world.strategy.kept_weights = kept_weights
+  result = world.phase().run(_state(memory=(np.int64(0),)))
+  assert result.events == [
+    {"round": 1, "block": 1, "layers": [{"name": "layer1", "dropped": 2, "grown": 2}]},
+    {"round": 3, "block": 0, "layers": [{"name": "layer0", "dropped": 2, "grown": 2}]},
+  ]
+  assert seen == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
+
+
+def test_densities_are_shares_of_the_full_model(world):
+  world.full.spec = spec_of_sizes(10, 22)
+  assert {row["density"] for row in world.phase().run(_state()).rows} == {4 / 32}
+
+
 def test_a_changed_density_is_a_defect_and_not_stored(world):
   world.builder.wrong_layer = 2
-  with pytest.raises(RuntimeError, match="round 2 changed a layer's density"):
+  with pytest.raises(RuntimeError, match="round 2 left other densities than planned"):
     world.phase().run(_state())
   stored = state_store.StateStore(world.path / "state").load_latest()
   assert stored is not None
@@ -275,6 +359,104 @@ def test_a_state_survives_its_arrays():
   assert state.round_index.dtype == np.int32
   np.testing.assert_array_equal(state.mask, START)
   np.testing.assert_array_equal(state.weights.prunable, _weights(1.5).prunable)
+
+
+MEMORY = (np.zeros(3, np.float32), np.asarray(7, np.int64))
+
+
+def _remembered(state):
+  return [(each.dtype.name, np.ravel(each).tolist()) for each in state.memory]
+
+
+def test_a_strategys_memory_goes_from_round_to_round_and_is_stored(world):
+  result = world.phase().run(_state(memory=MEMORY))
+  # Events at the end of rounds 1 and 3.
+  wanted = [("float32", [2.0] * 3), ("int64", [9])]
+  assert _remembered(result.state) == wanted
+  stored = state_store.StateStore(world.path / "state").load_latest()
+  assert stored is not None
+  assert {name for name in stored[1] if "memory" in name} == {"memory_000", "memory_001"}
+  assert _remembered(rounds_stage.from_arrays(stored[1], 5)) == wanted
+
+
+@pytest.mark.parametrize("broken_in", [1, 2, 3, 4])
+def test_a_broken_phase_remembers_what_was_stored(world, monkeypatch, broken_in):
+  advance = world.builder.computation
+
+  def computation(number, mask):
+    if number == broken_in:
+      raise KeyboardInterrupt
+    return advance(number, mask)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(world.builder, "computation", computation)
+    with pytest.raises(KeyboardInterrupt):
+      world.phase().run(_state(memory=MEMORY))
+  again = world.phase().run(_state(memory=MEMORY))
+  assert _remembered(again.state) == [("float32", [2.0] * 3), ("int64", [9])]
+
+
+def test_rounds_are_built_for_the_memory_of_the_start(world, monkeypatch):
+  given = {}
+
+  def build(*arguments, **named):
+    given.update(named)
+    return world.builder
+
+  monkeypatch.setattr(rounds_stage.rounds, "RoundBuilder", build)
+  world.phase().run(_state(memory=MEMORY))
+  assert given["memory"] is MEMORY
+  assert given["active_count"] == 4
+
+
+def test_memory_of_many_arrays_keeps_their_order():
+  memory = tuple(np.full(1, number, np.int32) for number in range(12))
+  arrays = rounds_stage.state_arrays(_state(memory=memory))
+  assert set(arrays) == {
+    *ModelWeights._fields, "mask", *(f"memory_{number:03d}" for number in range(12))
+  }  # fmt: skip
+  # As an archive might list them.
+  shuffled = dict(sorted(arrays.items(), key=lambda item: item[0][::-1]))
+  found = rounds_stage.from_arrays(shuffled, 0).memory
+  assert [int(each[0]) for each in found] == list(range(12))
+
+
+@pytest.fixture(name="shrinking")
+def fixture_shrinking(world):
+  """The same world, whose events take a weight away for good."""
+  events = tuple(
+    schedules.AdjustmentEvent(number, block, (1,), grows=False)
+    for number, block in ((1, 1), (3, 0))
+  )
+  world.builder._events = {event.round_index: event for event in events}
+  world.strategy._events = events
+  return world
+
+
+def test_events_may_shrink_the_model(shrinking):
+  result = shrinking.phase().run(_state())
+  assert [row["density"] for row in result.rows] == [0.5, 0.375, 0.375, 0.25, 0.25]
+  assert result.events == [
+    {"round": 1, "block": 1, "layers": [{"name": "layer1", "dropped": 1, "grown": 0}]},
+    {"round": 3, "block": 0, "layers": [{"name": "layer0", "dropped": 1, "grown": 0}]},
+  ]
+  # Evaluated after rounds 1, 3 and 4: a computation for each size.
+  assert shrinking.built == [3, 2]
+
+
+def test_a_model_that_did_not_shrink_as_planned_is_a_defect(shrinking):
+  shrinking.builder._events[1] = schedules.AdjustmentEvent(1, 1, (2,), grows=False)
+  with pytest.raises(RuntimeError, match="round 1 left other densities than planned"):
+    shrinking.phase().run(_state())
+
+
+def test_a_shrunk_phase_goes_on_where_it_was(shrinking, monkeypatch):
+  whole = shrinking.phase().run(_state())
+  for path in sorted((shrinking.path / "state").iterdir())[1:]:
+    path.unlink()
+  again = shrinking.phase().run(_state())
+  np.testing.assert_array_equal(again.state.mask, whole.state.mask)
+  assert again.events == whole.events
 
 
 def _drawn(world, *numbers, purpose="participants", **changes):

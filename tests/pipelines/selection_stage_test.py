@@ -7,9 +7,9 @@ import pytest
 
 from fedtiny_tff import tasks, training
 from fedtiny_tff.federated import selection
-from fedtiny_tff.strategies import registry
+from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
-from pipelines import data_stage, selection_stage, training_pipeline
+from pipelines import data_stage, planned_model, selection_stage, training_pipeline
 from tests.fedtiny_tff.support import floats
 from tests.pipelines import support
 
@@ -30,13 +30,9 @@ def fixture_weights(made):
 def _choose(made, weights, **changes):
   experiment, data = made
   made_config = support.make_config(**changes)
-  return selection_stage.choose(
-    made_config,
-    data,
-    experiment.definition,
-    registry.get_strategy(made_config.strategy),
-    weights,
-  )
+  strategy = registry.get_strategy(made_config.strategy)
+  planned = experiment.models._replace(strategy=strategy)
+  return selection_stage.choose(made_config, data, planned, weights)
 
 
 @pytest.fixture(name="scored")
@@ -75,7 +71,8 @@ def test_the_least_loss_wins_although_another_hits_more(made, weights, scored):
 def test_without_classes_the_loss_alone_is_shown(made, weights, scored):
   experiment, data = made
   definition = dataclasses.replace(experiment.definition, task=tasks.RECONSTRUCT)
-  start = _choose((dataclasses.replace(experiment, definition=definition), data), weights)
+  planned = experiment.models._replace(pretrained=definition)
+  start = _choose((dataclasses.replace(experiment, models=planned), data), weights)
   assert [row["loss"] for row in start.candidates] == [1.5, 0.5, 0.75]
   assert [row["accuracy"] for row in start.candidates] == ["", "", ""]
   assert [row["chosen"] for row in start.candidates] == [0, 1, 0]
@@ -84,8 +81,9 @@ def test_without_classes_the_loss_alone_is_shown(made, weights, scored):
 def test_the_winners_mask_and_statistics_are_installed(made, weights, scored):
   state = _choose(made, weights).state
   experiment, _ = made
+  nothing = (np.zeros([0, 8, 8, 1], np.float32), np.zeros([0], np.int64))
   masks = experiment.strategy.candidate_masks(
-    weights.prunable, experiment.definition.spec, support.make_config().pruning
+    base.Pretrained(experiment.definition, weights, nothing), support.make_config().pruning
   )
   np.testing.assert_array_equal(state.mask, masks[1])
   assert not state.weights.prunable[~masks[1]].any()
@@ -122,6 +120,24 @@ def test_a_dense_strategy_has_one_full_candidate(made, weights, scored):
   assert (row["density"], row["chosen"]) == (1.0, 1)
   assert start.state.mask.all()
   np.testing.assert_array_equal(start.state.weights.prunable, weights.prunable)
+
+
+def test_a_smaller_model_starts_with_the_channels_of_largest_norm(made, weights, scored):
+  _, data = made
+  config = support.make_config(strategy="federated_pruning", target_density=0.3)
+  planned = planned_model.plan_models(
+    config, (8, 8, 1), 10, registry.get_strategy("federated_pruning")
+  )
+  start = selection_stage.choose(config, data, planned, weights)
+  assert scored == []
+  kept = planned.trained.spec.size
+  assert [row["density"] for row in start.candidates] == [kept / support.PRUNABLE]
+  assert start.state.mask.all()
+  assert start.state.mask.size == kept <= 0.3 * support.PRUNABLE
+  where = planned.strategy.kept_weights(start.state.mask, start.state.memory)
+  np.testing.assert_array_equal(start.state.weights.prunable, weights.prunable[where])
+  for whole, one in zip(weights, start.state.memory[:-1], strict=True):
+    np.testing.assert_array_equal(one, whole)
 
 
 def test_without_epochs_nothing_is_learned(made):

@@ -33,6 +33,12 @@ def test_the_strategy_is_the_named_one():
   assert sparse.strategy.name == "fedtiny"
 
 
+def test_a_method_that_would_not_prune_in_these_rounds_is_bad_input():
+  config = support.make_config(strategy="lotteryfl", adjust_until_round=0)
+  with pytest.raises(InputError, match="'lotteryfl' prunes at adjustments, and none of"):
+    training_pipeline.plan_experiment(config)
+
+
 def test_clients_that_cannot_be_filled_are_bad_input():
   with pytest.raises(InputError, match="lower --num_clients"):
     training_pipeline.plan_experiment(support.make_config(num_clients=200))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fedtiny_tff import cost, optimizers, schedules, training
+from fedtiny_tff import optimizers, schedules, training
 from fedtiny_tff.federated import client_work, messages, rounds, traffic
-from fedtiny_tff.strategies import fedtiny
+from fedtiny_tff.strategies import base, fedtiny
 from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.federated import support
 
@@ -88,7 +88,7 @@ class TestPairsByHand:
 
   def test_the_message_is_an_index_and_two_values(self, builder, federation):
     adjustment = fedtiny.FedTiny().adjustment(
-      _blocked(support.linear_model(), 2).spec, 0, (1,)
+      base.AdjustmentPlan(_blocked(support.linear_model(), 2).spec, 0, (1,), 0)
     )
     work = client_work.build_client_work(
       _blocked(support.linear_model(), 2), federation[0], CONFIG, adjustment, 0,
@@ -153,7 +153,7 @@ def test_an_event_equals_the_dense_reference(tmp_path, channel_block, moved):
 
   # What a client sends is predicted from the types alone, and right by hand.
   predicted = traffic.round_traffic(
-    PERCEPTRON_SIZES, model.spec, 16, events, cost.COSTS["fedtiny"].statistics
+    PERCEPTRON_SIZES, model.spec, 16, fedtiny.FedTiny(), events
   )
   event_bytes = builder.computation(1).upload_bytes
   assert predicted.adjust_upload_bytes == event_bytes

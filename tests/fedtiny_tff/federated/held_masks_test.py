@@ -114,9 +114,9 @@ class TestHeldRound:
     built = []
     original = client_work.build_client_work
 
-    def counting(*arguments):
+    def counting(*arguments, **named):
       built.append(arguments)
-      return original(*arguments)
+      return original(*arguments, **named)
 
     monkeypatch.setattr(client_work, "build_client_work", counting)
     fresh = make_builder(True)

@@ -13,6 +13,7 @@ from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.federated import client_work, messages, rounds, states
 from fedtiny_tff.models.definition import ModelDefinition
 from fedtiny_tff.strategies import base, fedtiny
+from fedtiny_tff.strategies.pruning_config import PruningConfig
 from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.federated import support
 
@@ -23,7 +24,7 @@ MODEL_TAIL = (
 )
 STATE = (
   "<model=<active_values=float32[{0}],positions=uint8[{3}],"
-  f"{MODEL_TAIL}>,round_index=int32>@SERVER"
+  f"{MODEL_TAIL}>,round_index=int32,memory=<>>@SERVER"
 )
 REFERENCES = (
   "{{<client=int64,first_record=int64,training_examples=int64,"
@@ -140,7 +141,7 @@ def cnn_setting(tmp_path_factory):
       for n in (6, 9, 5)
     ]
     model_definition = support.small_cnn()
-    plan = base.PruningConfig(
+    plan = PruningConfig(
       target_density=0.32, rounds=10, adjust_every_rounds=1, adjust_until_round=8
     )
     events = fedtiny.FedTiny().plan_events(model_definition.spec, CNN_COUNTS, plan)
@@ -212,7 +213,7 @@ class TestTypes:
     assert found.compact_representation() == ROUND.format(2, 2, 0, 1, 0)
 
   def test_state_and_reference(self, cnn):
-    found = cnn.builder.state_type.compact_representation()
+    found = cnn.builder.state_type(0).compact_representation()
     assert found + "@SERVER" == STATE.format(40, 41, 10, 16)
     found = messages.reference_type().compact_representation()
     assert "{" + found + "}@CLIENTS" == REFERENCES.format()
@@ -266,7 +267,7 @@ class TestBytes:
   def test_equal_the_bytes_of_what_travels(self, linear, zeros, round_index):
     event = linear.builder.event(round_index)
     adjustment = event and fedtiny.FedTiny().adjustment(
-      linear.definition.spec, event.block, event.counts
+      base.AdjustmentPlan(linear.definition.spec, event.block, event.counts, 0)
     )
     computation = linear.builder.computation(round_index)
     instruction_type = computation.next.type_signature.parameter.instruction.member

@@ -23,7 +23,8 @@ def make_state(mask) -> states.ServerState:
 def test_type():
   assert states.sparse_state_type(SIZES, 4).compact_representation() == (
     "<model=<active_values=float32[4],positions=uint8[2],dense=float32[3],"
-    "batch_norm_mean=float32[2],batch_norm_variance=float32[2]>,round_index=int32>"
+    "batch_norm_mean=float32[2],batch_norm_variance=float32[2]>,round_index=int32,"
+    "memory=<>>"
   )
 
 
@@ -58,3 +59,17 @@ def test_no_position_is_kept_where_the_count_says_all(active):
 def test_state_weighs_what_its_model_does_and_the_round():
   wanted = messages.size_bytes(messages.sparse_model_type(SIZES, 4)) + 4
   assert messages.size_bytes(states.sparse_state_type(SIZES, 4)) == wanted
+
+
+class TestMemory:
+  MEMORY = (np.ones(10, np.float32), np.arange(3, dtype=np.int64))
+
+  def test_type(self):
+    found = states.sparse_state_type(SIZES, 4, self.MEMORY).compact_representation()
+    assert found.endswith("round_index=int32,memory=<float32[10],int64[3]>>")
+
+  def test_ordinary_rounds_do_not_take_it(self):
+    mask = np.isin(np.arange(10), (0, 2, 9))
+    state = make_state(mask)._replace(memory=self.MEMORY)
+    assert states.to_sparse(state).memory == ()
+    assert states.to_dense(states.to_sparse(state), 10).memory == ()

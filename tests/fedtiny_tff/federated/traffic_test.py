@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from fedtiny_tff import cost, optimizers, schedules, tfmot_masking, training
+from fedtiny_tff import optimizers, schedules, tfmot_masking, training
 from fedtiny_tff.federated import messages, rounds, selection, traffic
 from fedtiny_tff.strategies import base, registry
+from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
 from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.federated import support
 
@@ -28,13 +29,13 @@ def fixture_store(tmp_path_factory):
 
 
 def _events(counts=COUNTS):
-  config = base.PruningConfig(0.32, 10, adjust_every_rounds=1, adjust_until_round=8)
-  return base.regular_events(CNN.spec, counts, config)
+  config = PruningConfig(0.32, 10, adjust_every_rounds=1, adjust_until_round=8)
+  return regular_events(CNN.spec, counts, config)
 
 
 def _predicted(method, active, events):
-  statistics = cost.COSTS[method].statistics
-  return traffic.round_traffic(SIZES, CNN.spec, active, events, statistics)
+  strategy = registry.get_strategy(method)
+  return traffic.round_traffic(SIZES, CNN.spec, active, strategy, events)
 
 
 def test_the_sizes_are_those_of_the_model():
@@ -49,9 +50,11 @@ def test_the_sizes_are_those_of_the_model():
     # Nothing can move in a full mask, and the rounds are adjusted all the same.
     ("fedtiny", 125, _events((54, 36, 20, 15))),
     ("fedtiny", ACTIVE, ()),
+    ("prunefl", ACTIVE, _events()[:1]),
+    ("fedmef", ACTIVE, _events()[:1]),
     ("fedavg", 125, ()),
   ],
-  ids=["every_block", "one_block", "full_mask", "no_event", "dense"],
+  ids=["every_block", "one_block", "full_mask", "no_event", "prunefl", "fedmef", "dense"],
 )
 def test_equal_those_of_the_rounds_that_are_built(store, method, active, events):
   builder = rounds.RoundBuilder(
@@ -88,10 +91,10 @@ def test_prunefl_adds_a_value_for_every_weight():
   assert _predicted("prunefl", ACTIVE, ()).adjust_upload_bytes == 0
 
 
-def test_events_need_statistics():
+def test_events_need_a_method_that_adjusts():
   event = schedules.AdjustmentEvent(1, 0, (1,))
-  with pytest.raises(ValueError, match="block 0 is adjusted by a method that never"):
-    traffic.round_traffic(SIZES, CNN.spec, ACTIVE, [event])
+  with pytest.raises(ValueError, match="'fedavg' never adjusts masks, asked for 0"):
+    traffic.round_traffic(SIZES, CNN.spec, ACTIVE, base.Strategy(), [event])
 
 
 class TestSelection:
@@ -151,7 +154,7 @@ def test_bytes_from_types_are_those_that_tff_serialises(store, block, direction)
   )  # fmt: skip
   event = next((e for e in events if e.block == block), None)
   number = 0 if event is None else event.round_index
-  work = builder._client_work(block).computation.type_signature
+  work = builder._client_work(rounds._Key(block, ACTIVE, ACTIVE)).computation.type_signature
   computation = builder.computation(number)
   _, values, sent, instruction = work.parameter
   message, wanted = work.result, computation.upload_bytes

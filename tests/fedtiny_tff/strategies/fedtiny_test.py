@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.strategies import base, fedtiny
+from fedtiny_tff.strategies.adjustment import ServerModel
+from fedtiny_tff.strategies.pruning_config import PruningConfig
+from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
 # Layers of 4, 6 and 3 weights; the middle block holds the last two.
@@ -25,8 +28,22 @@ def _ints(*values):
   return tf.constant(values, tf.int32)
 
 
+def _planned(spec, block, capacities):
+  plan = base.AdjustmentPlan(spec, block, tuple(capacities), 0)
+  return fedtiny.FedTiny().adjustment(plan)
+
+
 def _adjustment(capacities=(2, 1), block=1):
-  return fedtiny.FedTiny().adjustment(_SPEC, block, capacities)
+  return _planned(_SPEC, block, capacities)
+
+
+def _applied(adjustment, weights, mask, mean, counts):
+  """Returns new prunable weights and the new mask."""
+  vectors = ModelWeights(weights, *(tf.zeros([0]) for _ in range(3)))
+  model = ServerModel(vectors, mask, ())
+  moved = adjustment.apply(model, mean, counts, tf.constant(3))
+  assert moved.memory == ()
+  return moved.weights.prunable, moved.mask
 
 
 def _gradients(first, second, third):
@@ -94,7 +111,7 @@ def test_a_hand_computed_event_with_two_clients():
   # Mean: 20/40 = 0.5 at 1, 30/40 = 0.75 at 4, 10/40 at 6, 27/40 = 0.675 at 8.
   expected = support.floats([0, 0.5, 0, 0, 0.75, 0, 0.25, 0, 0.675])
   np.testing.assert_allclose(mean, expected, rtol=1e-6)
-  new_weights, new_mask = adjustment.apply(weights, _MASK, mean, counts)
+  new_weights, new_mask = _applied(adjustment, weights, _MASK, mean, counts)
   # Layer 1: -0.2 (index 3) goes, 4 comes. Layer 2: its only weight goes, 2 comes.
   np.testing.assert_array_equal(
     new_weights, support.floats([1, 2, 0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0, 0])
@@ -106,7 +123,7 @@ def test_a_hand_computed_event_with_two_clients():
     second,
     tf.constant(1.0),
   )
-  _, other = adjustment.apply(weights, _MASK, equal / 2.0, counts)
+  _, other = _applied(adjustment, weights, _MASK, equal / 2.0, counts)
   assert np.flatnonzero(other).tolist() == [0, 1, 4, 5, 10]
 
 
@@ -142,7 +159,7 @@ def test_unused_slots_add_nothing():
 
 def test_an_event_that_moves_nothing_leaves_all_as_it_is():
   weights = tf.where(_MASK, tf.range(1.0, 14.0), 0.0)
-  new_weights, new_mask = _adjustment().apply(
+  new_weights, new_mask = _applied(_adjustment(),
     weights, _MASK, tf.ones([9]), _ints(0, 0)
   )
   np.testing.assert_array_equal(new_weights, weights)
@@ -173,7 +190,7 @@ def test_density_is_invariant_and_only_the_blocks_layers_change(seed, block):
     total = adjustment.accumulate(total, sent, tf.constant(0.5))
   new_weights, new_mask = (
     t.numpy()
-    for t in adjustment.apply(
+    for t in _applied(adjustment,
       tf.constant(weights), tf.constant(mask), total, _ints(*counts)
     )
   )
@@ -199,7 +216,7 @@ def test_it_works_in_a_graph_with_static_shapes():
     assert sent.indices.shape == [3]
     assert sent.values.shape == [3]
     total = adjustment.accumulate(adjustment.zero(), sent, 1.0)
-    return adjustment.apply(weights, mask, total, counts)
+    return _applied(adjustment, weights, mask, total, counts)
 
   gradients = _gradients([9] * 4, [8.0, 0.5, -3.0, -7.0, 2.0, 1.0], [-0.1, 5.0, 0.2])
   weights = tf.where(_MASK, 1.0, 0.0)
@@ -220,11 +237,11 @@ def test_the_pool_has_the_papers_size_unless_told():
   weights = np.random.default_rng(0).normal(size=300).astype(np.float32)
   strategy = fedtiny.FedTiny()
   # floor(0.1 / 0.05 + 0.5) = 2.
-  pool = strategy.candidate_masks(weights, spec, base.PruningConfig(0.05, 10))
+  pool = strategy.candidate_masks(support.pretrained(weights, spec), PruningConfig(0.05, 10))
   assert pool.shape == (2, 300)
   assert pool.sum(axis=1).tolist() == [15, 15]
-  told = base.PruningConfig(0.05, 10, pool_size=3, layer_counts="uniform")
-  pool = strategy.candidate_masks(weights, spec, told)
+  told = PruningConfig(0.05, 10, pool_size=3, layer_counts="uniform")
+  pool = strategy.candidate_masks(support.pretrained(weights, spec), told)
   assert [spec.active_counts(mask) for mask in pool] == [(5, 10)] * 3
 
 
@@ -232,7 +249,7 @@ def test_the_pool_has_the_papers_size_unless_told():
   ("order", "blocks"), [("backward", [1, 0, 1, 0]), ("forward", [0, 1, 0, 1])]
 )
 def test_events_follow_the_configuration(order, blocks):
-  config = base.PruningConfig(
+  config = PruningConfig(
     0.5, 100, adjust_every_rounds=2, adjust_until_round=10, adjust_order=order
   )
   events = fedtiny.FedTiny().plan_events(_SPEC, (2, 3, 1), config)
@@ -256,7 +273,7 @@ class TestChannelBlocks:
   MASK = tf.constant([True, True] + [False] * 4 + [True, True] + [True, False, False])
 
   def adjustment(self, *capacities):
-    return fedtiny.FedTiny().adjustment(self.SPEC, 0, capacities)
+    return _planned(self.SPEC, 0, capacities)
 
   def gradients(self):
     # Norms of the pairs: 9 (active), 3 at most 3, 3.2 although 2.3 at most, 9 (active).
@@ -289,7 +306,7 @@ class TestChannelBlocks:
     weights = tf.constant([0.3, 0.0, 0, 0, 0, 0, 0.2, -0.2, 0.7, 0, 0], tf.float32)
     sent = adjustment.client_statistics(self.gradients(), self.MASK, _ints(1, 1))
     mean = adjustment.accumulate(adjustment.zero(), sent, tf.constant(1.0))
-    new_weights, new_mask = adjustment.apply(weights, self.MASK, mean, _ints(1, 1))
+    new_weights, new_mask = _applied(adjustment, weights, self.MASK, mean, _ints(1, 1))
     # Norms of the active pairs: 0.3 and 0.283, so the last one goes; pair 2 comes.
     assert np.flatnonzero(new_mask).tolist() == [0, 1, 4, 5, 9]
     np.testing.assert_array_equal(new_weights, support.floats([0.3] + [0] * 10))
@@ -302,7 +319,7 @@ class TestChannelBlocks:
       sent = fedtiny.TopGradients(_ints(first), tf.constant(values))
       total = adjustment.accumulate(total, sent, tf.constant(1.0))
     weights = tf.zeros([11])
-    _, new_mask = adjustment.apply(weights, self.MASK, total, _ints(1, 0))
+    _, new_mask = _applied(adjustment, weights, self.MASK, total, _ints(1, 0))
     assert np.flatnonzero(new_mask).tolist() == [0, 1, 4, 5, 8]
 
   def test_gradients_that_are_no_numbers_keep_the_counts(self):
@@ -311,14 +328,14 @@ class TestChannelBlocks:
     sent = adjustment.client_statistics(nothing, self.MASK, _ints(1, 1))
     mean = adjustment.accumulate(adjustment.zero(), sent, tf.constant(1.0))
     weights = tf.fill([11], np.nan)
-    _, new_mask = adjustment.apply(weights, self.MASK, mean, _ints(1, 1))
+    _, new_mask = _applied(adjustment, weights, self.MASK, mean, _ints(1, 1))
     assert self.SPEC.active_counts(new_mask.numpy()) == (4, 1)
 
   def test_a_pool_is_of_whole_groups(self):
     spec = support.spec_of_sizes(96, 200).with_channel_block(4)
     weights = np.random.default_rng(0).normal(size=296).astype(np.float32)
-    config = base.PruningConfig(0.1, 10, pool_size=5)
-    pool = fedtiny.FedTiny().candidate_masks(weights, spec, config)
+    config = PruningConfig(0.1, 10, pool_size=5)
+    pool = fedtiny.FedTiny().candidate_masks(support.pretrained(weights, spec), config)
     # floor(29.6) = 29, and 28 in fours, for every candidate.
     assert pool.sum(axis=1).tolist() == [28] * 5
     groups = pool.reshape(5, -1, 4)
@@ -339,7 +356,7 @@ def test_events_of_groups_keep_density_and_move_whole_groups(seed, size):
     int(generator.integers(0, min(n, layer.groups - n) + 1))
     for n, layer in zip(active, spec.layers, strict=True)
   ]
-  adjustment = fedtiny.FedTiny().adjustment(spec, 0, counts)
+  adjustment = _planned(spec, 0, counts)
   total = adjustment.zero()
   for _ in range(2):
     gradients = [tf.constant(generator.integers(-2, 3, n), tf.float32) for n in spec.sizes]
@@ -349,7 +366,7 @@ def test_events_of_groups_keep_density_and_move_whole_groups(seed, size):
     total = adjustment.accumulate(total, sent, tf.constant(0.5))
   new_weights, new_mask = (
     t.numpy()
-    for t in adjustment.apply(
+    for t in _applied(adjustment,
       tf.constant(weights), tf.constant(mask), total, _ints(*counts)
     )
   )

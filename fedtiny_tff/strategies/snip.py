@@ -1,0 +1,105 @@
+"""SNIP: one mask, by how much the loss changes when a weight is taken away.
+
+"SNIP: Single-shot Network Pruning based on Connection Sensitivity", N. Lee et al.,
+ICLR 2019, arXiv 1810.02340.
+
+    L = mean loss of the pre-trained model on the server's public samples
+    score of a weight = |dL/dm| = |weight * dL/dweight|, its mask m being a factor
+    keep the highest scores of all layers, in steps: `saliency`
+    FedAvg of what is left; the mask never moves
+
+The loss is the task's alone, without penalties on weights, as in the authors' code.
+Batch norm normalises with the statistics of its mini-batch, because the running ones
+are of few steps and of the unpruned model; everything else is in inference mode, so
+that nothing is drawn. The paper scores an untrained model once, on one mini-batch.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.strategies import base, saliency, sparse
+from fedtiny_tff.strategies.pruning_config import PruningConfig
+
+# Most samples of a mini-batch; sizes differ by one at most, so that none is left alone.
+_BATCH_SIZE = 64
+
+
+class _BatchStatisticsNormalization(tf.keras.layers.BatchNormalization):
+  """Batch norm in training mode, in whatever mode the model is called."""
+
+  def call(
+    self, inputs: tf.Tensor, mask: object = None, training: object = None
+  ) -> tf.Tensor:
+    """Normalises with the statistics of the mini-batch."""
+    del mask, training
+    return super().call(inputs, training=True)
+
+
+def _make_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+  made = type(layer)
+  if isinstance(layer, tf.keras.layers.BatchNormalization):
+    made = _BatchStatisticsNormalization
+  return made.from_config(layer.get_config())
+
+
+class _Sensitivity:
+  """The pre-trained model and the samples that its weights are scored on."""
+
+  def __init__(self, start: base.Pretrained):
+    """Builds the model eagerly."""
+    self._plain = saliency.PlainModel(start, _make_layer)
+    self._prunable = np.asarray(start.weights.prunable, np.float32)
+    self._batch_metrics = start.definition.task.batch_metrics
+    self._inputs, self._labels = start.public
+
+  def scores(self, mask: np.ndarray) -> np.ndarray:
+    """Returns |dL/dm| of every weight, float64 [prunable weights].
+
+    Args:
+      mask: bool [prunable weights].
+    """
+    active = np.where(mask, self._prunable, np.float32(0))
+    self._plain.assign(active)
+    samples = len(self._labels)
+    batches = -(-samples // _BATCH_SIZE)
+    total = np.zeros(len(active), np.float64)
+    for chosen in np.array_split(np.arange(samples), batches):
+      features = tf.constant(self._inputs[chosen], tf.float32)
+      labels = tf.constant(self._labels[chosen], tf.int64)
+      total += saliency.flat(self._gradients(features, labels))
+    return np.abs(active * total / samples)
+
+  @tf.function(reduce_retracing=True)
+  def _gradients(self, features: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+    """Returns the gradients of the summed loss, one per prunable kernel."""
+    with tf.GradientTape() as tape:
+      outputs = self._plain.model(features, training=False)
+      loss = self._batch_metrics(features, labels, outputs).loss_sum
+    return tape.gradient(
+      loss, self._plain.kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+
+
+class SNIP(sparse.SparseStrategy):
+  """Pruning by connection sensitivity on the server's public samples."""
+
+  name = "snip"
+  citation = "SNIP (arXiv 1810.02340)"
+
+  def candidate_masks(
+    self, start: base.Pretrained, config: PruningConfig
+  ) -> np.ndarray:
+    """Keeps the weights of largest sensitivity, whatever layer they are in.
+
+    Raises:
+      InputError: When the server has no public samples.
+    """
+    if not len(start.public[1]):
+      raise InputError(
+        f"--strategy={self.name} ranks weights by their gradients on public samples, "
+        "and the server has none: set --public_samples_per_class to 1 or more"
+      )
+    spec = start.definition.spec
+    scores = _Sensitivity(start).scores
+    return saliency.mask_in_steps(spec, config.target_density, scores)[np.newaxis]

@@ -1,0 +1,35 @@
+"""What sparse methods share: magnitude masks to start from, and sparse training's cost."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedtiny_tff import candidates, cost, device_cost, model_profile
+from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies.pruning_config import PruningConfig
+
+
+class SparseStrategy(base.Strategy):
+  """A single mask, by the magnitude of the pre-trained weights, that never moves."""
+
+  is_sparse = True
+
+  def candidate_masks(
+    self, start: base.Pretrained, config: PruningConfig
+  ) -> np.ndarray:
+    """Keeps in each layer the largest weights, as many as `expected_counts` says."""
+    spec = start.definition.spec
+    counts = self.expected_counts(spec, config)
+    prunable = np.asarray(start.weights.prunable)
+    return candidates.magnitude_mask_by_layer(prunable, spec, counts)[np.newaxis]
+
+  def round_cost(
+    self,
+    profile: model_profile.ModelProfile,
+    workload: device_cost.Workload,
+    active: Sequence[int],
+    blocks: Sequence[Sequence[int]],
+  ) -> device_cost.RoundCost:
+    """Charges values, gradients and indices of the active weights."""
+    del blocks
+    return cost.sparse_cost(profile, workload, active)
