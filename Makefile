@@ -9,7 +9,8 @@ ARGS ?=
 JOBS ?= 2
 # What `make bench` measures; BENCH="wire population" picks some.
 BENCH ?= wire mask_adapter population memory selection long_run round_throughput compute_dtype \
-  peer_library selection_quality android mcu_size channel_blocks
+  peer_library selection_quality android mcu_size mcu_accuracy mcu_budgets \
+  channel_blocks
 
 PY := .venv/bin/python
 SOURCES := fedtiny_tff tflite_export pipelines tests tools benchmarks

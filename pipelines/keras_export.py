@@ -18,6 +18,7 @@ from pipelines import (
 )
 from pipelines import config as config_lib
 from pipelines.progress import Progress
+from tflite_export import channel_equalisation
 from tflite_export.artifacts import ExportRequest, VerificationError
 from tflite_export.provenance import Provenance
 from tflite_export.targets import TARGETS
@@ -69,6 +70,7 @@ def read_request(
     source, keras_archive.read(export.model_path)
   )
   keras_input.check_model(source, model)
+  channel_equalisation.equalise(model)
   if export.data_path is None:
     raise InputError(
       "--representative_data is missing: name a .npz file with `x`, float32 [N, "

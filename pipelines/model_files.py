@@ -8,6 +8,7 @@ import tensorflow as tf
 from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
 from pipelines import files
+from tflite_export import channel_equalisation
 
 
 def save(
@@ -51,6 +52,10 @@ def read_task(folder: pathlib.Path) -> tasks.Task:
 def load(folder: pathlib.Path) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
   """Reads model and masks.
 
+  Returns:
+    The model, its channels equalised: its outputs are the same, and int8 keeps them
+    better. Layer name to bool array in the kernel's shape.
+
   Raises:
     InputError: When they are missing or damaged.
   """
@@ -72,4 +77,5 @@ def load(folder: pathlib.Path) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
       f"{folder}: model or masks cannot be read ({type(error).__name__}); "
       "delete the folder and run the training command again"
     ) from error
+  channel_equalisation.equalise(model)
   return model, masks

@@ -2,8 +2,9 @@
 
 A flatbuffer refers to strings, vectors and tables by offset, so any number of tables
 can refer to one. The standard builder shares layouts of tables (vtables) only; here
-each string, vector and table is looked up before it is written. The result is an
-ordinary flatbuffer for every reader.
+each string, vector and table is looked up before it is written. Where constant data are
+aligned, small vectors fill the gaps. The result is an ordinary flatbuffer for every
+reader.
 
 Format: https://flatbuffers.dev/internals/
 """
@@ -16,6 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_export.flatbuffer_writer import BUFFER_ALIGNMENT_BYTES
+from tflite_export.vector_order import Vector, without_gaps
 
 _OFFSET_BYTES = 4
 
@@ -32,7 +34,18 @@ def write_compact(model: schema.ModelT) -> bytes:
   """
   for buffer in model.buffers:
     buffer.__class__ = _SharedBuffer
+  plain = _SharingBuilder(1024)
+  as_packed = _finished(model, plain)
+  # All vectors are known now, and can be written first, in an order that leaves no gaps.
   builder = _SharingBuilder(1024)
+  for vector in without_gaps(plain.number_vectors(), BUFFER_ALIGNMENT_BYTES):
+    values = np.frombuffer(vector.content, f"<u{vector.item_bytes}")
+    builder.vector(values, vector.alignment_bytes)
+  return min(as_packed, _finished(model, builder), key=len)
+
+
+def _finished(model: schema.ModelT, builder: flatbuffers.Builder) -> bytes:
+  """Returns the file of a model, written to a builder."""
   builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
   return bytes(builder.Output())
 
@@ -72,10 +85,14 @@ class _SharingBuilder(flatbuffers.Builder):
     self._writing = True
     return int(super().Finish(rootTable, file_identifier))
 
+  def number_vectors(self) -> list[Vector]:
+    """Returns the distinct vectors of numbers written so far."""
+    return [key for key in self._positions if isinstance(key, Vector)]
+
   def vector(self, values: np.ndarray, alignment_bytes: int) -> int:
     """Returns the position of a one-dimensional vector of numbers."""
     little = values.astype(values.dtype.newbyteorder("<"))
-    key = (little.tobytes(), little.itemsize, alignment_bytes)
+    key = Vector(little.tobytes(), little.itemsize, alignment_bytes)
 
     def write() -> int:
       self.StartVector(little.itemsize, little.size, alignment_bytes)
@@ -124,7 +141,10 @@ class _SharingBuilder(flatbuffers.Builder):
     if self._writing:
       return int(super().EndVector(numElems))
     (element_bytes, alignment), elements = self._vector, self._elements
-    key = (_packed(elements), element_bytes, alignment)
+    packed = _packed(elements)
+    key: Hashable = (packed, element_bytes, alignment)
+    if isinstance(packed, bytes):
+      key = Vector(packed, element_bytes, alignment)
 
     def write() -> int:
       self.StartVector(element_bytes, len(elements), alignment)

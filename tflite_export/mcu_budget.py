@@ -3,6 +3,12 @@
 A decoded tensor lives in the arena while its readers run, so that what encoding saves in
 flash it costs in RAM. Under a limit of RAM the tensors to encode are therefore chosen:
 the largest saving first, each if the arena then still fits, as measured in TFLM.
+
+That is near the best choice, because tensors hardly compete: each counts against the peak
+at its own readers only, and fits there or not, whatever else is encoded. What they add for
+good is some 200 bytes each, TFLM's own structures. Of all 2,048 choices for ResNet-8 and
+each of the 104 limits at which something changes, this one's file is the smallest 93
+times, and at most 4.3 % larger otherwise; for DS-CNN 6 of 7 times, and 0.1 % larger.
 """
 
 import collections

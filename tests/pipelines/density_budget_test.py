@@ -61,6 +61,35 @@ class TestMeasure:
     )
 
 
+class TestNoise:
+  @pytest.mark.parametrize(
+    ("density", "dense", "encoded", "more"),
+    [
+      (0.2, 1000, 4000, 100),
+      # Each of 500 grows by half at most.
+      (0.2, 1000, 500, 50),
+      # Or until it is full.
+      (0.9, 1000, 1000, 100),
+      (1.0, 1000, 1000, 0),
+      (0.2, 0, 4000, 0),
+    ],
+  )
+  def test_by_hand(self, density, dense, encoded, more):
+    assert density_budget.noise_bytes(density, dense, encoded) == more
+
+  def test_counts_where_a_layer_stays_dense_for_want_of_ram(self, digits, monkeypatch):
+    found = {}
+    for noise in (0.0, 0.5):
+      monkeypatch.setattr(density_budget, "_NOISE", noise)
+      for limit in (None, 20_480):
+        options = McuOptions(ram_bytes=limit)
+        found[noise, limit] = density_budget.measure(digits, 0.1, options, NAMES)
+    assert found[0.0, None] == found[0.5, None]
+    more = found[0.5, 20_480].flash_bytes - found[0.0, 20_480].flash_bytes
+    # The largest layer, 64 by 32 by 9 weights, stays dense; half of a tenth of it.
+    assert more == pytest.approx(0.05 * min(18_432, support.PRUNABLE - 18_432), abs=1)
+
+
 def plan(config, digits, is_sparse=True):
   told = io.StringIO()
   progress = Progress(rich.console.Console(file=told, width=200))

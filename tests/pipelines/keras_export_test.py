@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 from pipelines import export_stage, keras_input
+from tests.fedtiny_tff.support import floats
 from tests.pipelines import keras_files, support
+from tests.tflite_export import models
 from tflite_export import targets
 
 LAYERS = tf.keras.layers
@@ -113,6 +115,42 @@ def _prune(model):
     if hasattr(layer, "kernel") and layer.name != "only":
       kernel = layer.kernel.numpy()
       layer.kernel.assign(kernel * (generator.uniform(size=kernel.shape) < 0.2))
+
+
+def test_a_channel_without_weights_costs_no_accuracy_in_int8(tmp_path):
+  """The batch norm behind it multiplies by 300 what int8 makes of a tiny constant."""
+  layers = tf.keras.layers
+  inputs = layers.Input((8, 8, 2))
+  x = layers.Conv2D(4, 1, use_bias=False, name="conv")(inputs)
+  x = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, name="norm")(x))
+  x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x)
+  x = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, name="last")(x))
+  x = layers.Dense(4, name="end")(layers.GlobalAveragePooling2D()(x))
+  model = tf.keras.Model(inputs, x)
+  models.randomise(model, 0)
+  kernel = model.get_layer("conv").kernel
+  kernel.assign(kernel.numpy() * floats([1, 1, 1, 0]))
+  norm = model.get_layer("norm")
+  norm.moving_mean.assign([0.0] * 4)
+  norm.moving_variance.assign([1.0, 1.0, 1.0, 0.0])
+  norm.beta.assign([0.0, 0.0, 0.0, 0.008])
+  # Inside the image its nine values are all there is to it.
+  sums = model.get_layer("depthwise").depthwise_kernel.numpy()[:, :, 3].sum()
+  last = model.get_layer("last")
+  last.moving_mean.assign([0.0, 0.0, 0.0, 0.008 * sums])
+  last.moving_variance.assign([1.0, 1.0, 1.0, 0.0])
+  x = np.random.default_rng(1).normal(size=(400, 8, 8, 2)).astype(np.float32)
+  outputs = model(x).numpy()
+  model.get_layer("end").bias.assign(model.get_layer("end").bias - outputs.mean(axis=0))
+  y = np.argmax(model(x).numpy(), axis=1)
+  assert len(set(y)) > 1
+  path = keras_files.save(model, tmp_path / "m.keras")
+  data = keras_files.save_data(tmp_path / "d.npz", x, y=y)
+  arguments = keras_files.arguments(path, data, tmp_path / "out", "--targets=mcu")
+  assert keras_files.call(*arguments, "--quantisation_aware=never") == 0
+  rows = _report(tmp_path / "out")["artifacts"]
+  # Every second answer is wrong if channels are left as they are.
+  assert min(row["accuracy"] for row in rows) > 0.8
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ import tensorflow as tf
 
 from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.models import registry
 from pipelines import model_files
 from tests.pipelines import support
+from tests.tflite_export import models
 
+MASKS_OF_DS_CNN = {"logits": np.ones((16, 4), bool)}
 MASKS = {"hidden": np.array([[True, False], [False, True], [True, True]])}
 
 
@@ -27,6 +30,22 @@ def test_model_and_masks_are_read_back(model, tmp_path):
   assert masks.keys() == MASKS.keys()
   assert masks["hidden"].dtype == bool
   np.testing.assert_array_equal(masks["hidden"], MASKS["hidden"])
+
+
+def test_channels_are_equalised_when_read(tmp_path):
+  model = registry.get_model("ds_cnn", (16, 8, 1), 4, 0.25).build()
+  models.randomise(model, 0)
+  model_files.save(tmp_path / "model", model, MASKS_OF_DS_CNN, tasks.CLASSIFY)
+  again, _ = model_files.load(tmp_path / "model")
+  rows = np.random.default_rng(0).normal(size=(3, 16, 8, 1)).astype(np.float32)
+  np.testing.assert_array_equal(
+    again(rows, training=False), model(rows, training=False)
+  )
+  before, after = (
+    each.get_layer("stem_batch_norm").gamma.numpy() for each in (model, again)
+  )
+  factors = after / before
+  assert {1.0, 2.0} <= set(factors)
 
 
 def test_saving_replaces_the_folder(model, tmp_path):
