@@ -88,7 +88,7 @@ class AdjustmentPlan:
   block: int
   capacities: tuple[int, ...]
   seed: int
-  active_count: int = 0
+  active_count: int
 
 
 # From what a client receives (prunable weights, float32, and mask, bool) and the round's

@@ -25,13 +25,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from fedtiny_tff import (
-  cost,
-  device_cost,
   masks,
-  model_profile,
   packing,
   positions,
-  schedules,
   training,
 )
 from fedtiny_tff import spec as spec_lib
@@ -44,9 +40,7 @@ from fedtiny_tff.strategies.adjustment import (
   drop_and_grow_layers,
 )
 from fedtiny_tff.strategies.pruning_config import (
-  PruningConfig,
   check_entire,
-  regular_events,
 )
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -82,6 +76,7 @@ class ClientMaskAdjustment(Adjustment):
 
   def __init__(self, plan: base.AdjustmentPlan):
     """Takes the layout and the length of messages; the block is the whole model."""
+    check_entire(plan.spec, "feddst")
     self._spec = plan.spec
     self._layers = plan.spec.blocks[plan.block]
     self._active_count = plan.active_count
@@ -186,36 +181,13 @@ def _largest_held(
   return masks.spread(masks.top_k_mask(scores, active), size)
 
 
-class FedDST(sparse.SparseStrategy):
+class FedDST(sparse.AdjustingStrategy):
   """Dynamic sparse training at the clients."""
 
   name = "feddst"
   citation = "FedDST (arXiv 2112.09824)"
   granularity = "entire"
 
-  def plan_events(
-    self,
-    spec: spec_lib.PrunableSpec,
-    active_counts: Sequence[int],
-    config: PruningConfig,
-  ) -> tuple[schedules.AdjustmentEvent, ...]:
-    """Adjusts the whole model every few rounds, with cosine counts."""
-    check_entire(spec, self.name)
-    return regular_events(spec, active_counts, config)
-
   def adjustment(self, plan: base.AdjustmentPlan) -> ClientMaskAdjustment:
     """Averages what clients have made of the mask."""
     return ClientMaskAdjustment(plan)
-
-  def round_cost(
-    self,
-    profile: model_profile.ModelProfile,
-    workload: device_cost.Workload,
-    active: Sequence[int],
-    blocks: Sequence[Sequence[int]],
-  ) -> device_cost.RoundCost:
-    """Charges sparse training, and top-a pairs of the whole model.
-
-    A device that takes the largest gradients layer by layer never holds all of them.
-    """
-    return cost.top_gradient_cost(profile, workload, active, blocks)

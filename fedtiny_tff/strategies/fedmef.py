@@ -46,7 +46,6 @@ from fedtiny_tff import (
 )
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.strategies import base, fedtiny, sparse
-from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
 from fedtiny_tff.tfmot_masking import ModelWeights
 
 # The penalty's factor in the round of an event.
@@ -169,22 +168,13 @@ def extrusion(
   return rule
 
 
-class FedMef(sparse.SparseStrategy):
+class FedMef(sparse.AdjustingStrategy):
   """The paper's method."""
 
   name = "fedmef"
   citation = "FedMef (arXiv 2403.14737)"
   granularity = "entire"
   layer_transform = staticmethod(activation_pruning.prune_activations)
-
-  def plan_events(
-    self,
-    spec: spec_lib.PrunableSpec,
-    active_counts: Sequence[int],
-    config: PruningConfig,
-  ) -> tuple[schedules.AdjustmentEvent, ...]:
-    """Adjusts the whole model every few rounds, with cosine counts."""
-    return regular_events(spec, active_counts, config)
 
   def adjustment(self, plan: base.AdjustmentPlan) -> fedtiny.TopGradientAdjustment:
     """Moves weights by aggregated top-a gradients, as FedTiny does."""

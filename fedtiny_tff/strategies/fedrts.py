@@ -27,16 +27,11 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import (
-  cost,
-  device_cost,
   masks,
-  model_profile,
   positions,
-  schedules,
   seeds,
   training,
 )
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import (
   Adjustment,
@@ -46,9 +41,7 @@ from fedtiny_tff.strategies.adjustment import (
   largest_active,
 )
 from fedtiny_tff.strategies.pruning_config import (
-  PruningConfig,
   check_entire,
-  regular_events,
 )
 
 # Weight of what clients vote for, against what the server sees itself.
@@ -84,6 +77,7 @@ class ThompsonAdjustment(Adjustment):
 
   def __init__(self, plan: base.AdjustmentPlan):
     """Takes the layout and the number of votes; the block is the whole model."""
+    check_entire(plan.spec, "fedrts")
     self._spec = plan.spec
     self._seed = plan.seed
     self._code = positions.smallest_code(plan.spec.size, plan.active_count)
@@ -220,22 +214,12 @@ def beta_draws(alpha: tf.Tensor, beta: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
   return tf.where(total > 0.0, tf.math.divide_no_nan(hits, total), 0.5)
 
 
-class FedRTS(sparse.SparseStrategy):
+class FedRTS(sparse.AdjustingStrategy):
   """Masks by combinatorial Thompson sampling."""
 
   name = "fedrts"
   citation = "FedRTS (arXiv 2501.19122)"
   granularity = "entire"
-
-  def plan_events(
-    self,
-    spec: spec_lib.PrunableSpec,
-    active_counts: Sequence[int],
-    config: PruningConfig,
-  ) -> tuple[schedules.AdjustmentEvent, ...]:
-    """Adjusts the whole model every few rounds, with cosine counts."""
-    check_entire(spec, self.name)
-    return regular_events(spec, active_counts, config)
 
   def adjustment(self, plan: base.AdjustmentPlan) -> ThompsonAdjustment:
     """Draws the mask from what clients voted for."""
@@ -244,16 +228,3 @@ class FedRTS(sparse.SparseStrategy):
   def initial_memory(self, mask: np.ndarray) -> tuple[np.ndarray, ...]:
     """Returns alpha and beta of every weight: 1 and 1."""
     return np.ones(mask.shape, np.float32), np.ones(mask.shape, np.float32)
-
-  def round_cost(
-    self,
-    profile: model_profile.ModelProfile,
-    workload: device_cost.Workload,
-    active: Sequence[int],
-    blocks: Sequence[Sequence[int]],
-  ) -> device_cost.RoundCost:
-    """Charges sparse training, and top-a pairs of the whole model.
-
-    A device that takes the largest gradients layer by layer never holds all of them.
-    """
-    return cost.top_gradient_cost(profile, workload, active, blocks)

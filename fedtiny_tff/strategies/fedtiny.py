@@ -27,16 +27,11 @@ import tensorflow as tf
 
 from fedtiny_tff import (
   candidates,
-  cost,
-  device_cost,
   masks,
-  model_profile,
-  schedules,
 )
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel, drop_and_grow
-from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
+from fedtiny_tff.strategies.pruning_config import PruningConfig
 
 
 class TopGradients(NamedTuple):
@@ -145,7 +140,7 @@ class TopGradientAdjustment(Adjustment):
     return drop_and_grow(model, self._spec, self._layers, scores, counts)
 
 
-class FedTiny(sparse.SparseStrategy):
+class FedTiny(sparse.AdjustingStrategy):
   """The paper's method."""
 
   name = "fedtiny"
@@ -166,25 +161,6 @@ class FedTiny(sparse.SparseStrategy):
       seed=config.seed,
     )
 
-  def plan_events(
-    self,
-    spec: spec_lib.PrunableSpec,
-    active_counts: Sequence[int],
-    config: PruningConfig,
-  ) -> tuple[schedules.AdjustmentEvent, ...]:
-    """Adjusts one block every few rounds, with cosine counts."""
-    return regular_events(spec, active_counts, config)
-
   def adjustment(self, plan: base.AdjustmentPlan) -> TopGradientAdjustment:
     """Moves weights by aggregated top-a gradients."""
     return TopGradientAdjustment(plan)
-
-  def round_cost(
-    self,
-    profile: model_profile.ModelProfile,
-    workload: device_cost.Workload,
-    active: Sequence[int],
-    blocks: Sequence[Sequence[int]],
-  ) -> device_cost.RoundCost:
-    """Charges sparse training, and top-a pairs of one block at a time."""
-    return cost.top_gradient_cost(profile, workload, active, blocks)

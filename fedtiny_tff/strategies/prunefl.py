@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from fedtiny_tff import cost, device_cost, model_profile, schedules, training
-from fedtiny_tff import spec as spec_lib
+from fedtiny_tff import cost, device_cost, model_profile, training
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import (
   Adjustment,
@@ -28,7 +27,6 @@ from fedtiny_tff.strategies.adjustment import (
   Trained,
   drop_and_grow,
 )
-from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
 
 
 class SquaredGradients(NamedTuple):
@@ -102,21 +100,12 @@ def _add_squares(
   return total + tf.square(tf.concat(gradients, 0)), steps + 1.0
 
 
-class PruneFL(sparse.SparseStrategy):
+class PruneFL(sparse.AdjustingStrategy):
   """Adaptive pruning by dense squared gradients."""
 
   name = "prunefl"
   citation = "PruneFL (arXiv 1909.12326)"
   granularity = "entire"
-
-  def plan_events(
-    self,
-    spec: spec_lib.PrunableSpec,
-    active_counts: Sequence[int],
-    config: PruningConfig,
-  ) -> tuple[schedules.AdjustmentEvent, ...]:
-    """Adjusts the whole model every few rounds, with cosine counts."""
-    return regular_events(spec, active_counts, config)
 
   def adjustment(self, plan: base.AdjustmentPlan) -> SquaredGradientAdjustment:
     """Moves weights by aggregated squared gradients."""

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedtiny_tff import candidates, cost, device_cost, model_profile
+from fedtiny_tff import candidates, cost, device_cost, model_profile, schedules
+from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.strategies import base
-from fedtiny_tff.strategies.pruning_config import PruningConfig
+from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
 
 
 class SparseStrategy(base.Strategy):
@@ -33,3 +34,32 @@ class SparseStrategy(base.Strategy):
     """Charges values, gradients and indices of the active weights."""
     del blocks
     return cost.sparse_cost(profile, workload, active)
+
+
+class AdjustingStrategy(SparseStrategy):
+  """A mask that moves in one block every few rounds, as many weights as the cosine says.
+
+  Clients keep the largest gradients of the block, of one layer at a time.
+  """
+
+  def plan_events(
+    self,
+    spec: spec_lib.PrunableSpec,
+    active_counts: Sequence[int],
+    config: PruningConfig,
+  ) -> tuple[schedules.AdjustmentEvent, ...]:
+    """Adjusts blocks in turn, or the whole model where that is one block."""
+    return regular_events(spec, active_counts, config)
+
+  def round_cost(
+    self,
+    profile: model_profile.ModelProfile,
+    workload: device_cost.Workload,
+    active: Sequence[int],
+    blocks: Sequence[Sequence[int]],
+  ) -> device_cost.RoundCost:
+    """Charges sparse training, and top-a pairs of the costliest block.
+
+    A device that takes the largest gradients layer by layer never holds all of them.
+    """
+    return cost.top_gradient_cost(profile, workload, active, blocks)

@@ -42,7 +42,7 @@ def test_as_many_weights_come_as_go_and_the_draw_is_the_rounds_own(evolution):
   mask = tf.constant(weights != 0)
   vectors = ModelWeights(tf.constant(weights), *(tf.zeros([0]) for _ in range(3)))
   adjustment = evolution.Evolution().adjustment(
-    base.AdjustmentPlan(spec.with_blocks([(0, 1)]), 0, (1, 1), 7)
+    base.AdjustmentPlan(spec.with_blocks([(0, 1)]), 0, (1, 1), 7, 0)
   )
 
   def moved(round_index):

@@ -231,7 +231,7 @@ class TestWhatMethodsAreCharged:
 
   def test_what_is_sent_at_an_adjustment(self):
     def sent(name):
-      plan = base.AdjustmentPlan(self.SPEC, 1, (7,), 0)
+      plan = base.AdjustmentPlan(self.SPEC, 1, (7,), 0, 0)
       found = registry.get_strategy(name).adjustment(plan).statistics_specs()
       return [(s.shape.as_list(), s.dtype.name) for s in found]
 
@@ -278,7 +278,7 @@ class TestChannelBlocks:
     pairs = spec.with_channel_block(2)
 
     def sent(layout):
-      plan = base.AdjustmentPlan(layout, 0, (3, 4), 0)
+      plan = base.AdjustmentPlan(layout, 0, (3, 4), 0, 0)
       found = fedtiny.FedTiny().adjustment(plan).statistics_specs()
       return [(s.shape.as_list(), s.dtype.name) for s in found]
 
@@ -289,6 +289,6 @@ class TestChannelBlocks:
 
   def test_squared_gradients_are_dense_whatever_the_blocks(self):
     spec = support.spec_of_sizes(10, 100).with_channel_block(2)
-    plan = base.AdjustmentPlan(spec, 1, (4,), 0)
+    plan = base.AdjustmentPlan(spec, 1, (4,), 0, 0)
     (found,) = prunefl.PruneFL().adjustment(plan).statistics_specs()
     assert found.shape.as_list() == [110]

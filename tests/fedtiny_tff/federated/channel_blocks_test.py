@@ -88,7 +88,7 @@ class TestPairsByHand:
 
   def test_the_message_is_an_index_and_two_values(self, builder, federation):
     adjustment = fedtiny.FedTiny().adjustment(
-      base.AdjustmentPlan(_blocked(support.linear_model(), 2).spec, 0, (1,), 0)
+      base.AdjustmentPlan(_blocked(support.linear_model(), 2).spec, 0, (1,), 0, 0)
     )
     work = client_work.build_client_work(
       _blocked(support.linear_model(), 2), federation[0], CONFIG, adjustment, 0,

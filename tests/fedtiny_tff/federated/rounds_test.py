@@ -267,7 +267,7 @@ class TestBytes:
   def test_equal_the_bytes_of_what_travels(self, linear, zeros, round_index):
     event = linear.builder.event(round_index)
     adjustment = event and fedtiny.FedTiny().adjustment(
-      base.AdjustmentPlan(linear.definition.spec, event.block, event.counts, 0)
+      base.AdjustmentPlan(linear.definition.spec, event.block, event.counts, 0, 0)
     )
     computation = linear.builder.computation(round_index)
     instruction_type = computation.next.type_signature.parameter.instruction.member

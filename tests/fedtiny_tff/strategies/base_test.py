@@ -52,7 +52,7 @@ def test_nothing_is_adjusted():
   assert strategy.plan_events(_SPEC, (4, 6), PruningConfig(0.1, 300)) == ()
   assert not strategy.is_sparse
   with pytest.raises(ValueError, match="'fedavg' never adjusts masks, asked for 1"):
-    strategy.adjustment(base.AdjustmentPlan(_SPEC, 1, (1,), 0))
+    strategy.adjustment(base.AdjustmentPlan(_SPEC, 1, (1,), 0, 0))
 
 
 @pytest.mark.parametrize("density", [0.0, -0.5, 1.4, float("nan")])

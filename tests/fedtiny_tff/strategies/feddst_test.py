@@ -257,7 +257,7 @@ def test_the_whole_model_is_adjusted_at_once():
   with pytest.raises(
     ValueError, match=r"feddst adjusts the whole model at once, got bl"
   ):
-    strategy.plan_events(by_layer, (2, 3), config)
+    strategy.adjustment(base.AdjustmentPlan(by_layer, 0, (1,), 0, 5))
 
 
 def test_one_dense_gradient_of_a_round_and_top_pairs_are_charged():

@@ -104,7 +104,7 @@ class TestModels:
 
   def test_without_its_models_it_says_so(self):
     strategy = federated_pruning.FederatedPruning()
-    plan = base.AdjustmentPlan(_find(1.0).spec, 0, (0, 0), 0)
+    plan = base.AdjustmentPlan(_find(1.0).spec, 0, (0, 0), 0, 0)
     assert strategy.adjustment(plan).statistics_specs() == ()
     with pytest.raises(ValueError, match="call plan_models first"):
       strategy.begin(_pretrained(), np.ones(8, bool))
@@ -135,7 +135,7 @@ class TestStart:
 
 
 def _adjusted(strategy, weights, memory, tracing=False):
-  plan = base.AdjustmentPlan(_find(0.5).spec, 0, (0, 0), 0)
+  plan = base.AdjustmentPlan(_find(0.5).spec, 0, (0, 0), 0, 0)
   model = ServerModel(
     ModelWeights(*map(tf.constant, weights)),
     tf.ones([8], tf.bool),

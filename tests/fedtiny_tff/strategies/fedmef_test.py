@@ -123,7 +123,7 @@ class TestPenalty:
       tf.constant(weights), tf.constant(mask), tf.constant([count]), spec
     )[0].numpy()
     assert np.count_nonzero(marked) == count
-    adjustment = fedmef.FedMef().adjustment(base.AdjustmentPlan(spec, 0, (count,), 0))
+    adjustment = fedmef.FedMef().adjustment(base.AdjustmentPlan(spec, 0, (count,), 0, 0))
     nothing = tf.zeros([0])
     model = ServerModel(
       ModelWeights(tf.constant(weights), nothing, nothing, nothing), tf.constant(mask), ()
@@ -163,7 +163,7 @@ def test_events_move_the_whole_model_by_top_gradients():
   assert [event.round_index for event in events] == [3, 6]
   assert strategy.granularity == "entire"
   assert not strategy.selects
-  plan = base.AdjustmentPlan(_SPEC, 0, schedules.capacities(events, 0), 0)
+  plan = base.AdjustmentPlan(_SPEC, 0, schedules.capacities(events, 0), 0, 0)
   assert isinstance(strategy.adjustment(plan), fedtiny.TopGradientAdjustment)
 
 

@@ -29,7 +29,7 @@ def _ints(*values):
 
 
 def _planned(spec, block, capacities):
-  plan = base.AdjustmentPlan(spec, block, tuple(capacities), 0)
+  plan = base.AdjustmentPlan(spec, block, tuple(capacities), 0, 0)
   return fedtiny.FedTiny().adjustment(plan)
 
 

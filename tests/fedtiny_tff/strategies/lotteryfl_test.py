@@ -21,7 +21,7 @@ _SPEC = support.spec_of_sizes(4, 6, blocks=((0, 1),))
 
 
 def _applied(spec, weights, mask, counts):
-  adjustment = lotteryfl.LotteryFL().adjustment(base.AdjustmentPlan(spec, 0, counts, 0))
+  adjustment = lotteryfl.LotteryFL().adjustment(base.AdjustmentPlan(spec, 0, counts, 0, 0))
   vectors = ModelWeights(
     tf.constant(weights, tf.float32), *(tf.zeros([0]) for _ in range(3))
   )
@@ -49,7 +49,7 @@ def test_what_is_gone_stays_away():
 
 def test_clients_send_their_model_and_nothing_else():
   adjustment = lotteryfl.LotteryFL().adjustment(
-    base.AdjustmentPlan(_SPEC, 0, (1, 1), 0)
+    base.AdjustmentPlan(_SPEC, 0, (1, 1), 0, 0)
   )
   assert adjustment.statistics_specs() == ()
   assert not adjustment.replaces_weights

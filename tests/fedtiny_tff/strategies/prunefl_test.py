@@ -21,7 +21,7 @@ _MASK = tf.constant([True, True, False, False, True, False, False, True, False, 
 
 
 def _planned(spec=_SPEC, capacities=(2, 2)):
-  return prunefl.PruneFL().adjustment(base.AdjustmentPlan(spec, 0, capacities, 0))
+  return prunefl.PruneFL().adjustment(base.AdjustmentPlan(spec, 0, capacities, 0, 0))
 
 
 def _applied(adjustment, weights, mask, mean, counts):

@@ -64,7 +64,7 @@ def test_the_mask_never_moves():
   assert strategy.plan_events(_SPEC, (2, 3), PruningConfig(0.5, 300)) == ()
   assert strategy.starting_counts(_SPEC, (2, 3)) == (2, 3)
   with pytest.raises(ValueError, match="never adjusts masks"):
-    strategy.adjustment(base.AdjustmentPlan(_SPEC, 0, (1,), 0))
+    strategy.adjustment(base.AdjustmentPlan(_SPEC, 0, (1,), 0, 0))
 
 
 def test_values_gradients_and_indices_of_the_active_weights_are_charged():
