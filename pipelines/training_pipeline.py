@@ -107,7 +107,8 @@ def plan_experiment(
   experiment = Experiment(
     config, data_stage.plan_data(config, dataset, found.task), planned
   )
-  # Refuses what the method cannot do with these rounds, before any is run.
+  # Refuses what the method cannot do with these data and rounds, before any is run.
+  strategy.check_public(len(experiment.data.federation.public))
   cost_figures.expected_plan(strategy, found, config.pruning, config.selection)
   if config.targets:
     planned_model.check_exportable(config, found)

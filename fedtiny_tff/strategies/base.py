@@ -140,6 +140,17 @@ class Strategy:
     del config
     return plan_one_model(self, find(width))
 
+  def check_public(self, samples: int) -> None:
+    """Makes sure that the server has the samples that the method needs.
+
+    Args:
+      samples: Public samples of the server.
+
+    Raises:
+      InputError: When it has too few.
+    """
+    del samples
+
   def candidate_masks(self, start: Pretrained, config: PruningConfig) -> np.ndarray:
     """Returns the masks to choose from, bool [candidates, prunable weights].
 

@@ -87,6 +87,18 @@ class SNIP(sparse.SparseStrategy):
   name = "snip"
   citation = "SNIP (arXiv 1810.02340)"
 
+  def check_public(self, samples: int) -> None:
+    """Makes sure that there is something to rank weights on.
+
+    Raises:
+      InputError: When the server has no public samples.
+    """
+    if not samples:
+      raise InputError(
+        f"--strategy={self.name} ranks weights by their gradients on public samples, "
+        "and the server has none: set --public_samples_per_class to 1 or more"
+      )
+
   def candidate_masks(
     self, start: base.Pretrained, config: PruningConfig
   ) -> np.ndarray:
@@ -95,11 +107,7 @@ class SNIP(sparse.SparseStrategy):
     Raises:
       InputError: When the server has no public samples.
     """
-    if not len(start.public[1]):
-      raise InputError(
-        f"--strategy={self.name} ranks weights by their gradients on public samples, "
-        "and the server has none: set --public_samples_per_class to 1 or more"
-      )
+    self.check_public(len(start.public[1]))
     spec = start.definition.spec
     scores = _Sensitivity(start).scores
     return saliency.mask_in_steps(spec, config.target_density, scores)[np.newaxis]

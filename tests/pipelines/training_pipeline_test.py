@@ -39,6 +39,14 @@ def test_a_method_that_would_not_prune_in_these_rounds_is_bad_input():
     training_pipeline.plan_experiment(config)
 
 
+def test_a_method_without_the_samples_it_needs_is_bad_input():
+  config = support.make_config(strategy="snip", public_samples_per_class=0)
+  with pytest.raises(InputError, match=r"--strategy=snip .* set --public_samples_per"):
+    training_pipeline.plan_experiment(config)
+  made = training_pipeline.plan_experiment(support.make_config(strategy="snip"))
+  assert made.strategy.name == "snip"
+
+
 def test_clients_that_cannot_be_filled_are_bad_input():
   with pytest.raises(InputError, match="lower --num_clients"):
     training_pipeline.plan_experiment(support.make_config(num_clients=200))
