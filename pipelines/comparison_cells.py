@@ -123,7 +123,7 @@ def _check_flags(
 ) -> None:
   """Makes sure that a cell was run with this configuration.
 
-  Where the data lie makes no other cell, nor does a flag that came later.
+  A flag that came later makes no other cell.
 
   Raises:
     InputError: Naming what differs.
@@ -131,7 +131,7 @@ def _check_flags(
   changed = [
     f"--{name}={value} (now {config.values[name]})"
     for name, value in stored.items()
-    if name != "data_dir" and config.values.get(name, value) != value
+    if config.values.get(name, value) != value
   ]
   if changed:
     raise InputError(
@@ -167,8 +167,11 @@ def run_cell(cell: Cell, store: CellStore, progress: Progress) -> dict[str, Any]
 
 
 def _stored_flags(config: config_lib.RunConfig) -> dict[str, Any]:
+  """Returns what makes the cell: not where its data lie, which may be elsewhere."""
   return {
-    name: value for name, value in config.configuration().items() if value is not None
+    name: value
+    for name, value in config.configuration().items()
+    if value is not None and name != "data_dir"
   }
 
 
