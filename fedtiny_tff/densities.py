@@ -1,4 +1,4 @@
-"""How many weights each layer keeps: uniform, noisy, or Erdős–Rényi-kernel.
+"""How many weights each layer keeps: uniform, Erdős–Rényi-kernel, or noisy.
 
 *Density* is active prunable weights over all prunable weights. Every function
 returns integer counts that sum to exactly floor(density * total), so that all
@@ -114,11 +114,38 @@ def noisy_counts(
 ) -> tuple[int, ...]:
   """Draws each layer's density from U(0.5, 1.5) times the target.
 
-  The whole vector is drawn again until its overall density is within 2 % of the
-  target; then the largest layers absorb what is left. Source: FedTiny
-  (arXiv 2212.01977), candidate pool; constants from the authors' code. Where no
-  draw can come near (density close to 1, where draws are capped), the uniform
-  counts are taken.
+  Source: FedTiny (arXiv 2212.01977), candidate pool; constants from the authors'
+  code. Where no draw can come near the target (density close to 1, where draws are
+  capped), the uniform counts are taken.
+  """
+  centres = np.full(len(spec.sizes), density)
+  drawn = _drawn_around(centres, spec, density, generator)
+  return drawn or uniform_counts(spec, density, generator)
+
+
+def noisy_erk_counts(
+  spec: spec_lib.PrunableSpec, density: float, generator: np.random.Generator
+) -> tuple[int, ...]:
+  """Draws each layer's density from U(0.5, 1.5) times its density by `erk_counts`.
+
+  At very low densities a uniform share leaves small layers a handful of weights, and
+  nothing passes through them; here they keep more, and the pool still differs.
+  """
+  centres = _erk_densities(spec, total_count(spec, density))
+  drawn = _drawn_around(centres, spec, density, generator)
+  return drawn or erk_counts(spec, density, generator)
+
+
+def _drawn_around(
+  centres: np.ndarray,
+  spec: spec_lib.PrunableSpec,
+  density: float,
+  generator: np.random.Generator,
+) -> tuple[int, ...] | None:
+  """Draws counts whose overall density is within 2 % of the target; None if it fails.
+
+  The whole vector is drawn again until it is near enough; then the largest layers
+  absorb what is left.
   """
   sizes, steps = np.asarray(spec.sizes), np.asarray(spec.channel_blocks)
   total = total_count(spec, density)
@@ -126,12 +153,12 @@ def noisy_counts(
   rounding = np.sum(steps - 1) / sizes.sum()
   accepted = _ACCEPTED_DEVIATION * density + rounding
   for _ in range(_MAX_DRAWS):
-    drawn = np.minimum(density * generator.uniform(0.5, 1.5, len(sizes)), 1.0)
+    drawn = np.minimum(centres * generator.uniform(0.5, 1.5, len(sizes)), 1.0)
     groups = np.maximum((drawn * sizes / steps).astype(np.int64), 1)
     counts = groups * steps
     if abs(counts.sum() / sizes.sum() - density) < accepted:
       return fit_counts(counts.tolist(), spec.sizes, total, spec.channel_blocks)
-  return uniform_counts(spec, density, generator)
+  return None
 
 
 def erk_counts(
@@ -144,19 +171,23 @@ def erk_counts(
   """
   del generator  # Nothing is drawn.
   total = total_count(spec, density)
+  wanted = (_erk_densities(spec, total) * np.asarray(spec.sizes)).astype(int).tolist()
+  return fit_counts(wanted, spec.sizes, total, spec.channel_blocks)
+
+
+def _erk_densities(spec: spec_lib.PrunableSpec, total: int) -> np.ndarray:
+  """Returns the Erdős–Rényi-kernel density of each layer at `total` weights in all."""
   raw = np.array([sum(layer.shape) / layer.size for layer in spec.layers])
   sizes = np.asarray(spec.sizes)
   dense = np.zeros(len(sizes), dtype=bool)
   while True:
     budget = total - sizes[dense].sum()
     scale = budget / max((raw * sizes)[~dense].sum(), 1e-12)
-    densities = np.where(dense, 1.0, raw * scale)
-    overfull = densities > 1.0
+    shares = np.where(dense, 1.0, raw * scale)
+    overfull = shares > 1.0
     if not overfull.any():
-      break
+      return shares
     dense |= overfull
-  wanted = (densities * sizes).astype(int).tolist()
-  return fit_counts(wanted, spec.sizes, total, spec.channel_blocks)
 
 
 LayerCounts = Callable[
@@ -167,4 +198,5 @@ LAYER_COUNTS: dict[str, LayerCounts] = {
   "noisy": noisy_counts,
   "uniform": uniform_counts,
   "erk": erk_counts,
+  "noisy_erk": noisy_erk_counts,
 }

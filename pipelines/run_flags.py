@@ -99,7 +99,10 @@ def _define_pruning() -> None:
     "pool_size", 0, "Candidates to select from; 0 = the paper's max(1, floor(0.1/d + 0.5))."
   )
   flags.DEFINE_string(
-    "layer_densities", "noisy", "How candidates spread density: noisy, uniform or erk."
+    "layer_densities",
+    "noisy",
+    "How layers share the density: uniform, erk (small layers keep more), or with "
+    "candidates drawn around one of these: noisy, noisy_erk.",
   )
   flags.DEFINE_string(
     "selection",

@@ -29,7 +29,7 @@ from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 
 # Layer densities that differ from draw to draw, and what they are on average.
-_EXPECTED_COUNTS = {"noisy": "uniform"}
+_EXPECTED_COUNTS = {"noisy": "uniform", "noisy_erk": "erk"}
 
 
 class Pretrained(NamedTuple):

@@ -115,6 +115,33 @@ def test_noise_stays_within_half_and_one_and_a_half_of_the_target():
     assert 80 - 6 <= large <= 240 + 6
 
 
+def test_noise_around_erk_stays_within_half_and_one_and_a_half_of_it():
+  # Kernels of 3x3x8x8 and 3x3x16x32, and a 1x1x8x16: 22/576, 54/4608 and 26/128 times
+  # their sizes are 22, 54 and 26; 0.1 of 5,312 is 531 weights, 5.206 times 102. The
+  # third is overfull and dense: 128; the others share 403 as 22 to 54.
+  shapes = ((3, 3, 8, 8), (3, 3, 16, 32), (1, 1, 8, 16))
+  spec = spec_lib.PrunableSpec(
+    tuple(spec_lib.LayerSpec(f"l{i}", shape) for i, shape in enumerate(shapes)),
+    ((0, 1, 2),),
+  )
+  assert densities.erk_counts(spec, 0.1, _rng()) == (116, 287, 128)
+  seen = set()
+  for seed in range(20):
+    first, second, third = densities.noisy_erk_counts(spec, 0.1, _rng(seed))
+    assert 58 <= first <= 175
+    assert 143 - 11 <= second <= 430 + 11
+    assert 64 <= third <= 128
+    assert first + second + third == 531
+    seen.add((first, second, third))
+  assert len(seen) > 10
+
+
+def test_noise_around_erk_that_cannot_reach_the_target_is_erk():
+  spec = support.spec_of_sizes(*[10] * 200)
+  erk = densities.erk_counts(spec, 0.999, _rng())
+  assert densities.noisy_erk_counts(spec, 0.999, _rng()) == erk
+
+
 def test_noise_near_density_one_falls_back_to_uniform():
   # Draws are capped at 1, so the mean of 200 is about 0.87, never 0.98.
   spec = support.spec_of_sizes(*[10] * 200)
@@ -138,9 +165,9 @@ def test_sums_are_exact_and_counts_within_their_layers(kind, shapes, density, se
     (tuple(range(len(shapes))),),
   )
   generator = _rng(seed)
-  if kind == "noisy" and density == 1.0:
+  if density == 1.0:
     # Skips 10,000 draws that cannot be accepted; density 1 is tested below.
-    kind = "uniform"
+    kind = kind.replace("noisy_erk", "erk").replace("noisy", "uniform")
   counts = densities.LAYER_COUNTS[kind](spec, density, generator)
   assert sum(counts) == max(len(shapes), int(density * spec.size + 1e-9))
   assert all(1 <= n <= size for n, size in zip(counts, spec.sizes, strict=True))
@@ -151,8 +178,8 @@ def test_density_one_keeps_everything(kind):
   assert densities.LAYER_COUNTS[kind](_SPEC, 1.0, _rng()) == (10, 20, 70)
 
 
-def test_the_table_names_three_kinds():
-  assert set(densities.LAYER_COUNTS) == {"noisy", "uniform", "erk"}
+def test_the_table_names_four_kinds():
+  assert set(densities.LAYER_COUNTS) == {"noisy", "uniform", "erk", "noisy_erk"}
 
 
 class TestGroups:

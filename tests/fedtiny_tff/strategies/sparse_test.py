@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedtiny_tff import device_cost
+from fedtiny_tff import densities, device_cost
 from fedtiny_tff.model_profile import ModelProfile
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.pruning_config import PruningConfig
@@ -31,7 +31,7 @@ def test_as_many_as_are_expected():
   spec = support.spec_of_sizes(40, 60)
   weights = np.random.default_rng(0).normal(size=100).astype(np.float32)
   strategy = sparse.SparseStrategy()
-  for counts in ("noisy", "uniform", "erk"):
+  for counts in densities.LAYER_COUNTS:
     config = PruningConfig(0.3, 10, layer_counts=counts, seed=3)
     (mask,) = strategy.candidate_masks(support.pretrained(weights, spec), config)
     assert spec.active_counts(mask) == strategy.expected_counts(spec, config)
