@@ -8,7 +8,7 @@ ARGS ?=
 # Processes that run tests side by side.
 JOBS ?= 2
 # What `make bench` measures; BENCH="wire population" picks some.
-BENCH ?= wire mask_adapter population memory selection long_run round_throughput compute_dtype \
+BENCH ?= wire mask_adapter population data_scale feeding memory selection long_run round_throughput compute_dtype \
   peer_library selection_quality android mcu_size mcu_accuracy mcu_budgets \
   channel_blocks
 

@@ -1,7 +1,6 @@
 """CIFAR-10 cut into clients of equal size, as records that TFF's worker reads."""
 
 import contextlib
-import itertools
 import pathlib
 import sys
 import tempfile
@@ -9,8 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fedtiny_tff.data import client_store, sources
+from fedtiny_tff.data import client_store
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
+from fedtiny_tff.data.examples import TRAIN, fail_on_bad_record
+from fedtiny_tff.data.sources import registry as sources
+from fedtiny_tff.data.sources.options import SourceOptions
 
 DATA_DIR = pathlib.Path("../shared/data/cifar10")
 _HELD_OUT = 32
@@ -38,14 +40,16 @@ def federation(
     clients: Number of clients.
     examples_per_client: Images each of them trains on; 32 more are held out.
   """
-  dataset = sources.load("cifar10", str(DATA_DIR))
+  dataset = sources.load("cifar10", SourceOptions(str(DATA_DIR)))
   size = examples_per_client + _HELD_OUT
   count = clients * size
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "clients.records"
-    first = itertools.islice(dataset.train(), count)
     with path.open("wb") as file:
-      client_store.write_records(file, first, range(count), dataset.info)
+      writer = client_store.RecordWriter(file, np.arange(count), dataset.info)
+      for batch in dataset.read(TRAIN, fail_on_bad_record):
+        writer.add(batch)
+      writer.finish()
     references = [
       ClientReference(
         *(np.int64(n) for n in (i, i * size, examples_per_client, _HELD_OUT))

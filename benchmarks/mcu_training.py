@@ -13,9 +13,8 @@ low after minutes, but clearly above chance.
 """
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -32,8 +31,9 @@ from fedtiny_tff import (
   tfmot_masking,
   training,
 )
-from fedtiny_tff.data import sources
-from fedtiny_tff.data.examples import Dataset, Example
+from fedtiny_tff.data.examples import TEST, TRAIN, Dataset, fail_on_bad_record
+from fedtiny_tff.data.sources import registry as sources
+from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.models import definition, registry
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -140,19 +140,22 @@ CASES = (
 
 def read_images() -> Data:
   """Reads what is used of CIFAR-10."""
-  dataset: Dataset = sources.load("cifar10", str(cifar10.DATA_DIR))
-  seen = _TRAINING_IMAGES + _HELD_OUT_IMAGES
-  first = _stacked(itertools.islice(dataset.train(), seen))
+  dataset = sources.load("cifar10", SourceOptions(str(cifar10.DATA_DIR)))
+  first = _first(dataset, TRAIN, _TRAINING_IMAGES + _HELD_OUT_IMAGES)
   training_part, held_out = (
     Images(*(array[chosen] for array in first))
     for chosen in (slice(_TRAINING_IMAGES), slice(_TRAINING_IMAGES, None))
   )
-  return Data(training_part, held_out, _stacked(dataset.test()))
+  return Data(training_part, held_out, _first(dataset, TEST, None))
 
 
-def _stacked(examples: Iterator[Example]) -> Images:
-  images, labels = zip(*examples, strict=True)
-  return Images(np.stack(images), np.asarray(labels, np.int64))
+def _first(dataset: Dataset, split: str, count: Optional[int]) -> Images:
+  batches_ = list(dataset.read(split, fail_on_bad_record))
+  images, labels = (
+    np.concatenate([getattr(batch, name) for batch in batches_])[:count]
+    for name in ("features", "labels")
+  )
+  return Images(images, labels)
 
 
 def train(case: Case, part: Images) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:

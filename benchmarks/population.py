@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,11 @@ import numpy as np
 from benchmarks import results_file
 from benchmarks.rounds_under_test import CONFIG, starting_state
 from fedtiny_tff import seeds
-from fedtiny_tff.data import client_store, sources
+from fedtiny_tff.data import client_store
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
-from fedtiny_tff.data.examples import Dataset, Example
+from fedtiny_tff.data.examples import TRAIN, Batch, fail_on_bad_record
+from fedtiny_tff.data.sources import registry as sources
+from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.federated import rounds, runtime
 from fedtiny_tff.models import registry
 from fedtiny_tff.strategies import base
@@ -31,21 +32,21 @@ _EXAMPLES = 16
 _CLIENTS_PER_ROUND = 10
 _ROUNDS = 30
 _WARM_UP_ROUNDS = 5
-
-
-def _repeated(dataset: Dataset, count: int) -> Iterator[Example]:
-  digits = list(dataset.train())
-  return (digits[i % len(digits)] for i in range(count))
+_WRITTEN_AT_A_TIME = 1_024
 
 
 def _write(folder: str, population: int) -> tuple[ClientStore, np.ndarray]:
-  dataset = sources.load("digits", None)
+  dataset = sources.load("digits", SourceOptions())
+  (digits,) = dataset.read(TRAIN, fail_on_bad_record)
   count = population * _EXAMPLES
   path = pathlib.Path(folder) / "clients.records"
   with path.open("wb") as file:
-    client_store.write_records(
-      file, _repeated(dataset, count), range(count), dataset.info
-    )
+    writer = client_store.RecordWriter(file, np.arange(count), dataset.info)
+    for first in range(0, count, _WRITTEN_AT_A_TIME):
+      chosen = np.arange(first, min(first + _WRITTEN_AT_A_TIME, count))
+      chosen %= len(digits.labels)
+      writer.add(Batch(digits.features[chosen], digits.labels[chosen]))
+    writer.finish()
   numbers = np.arange(population, dtype=np.int64)
   full = np.full(population, _EXAMPLES, np.int64)
   index = pathlib.Path(folder) / "clients.npy"

@@ -29,6 +29,21 @@ def _population(rows: Rows) -> str:
   return f"{seconds} clients; {min(memory):.0f}–{max(memory):.0f} MB"
 
 
+def _data_scale(rows: Rows) -> str:
+  return "; ".join(
+    f"{row['clients']:,} clients: {row['open_seconds']:.1f} s, "
+    f"{1000 * row['seconds_per_round']:.0f} ms a round, {row['rss_mb']:.0f} MB"
+    for row in rows
+  )
+
+
+def _feeding(rows: Rows) -> str:
+  return ", ".join(
+    f"{row['fed_to_trained']:.1f} with augmentation {row['augmentations']}"
+    for row in rows
+  )
+
+
 def _selection(rows: Rows) -> str:
   row = rows[-1]
   return (
@@ -120,6 +135,17 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
   ),
   ("wire", "upload over 4 bytes × (active weights + all else)", _wire),
   ("population", "a round of 10 clients, by population", _population),
+  (
+    "data_scale",
+    "a run on prepared data, 10 clients a round: data open after (imports included), "
+    "time of a round, memory",
+    _data_scale,
+  ),
+  (
+    "feeding",
+    "images/s of reading, shuffling, decoding over those that training of ResNet-8 takes",
+    _feeding,
+  ),
   ("selection", "adaptive selection, resnet8, 10 clients", _selection),
   ("memory", "resident memory of the driver and of the worker", _memory),
   ("long_run", "memory of 300 rounds, rounds 50–99 to the last 50", _long_run),

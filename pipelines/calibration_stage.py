@@ -10,7 +10,7 @@ from fedtiny_tff import activation_ranges as measured
 from fedtiny_tff import seeds, variable_layout
 from fedtiny_tff.federated import calibration, messages, runtime
 from pipelines import config as config_lib
-from pipelines import data_stage, model_files, rounds_stage
+from pipelines import data_folder, model_files, rounds_stage
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export import activation_graph, float_activations
@@ -51,7 +51,7 @@ class Calibration:
 def calibrate(
   config: config_lib.RunConfig,
   run: RunDirectory,
-  data: data_stage.RunData,
+  data: data_folder.RunData,
   progress: Progress,
 ) -> Calibration:
   """Gathers what the flags ask for.
@@ -74,7 +74,7 @@ def calibrate(
     progress.say("no samples on the server: activation ranges come from the clients")
     return _from_clients(config, run, data, progress)
   model, _ = model_files.load(run.model)
-  return from_samples(config, model, data_stage.read_all(data.public)[0], progress)
+  return from_samples(config, model, data_folder.read_all(data.public)[0], progress)
 
 
 def from_samples(
@@ -129,7 +129,7 @@ def _facts(config: config_lib.RunConfig, source: str, samples: int) -> dict[str,
 def _from_clients(
   config: config_lib.RunConfig,
   run: RunDirectory,
-  data: data_stage.RunData,
+  data: data_folder.RunData,
   progress: Progress,
 ) -> Calibration:
   """Asks as many clients as take part in a round."""

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
-from pipelines import data_stage, files, metrics_log, report, training_pipeline
+from pipelines import data_folder, files, metrics_log, report, training_pipeline
 from pipelines.comparison_grid import Cell, method_flags
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
@@ -46,7 +46,7 @@ class CellStore:
 
   def has_data(self, cell: Cell) -> bool:
     """Tells whether those records are written."""
-    return data_stage.is_written(self.data(cell))
+    return data_folder.is_written(self.data(cell))
 
   def log(self, cell: Cell) -> pathlib.Path:
     """Returns where a process of the cell's own prints to."""
@@ -149,7 +149,9 @@ def run_cell(cell: Cell, store: CellStore, progress: Progress) -> dict[str, Any]
   start = time.monotonic()
   run = store.run_directory(cell)
   run.check(cell.config)
-  experiment = training_pipeline.plan_experiment(cell.config, is_begun=run.flags.exists())
+  experiment = training_pipeline.plan_experiment(
+    cell.config, store.data(cell), progress, is_begun=run.flags.exists()
+  )
   run.claim(cell.config)
   outcome = training_pipeline.train(experiment, run, progress, store.data(cell))
   with progress.stage("report", "final figures on the test split"):

@@ -48,19 +48,17 @@ def estimate_seconds(
 def _seconds_of(cell: Cell) -> float:
   experiment = training_pipeline.plan_experiment(cell.config)
   config = cell.config
-  examples = [
-    len(indices) * config.local_epochs for indices in experiment.data.federation.training
-  ]
+  examples = experiment.data.training_sizes * config.local_epochs
   if config.max_local_steps:
-    most = config.max_local_steps * config.batch_size
-    examples = [min(count, most) for count in examples]
-  images = float(np.mean(examples)) * config.clients_per_round * config.rounds
+    examples = np.minimum(examples, config.max_local_steps * config.batch_size)
+  participants = config.clients_per_round or len(examples)
+  images = float(np.mean(examples)) * participants * config.rounds
   return _FIXED_SECONDS + images / _images_per_second(experiment)
 
 
 def _images_per_second(experiment: training_pipeline.Experiment) -> float:
   """Trains some steps on noise."""
-  config, info = experiment.config, experiment.data.dataset.info
+  config, info = experiment.config, experiment.data.info
   size, shape = config.batch_size, tuple(info.shape)
 
   def decode(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -8,14 +8,15 @@ from absl import flags
 
 from fedtiny_tff import compute_dtypes, learning_rates, optimizers, schedules, training
 from fedtiny_tff.candidates import default_pool_size
-from fedtiny_tff.data import partition, sources
+from fedtiny_tff.data import federation
+from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.densities import LAYER_COUNTS
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import pruning_scope
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from pipelines import boards, run_flags, tflm_checkout
+from pipelines import boards, data_config, run_flags, tflm_checkout
 from tflite_export import arm64_setup, targets
 
 SELECTIONS = ("adaptive", "vanilla", "none")
@@ -68,6 +69,23 @@ class RunConfig:
     )
 
   @property
+  def source(self) -> SourceOptions:
+    """How the dataset is to be read."""
+    return data_config.source_options(self.values)
+
+  def federation(self, partitioner: str) -> federation.FederationConfig:
+    """Returns how the training split is to be assigned."""
+    return federation.FederationConfig(
+      partitioner,
+      self.num_clients,
+      self.dirichlet_alpha,
+      self.shards_per_client,
+      self.quantity_sigma,
+      self.public_samples_per_class,
+      self.seed,
+    )
+
+  @property
   def pruning(self) -> PruningConfig:
     """What strategies read."""
     return PruningConfig(
@@ -92,8 +110,7 @@ class RunConfig:
 
 
 _CHOICES: dict[str, Any] = {
-  "dataset": sources.SOURCES,
-  "partitioner": partition.PARTITIONERS,
+  "on_bad_record": ("fail", "skip"),
   "strategy": strategies.STRATEGIES,
   "layer_densities": LAYER_COUNTS,
   "prune_for": pruning_scope.PRUNE_FOR,
@@ -109,8 +126,14 @@ _CHOICES: dict[str, Any] = {
 
 # Flag to the smallest value that makes sense.
 _AT_LEAST = {
-  "num_clients": 1,
-  "clients_per_round": 1,
+  "num_clients": 0,
+  "clients_per_round": 0,
+  "shards_per_client": 1,
+  "synthetic_clients": 1,
+  "synthetic_examples_per_client": 1,
+  "window_rows": 0,
+  "window_stride_rows": 0,
+  "sample_rate_hz": 1,
   "rounds": 1,
   "local_epochs": 1,
   "max_local_steps": 0,
@@ -134,6 +157,14 @@ _AT_LEAST = {
 # Flag to the largest value that is not a slip of the finger.
 _AT_MOST = {
   "num_clients": 10**7,
+  "clients_per_round": 10**7,
+  "shards_per_client": 10**6,
+  "synthetic_clients": 10**7,
+  "synthetic_examples_per_client": 10**6,
+  "window_rows": 10**7,
+  "window_stride_rows": 10**7,
+  "sample_rate_hz": 10**6,
+  "quantity_sigma": 10.0,
   "rounds": 10**6,
   "local_epochs": 10**4,
   "batch_size": 10**6,
@@ -197,7 +228,7 @@ def _check_numbers(values: dict[str, Any]) -> None:
       raise InputError(f"--{name} must be a finite number, got {value}")
   _check_ranges(values)
   _check_pruning(values)
-  if values["clients_per_round"] > values["num_clients"]:
+  if 0 < values["num_clients"] < values["clients_per_round"]:
     raise InputError(
       f"--clients_per_round is {values['clients_per_round']}, but there are only "
       f"--num_clients={values['num_clients']}: lower the one or raise the other"
@@ -251,6 +282,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
       raise InputError(f"--targets names {target!r} more than once")
   if values["verify_arm64"] and arm64_setup.problem():
     raise InputError(f"--verify_arm64: {arm64_setup.problem()}, or leave the flag out")
+  data_config.check(values)
   _check_numbers(values)
   _check_microcontroller(values)
   # Resolved here, so that a run continued on another CPU does not change its type.

@@ -17,7 +17,8 @@ storage, beside dense FedAvg. Nothing is run and no data are needed.
   python -m pipelines.cost --model=resnet18 --strategy=fedtiny --target_density=0.01
 
 The method is that of --strategy. Layers keep the weights of --layer_densities; for
-noisy, which differs from run to run, its mean, which is uniform. Other flags of a run
+noisy and noisy_erk, which differ from run to run, their means, which are uniform and
+erk. Other flags of a run
 are allowed and have no influence.
 """
 

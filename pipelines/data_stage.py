@@ -1,213 +1,387 @@
-"""Writes a run's federated data, once, and reads it back.
+"""From a dataset by name to a run's federated data, written once.
 
-`data/` of a run directory holds the clients', the public and the test records
-`clients.npy`, int64 [clients, 4]: the fields of `ClientReference`, and the SHA-256 of
-each.
+A dataset is opened, seen once (`scan`), assigned to the server and the clients, and
+written; or it was written before, by this run or by `pipelines.make_dataset`, and is
+opened where it lies.
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Optional
 
 import numpy as np
 
 from fedtiny_tff import tasks
-from fedtiny_tff.data import client_store, examples, partition, sources
-from fedtiny_tff.data.client_store import ClientReference, ClientStore
+from fedtiny_tff.data import (
+  client_store,
+  examples,
+  federation,
+  partition_file,
+  partitioners,
+  scan,
+)
+from fedtiny_tff.data.examples import TEST, TRAIN
+from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.errors import InputError
-from pipelines import anomalies, files
+from pipelines import anomalies, data_config, data_folder, files
 from pipelines import config as config_lib
+from pipelines.data_folder import RunData
+from pipelines.progress import Progress
 
-_FILES = ("clients.records", "public.records", "test.records", "clients.npy")
-_CHECKSUMS = "checksums.json"
+# Bad records that are named; the others are counted.
+_NAMED_BAD_RECORDS = 20
+# Share of the examples whose repeated features a person should know of.
+_NOTABLE_DUPLICATES = 0.01
+
+
+def ignore_bad_record(record: examples.BadRecord) -> None:
+  """Leaves it at that: bad records are counted in any case."""
+
+
+_ON_BAD_RECORD: dict[str, examples.OnBadRecord] = {
+  "fail": examples.fail_on_bad_record,
+  "skip": ignore_bad_record,
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class RunData:
-  """A run's data, ready to be read by place.
+class OpenedDataset:
+  """A dataset before anybody is assigned anything.
 
   Attributes:
-    info: Static facts of the dataset.
-    clients: Records of all clients.
-    references: int64 [clients, 4], where each client's records lie.
-    public: The server's samples, taken from the training split.
-    test: The test split, for final figures only.
-    anomalies: Labels that nobody trains on, because they are what a model is to find;
-      empty for classification.
+    info: Static facts; mean and deviation may still have to be measured.
+    source: Where examples come from; None where they are written already.
+    written: The folder where they are written; None where they are not.
   """
 
   info: examples.DatasetInfo
-  clients: ClientStore
-  references: np.ndarray
-  public: ClientStore
-  test: ClientStore
-  anomalies: tuple[int, ...] = ()
-
-  def reference(self, client: int) -> ClientReference:
-    """Returns where a client's records lie."""
-    return ClientReference(*self.references[client])
-
-  def summary(self) -> dict[str, Any]:
-    """Returns the `dataset` part of `report.json`."""
-    return {
-      "name": self.info.name,
-      "input_shape": list(self.info.shape),
-      "classes": list(self.info.class_names),
-      "anomaly_classes": [self.info.class_names[label] for label in self.anomalies],
-      "clients": len(self.references),
-      "training_examples": int(self.references[:, 2].sum()),
-      "development_examples": int(self.references[:, 3].sum()),
-      "public_examples": self.public.num_records,
-      "test_examples": self.test.num_records,
-      "smallest_client": int(self.references[:, 2:].sum(axis=1).min()),
-      "largest_client": int(self.references[:, 2:].sum(axis=1).max()),
-    }
-
-
-def read_all(store: ClientStore) -> tuple[np.ndarray, np.ndarray]:
-  """Reads a whole store: float32 [n, ...] model inputs and int64 [n] labels."""
-  features, labels = store.decode(store.read(0, store.num_records))
-  return features.numpy(), labels.numpy()
-
-
-def read_test(data: RunData, task: tasks.Task) -> tuple[np.ndarray, np.ndarray]:
-  """Reads the test split as a task judges it.
-
-  Returns:
-    float32 [n, ...] model inputs; and int64 [n]: classes, or where there are none,
-    1 for an anomaly and 0 for a normal example.
-  """
-  inputs, labels = read_all(data.test)
-  if not task.has_classes:
-    labels = np.isin(labels, data.anomalies).astype(np.int64)
-  return inputs, labels
-
-
-def _write(
-  path: pathlib.Path,
-  examples_: Iterable[examples.Example],
-  order: np.ndarray,
-  info: examples.DatasetInfo,
-) -> None:
-  with files.replacing(path) as file:
-    client_store.write_records(file, examples_, order, info)
+  source: Optional[examples.Dataset] = None
+  written: Optional[pathlib.Path] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class DataPlan:
-  """A dataset and who gets what of it; nothing is written yet.
+  """A dataset and who gets what of it.
 
   Attributes:
-    dataset: The examples.
-    federation: Which training example belongs to whom.
+    info: Static facts.
+    public_examples: Samples that the server has.
+    training_sizes: int64 [clients], how many examples each trains on.
     anomalies: Labels that belong to nobody.
+    unwritten: What is to be written, or None where `written` says where it is.
+    written: The data, where they are written.
   """
 
-  dataset: examples.Dataset
-  federation: partition.Federation
-  anomalies: tuple[int, ...] = ()
+  info: examples.DatasetInfo
+  public_examples: int
+  training_sizes: np.ndarray
+  anomalies: tuple[int, ...]
+  unwritten: Optional["Unwritten"] = None
+  written: Optional[RunData] = None
 
 
-def load_dataset(config: config_lib.RunConfig) -> examples.Dataset:
+@dataclasses.dataclass(frozen=True)
+class Unwritten:
+  """What is to be written.
+
+  Attributes:
+    source: Where examples come from.
+    found: What a pass over them found.
+    federation: Which training example belongs to whom.
+    partitioner: How it was assigned: a partitioner's name, or "file".
+    client_ids: Name of each client.
+    assignment: The flags that decided it.
+  """
+
+  source: examples.Dataset
+  found: scan.Scan
+  federation: federation.Federation
+  partitioner: str
+  client_ids: tuple[str, ...]
+  assignment: dict[str, Any]
+
+
+def open_dataset(
+  config: config_lib.RunConfig, folder: Optional[pathlib.Path] = None
+) -> OpenedDataset:
   """Opens the dataset.
 
+  Args:
+    config: The run's flags.
+    folder: Where its data may have been written before.
+
   Raises:
-    InputError: When files are missing.
+    InputError: When files are missing or not what they are said to be.
   """
-  return sources.load(config.dataset, config.data_dir)
+  if config.dataset == data_config.PREPARED:
+    if not config.data_dir:
+      raise InputError(
+        "--dataset=prepared needs --data_dir: a folder that pipelines.make_dataset wrote"
+      )
+    folder = pathlib.Path(config.data_dir)
+    if not data_folder.is_written(folder):
+      raise InputError(
+        f"--data_dir={folder}: holds no prepared data; write some with python -m "
+        "pipelines.make_dataset --to_format=prepared"
+      )
+  if folder is not None and data_folder.is_written(folder):
+    info, _ = data_folder.read_description(folder)
+    return OpenedDataset(info, written=folder)
+  source = sources.load(config.dataset, config.source)
+  return OpenedDataset(source.info, source)
 
 
 def plan_data(
-  config: config_lib.RunConfig, dataset: examples.Dataset, task: tasks.Task
+  config: config_lib.RunConfig,
+  opened: OpenedDataset,
+  task: tasks.Task,
+  progress: Optional[Progress] = None,
 ) -> DataPlan:
   """Assigns the training split; anomalies are left out of it.
+
+  Args:
+    config: The run's flags.
+    opened: The dataset.
+    task: What the model is for.
+    progress: Where long reading is shown.
 
   Raises:
     InputError: When the split cannot be made.
   """
-  left_out = anomalies.anomaly_labels(config.anomaly_classes, dataset.info, task)
-  federation = partition.federate(
-    dataset.labels,
-    partitioner=config.partitioner,
-    num_clients=config.num_clients,
-    alpha=config.dirichlet_alpha,
-    public_per_class=config.public_samples_per_class,
-    seed=config.seed,
-    left_out=left_out,
+  left_out = anomalies.anomaly_labels(config.anomaly_classes, opened.info, task)
+  if opened.written is not None:
+    return _planned_from(config, opened.written, left_out)
+  assert opened.source is not None
+  source = _told(opened.source, progress)
+  found = scan.scan(source, _ON_BAD_RECORD[config.on_bad_record])
+  if config.partition_file:
+    unwritten = _from_file(config, source, found)
+  else:
+    unwritten = _assigned(config, source, found, left_out)
+  _check_held_out(unwritten.federation)
+  if progress is not None:
+    _warn(unwritten, progress)
+  training = unwritten.federation.training
+  sizes = np.array([len(part) for part in training], np.int64)
+  _check_participants(config, len(sizes))
+  return DataPlan(
+    scan.fitted_info(source, found),
+    len(unwritten.federation.public),
+    sizes,
+    left_out,
+    unwritten,
   )
-  return DataPlan(dataset, federation, left_out)
 
 
-def is_written(folder: pathlib.Path) -> bool:
-  """Tells whether a folder holds all records."""
-  # Written last: its presence says that the others are whole.
-  return (folder / "clients.npy").exists() and (folder / _CHECKSUMS).exists()
+def _planned_from(
+  config: config_lib.RunConfig, folder: pathlib.Path, left_out: tuple[int, ...]
+) -> DataPlan:
+  data = data_folder.open_folder(folder)
+  if set(data.anomalies) != set(left_out):
+    raise InputError(
+      f"{folder}: was written for anomaly classes "
+      f"{[data.info.class_names[label] for label in data.anomalies]}, the model wants "
+      f"{[data.info.class_names[label] for label in left_out]}; write it again with "
+      "this --model and --anomaly_classes"
+    )
+  if config.dataset == data_config.PREPARED:
+    _, document = data_folder.read_description(folder)
+    data_config.check_assignment(config.values, document["assignment"], folder)
+    data = data.first_clients(config.num_clients)
+  _check_participants(config, len(data.references))
+  return DataPlan(
+    data.info,
+    data.public.num_records,
+    np.asarray(data.references[:, 2]),
+    data.anomalies,
+    written=data,
+  )
+
+
+def _check_participants(config: config_lib.RunConfig, clients: int) -> None:
+  if config.clients_per_round > clients:
+    raise InputError(
+      f"--clients_per_round is {config.clients_per_round}, but only {clients} clients "
+      "have examples to train on: lower it (0 = all)"
+    )
+
+
+def _assigned(
+  config: config_lib.RunConfig,
+  source: examples.Dataset,
+  found: scan.Scan,
+  left_out: tuple[int, ...],
+) -> Unwritten:
+  name = config.partitioner or partitioners.default_partitioner(source.has_clients)
+  assigned = federation.federate(
+    found.train, found.test.contents, config.federation(name), left_out
+  )
+  if name == "natural":
+    client_ids = tuple(found.client_ids[number] for number in assigned.clients)
+  else:
+    client_ids = tuple(str(number) for number in assigned.clients)
+  return Unwritten(source, found, assigned, name, client_ids, _assignment(config))
+
+
+def _assignment(config: config_lib.RunConfig) -> dict[str, Any]:
+  return {name: config.values[name] for name in data_config.ASSIGNMENT}
+
+
+def _from_file(
+  config: config_lib.RunConfig, source: examples.Dataset, found: scan.Scan
+) -> Unwritten:
+  name = config.partition_file
+  try:
+    text = pathlib.Path(name).read_text()
+  except (OSError, ValueError) as error:
+    raise InputError(f"--partition_file={name}: cannot be read: {error}") from error
+  saved = partition_file.from_text(text, name)
+  partition_file.check(saved, source.info.name, len(found.train), found.content_sha256)
+  # Clients that the source does not know own no test examples.
+  numbers = {client: number for number, client in enumerate(found.client_ids)}
+  clients = np.array([numbers.get(each, -1) for each in saved.client_ids], np.int64)
+  assigned = federation.without_duplicates(
+    federation.Federation(saved.public, saved.training, saved.development, clients),
+    found.train.contents,
+    found.test.contents,
+  )
+  if len(assigned.training) != len(saved.training):
+    raise InputError(f"--partition_file={name}: has clients without training examples")
+  return Unwritten(
+    source, found, assigned, "file", saved.client_ids, _assignment(config)
+  )
+
+
+def _check_held_out(assigned: federation.Federation) -> None:
+  """Raises `InputError` when there is nothing to judge candidates on."""
+  if not any(map(len, assigned.development)):
+    raise InputError(
+      "no client has an example to hold out: each holds out a tenth of its own, and one "
+      "stays to train on, so somebody needs two different ones"
+    )
+
+
+def _warn(what: Unwritten, progress: Progress) -> None:
+  """Tells what was left out, and why."""
+  bad = what.found.bad_records
+  if bad:
+    progress.say(f"warning: left out {len(bad)} bad records, the first: {bad[0]}")
+  repeated, count = what.federation.duplicates.total, len(what.found.train)
+  if repeated > _NOTABLE_DUPLICATES * count:
+    progress.say(
+      f"warning: {repeated} of {count} training examples repeat features of the test "
+      "split, the public samples or other clients' training, and were left out"
+    )
+
+
+def _told(source: examples.Dataset, progress: Optional[Progress]) -> examples.Dataset:
+  """Returns a dataset that shows how far reading is."""
+  if progress is None:
+    return source
+
+  def read(split: str, on_bad: examples.OnBadRecord) -> Iterator[examples.Batch]:
+    count = 0
+    with progress.counting(f"{source.info.name}: {split} examples read") as counter:
+      for batch in source.read(split, on_bad):
+        count += len(batch.labels)
+        counter.advance_to(count)
+        yield batch
+
+  return dataclasses.replace(source, read=read)
 
 
 def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
-  """Writes the records, unless that was done before, and opens them."""
-  dataset, federation = plan.dataset, plan.federation
-  if not is_written(folder):
-    order = client_store.client_order(federation)
-    _write(folder / "clients.records", dataset.train(), order, dataset.info)
-    _write(
-      folder / "public.records", dataset.train(), federation.public, dataset.info
-    )
-    test = np.arange(sum(1 for _ in dataset.test()))
-    _write(folder / "test.records", dataset.test(), test, dataset.info)
-    with files.replacing(folder / "clients.npy") as file:
-      np.save(file, np.asarray(client_store.references(federation), np.int64))
-    sums = {name: _checksum(folder / name) for name in _FILES}
-    files.write_text(folder / _CHECKSUMS, json.dumps(sums, indent=2) + "\n")
-  return open_data(plan, folder)
+  """Writes the data, unless that was done before, and opens them."""
+  if plan.written is not None:
+    return plan.written
+  if not data_folder.is_written(folder):
+    assert plan.unwritten is not None
+    _write(plan, plan.unwritten, folder)
+  return data_folder.open_folder(folder)
 
 
-def _checksum(path: pathlib.Path) -> str:
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_files(folder: pathlib.Path) -> None:
-  """Makes sure that every file is as it was written.
+def reopen(
+  config: config_lib.RunConfig,
+  folder: pathlib.Path,
+  task: tasks.Task,
+  progress: Optional[Progress] = None,
+) -> RunData:
+  """Opens a run's data, which are written again if somebody removed them.
 
   Raises:
-    InputError: Naming the file that is not.
+    InputError: When they are damaged, or gone together with the dataset.
   """
-  try:
-    sums = json.loads((folder / _CHECKSUMS).read_text())
-    for name in _FILES:
-      if _checksum(folder / name) != sums[name]:
-        raise InputError(
-          f"{folder / name}: altered or truncated; delete {folder} and run again"
-        )
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    if isinstance(error, InputError):
-      raise
-    raise InputError(
-      f"{folder}: cannot be read ({error}); delete it and run again"
-    ) from error
+  plan = plan_data(config, open_dataset(config, folder), task, progress)
+  return write_data(plan, folder)
 
 
-def open_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
-  """Opens data that `write_data` wrote.
-
-  Raises:
-    InputError: When a file is missing or altered.
-  """
-  _check_files(folder)
-  info = plan.dataset.info
-
-  def store(name: str) -> ClientStore:
-    path = folder / f"{name}.records"
-    probe = ClientStore(str(path), info, 0)
-    return dataclasses.replace(
-      probe, num_records=path.stat().st_size // probe.stored_record_bytes
-    )
-
-  references = np.load(folder / "clients.npy", mmap_mode="r", allow_pickle=False)
-  return RunData(
-    info, store("clients"), references, store("public"), store("test"), plan.anomalies
+def _write(plan: DataPlan, what: Unwritten, folder: pathlib.Path) -> None:
+  info = plan.info
+  assigned, found = what.federation, what.found
+  order = client_store.client_order(assigned)
+  test_order, test_places = federation.test_order(
+    found.test.owners, len(found.test), assigned.clients
   )
+  with (
+    files.replacing(folder / "clients.records") as clients,
+    files.replacing(folder / "public.records") as public,
+  ):
+    writers = [
+      client_store.RecordWriter(clients, order, info),
+      client_store.RecordWriter(public, assigned.public, info),
+    ]
+    _write_split(what.source, TRAIN, writers)
+  with files.replacing(folder / "test.records") as test:
+    _write_split(
+      what.source, TEST, [client_store.RecordWriter(test, test_order, info)]
+    )
+  for name, array in zip(
+    data_folder.ARRAYS, (client_store.references(assigned), test_places), strict=True
+  ):
+    with files.replacing(folder / name) as file:
+      np.save(file, array)
+  files.write_text(
+    folder / data_folder.CLIENT_IDS, json.dumps(what.client_ids) + "\n"
+  )
+  files.write_text(folder / data_folder.PARTITION, saved_partition(info, what))
+  data_folder.describe(folder, info, plan.anomalies, _made(what), what.assignment)
+
+
+def _write_split(
+  source: examples.Dataset, split: str, writers: list[client_store.RecordWriter]
+) -> None:
+  for batch in source.read(split, ignore_bad_record):
+    for writer in writers:
+      writer.add(batch)
+  for writer in writers:
+    writer.finish()
+
+
+def saved_partition(info: examples.DatasetInfo, what: Unwritten) -> str:
+  """Returns the text of a partition file that makes the same split again."""
+  return partition_file.to_text(
+    partition_file.SavedPartition(
+      info.name,
+      len(what.found.train),
+      what.found.content_sha256,
+      what.federation.public,
+      what.client_ids,
+      what.federation.training,
+      what.federation.development,
+    )
+  )
+
+
+def _made(what: Unwritten) -> dict[str, Any]:
+  """Returns how data came about, for the report."""
+  bad = what.found.bad_records
+  return {
+    "partitioner": what.partitioner,
+    "bad_records": {
+      "count": len(bad),
+      "first": [str(record) for record in bad[:_NAMED_BAD_RECORDS]],
+    },
+    "duplicates_left_out": dataclasses.asdict(what.federation.duplicates),
+  }

@@ -12,9 +12,12 @@ the final files and holds them to the whole budget.
 
 import dataclasses
 import math
+from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.data.examples import DatasetInfo
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition
 from pipelines import boards, planned_model
@@ -59,7 +62,7 @@ def adopt(config: config_lib.RunConfig, run: RunDirectory) -> config_lib.RunConf
 def plan(
   config: config_lib.RunConfig,
   model_definition: definition.ModelDefinition,
-  class_names: tuple[str, ...],
+  info: DatasetInfo,
   is_sparse: bool,
   progress: Progress,
 ) -> config_lib.RunConfig:
@@ -68,7 +71,7 @@ def plan(
   Args:
     config: Of a run that has not begun.
     model_definition: What will be trained.
-    class_names: One per output, in order.
+    info: Classes and preprocessing of its data.
     is_sparse: Whether the strategy prunes; else there is nothing to choose.
     progress: Where it is said.
 
@@ -80,11 +83,13 @@ def plan(
     return config
   limit = config.target_density if is_sparse else 1.0
   least = min(limit, least_density(model_definition)) if is_sparse else 1.0
-  names = class_names if model_definition.task.has_classes else None
+  names = info.class_names if model_definition.task.has_classes else None
   tight = with_reserve(options)
   with progress.stage("budget", "density: what fits the microcontroller"):
     choice = choose(
-      lambda density: measure(model_definition, density, tight, names),
+      lambda density: measure(
+        model_definition, density, tight, names, info.preprocessing
+      ),
       limit,
       least,
       options,
@@ -132,6 +137,7 @@ def measure(
   density: float,
   options: McuOptions,
   class_names: tuple[str, ...] | None,
+  preprocessing: Optional[Preprocessing] = None,
 ) -> Footprint:
   """Returns what a model of a density takes, judged by a stand-in.
 
@@ -161,7 +167,9 @@ def measure(
   content = shrink(convert_mcu(model, rows, settings), options.keep_names).model_bytes
   encoded = mcu_budget.encode_within(content, options.ram_bytes, rows)
   arena = tflm.run(encoded.model_bytes, rows[:1]).arena
-  found = mcu_budget.footprint(encoded.model_bytes, arena, class_names)
+  found = mcu_budget.footprint(
+    encoded.model_bytes, arena, class_names, preprocessing
+  )
   dense_bytes = sum(
     each.dense_bytes
     for each in encoded.tensors

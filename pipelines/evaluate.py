@@ -16,16 +16,15 @@ Evaluates the final sparse model of a run on the test split.
 def _figures(path: str) -> dict[str, Any]:
   from fedtiny_tff import tasks
   from pipelines import config as config_lib
-  from pipelines import data_stage, model_files
+  from pipelines import data_folder, data_stage, model_files
   from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
   run = RunDirectory(path)
   model, masks = model_files.load(run.model)
   task = model_files.read_task(run.model)
-  plan = data_stage.plan_data(config, data_stage.load_dataset(config), task)
-  data = data_stage.write_data(plan, run.data)
-  inputs, labels = data_stage.read_test(data, task)
+  data = data_stage.reopen(config, run.data, task)
+  inputs, labels = data_folder.read_test(data, task)
   outputs = model.predict(inputs, batch_size=256, verbose=0)
   active = sum(int(mask.sum()) for mask in masks.values())
   by_class: dict[str, Optional[float]] = {}

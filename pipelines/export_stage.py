@@ -8,7 +8,7 @@ from typing import Any, Optional
 from pipelines import (
   boards,
   calibration_stage,
-  data_stage,
+  data_folder,
   files,
   model_files,
   tflm_checkout,
@@ -59,14 +59,14 @@ def steps_of(config: config_lib.RunConfig) -> ExportSteps:
 def export_request(
   config: config_lib.RunConfig,
   run: RunDirectory,
-  data: data_stage.RunData,
+  data: data_folder.RunData,
   calibration: calibration_stage.Calibration,
   quantised: Quantisation,
 ) -> ExportRequest:
   """Gathers what exporters need of a run; the test split is only evaluated on."""
   model, masks = model_files.load(run.model)
   task = model_files.read_task(run.model)
-  inputs, labels = data_stage.read_test(data, task)
+  inputs, labels = data_folder.read_test(data, task)
   return ExportRequest(
     model=model,
     masks=masks,

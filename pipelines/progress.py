@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Optional
 
 import rich.console
@@ -57,6 +57,19 @@ class Progress:
       self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
   @contextlib.contextmanager
+  def counting(self, description: str) -> Iterator["Counter"]:
+    """Follows something whose end is not known.
+
+    Args:
+      description: What is counted.
+    """
+    if not self.console.is_terminal:
+      yield Counter(lambda count: self.say(f"{description}: {count:,}"))
+      return
+    with self.console.status(description) as status:
+      yield Counter(lambda count: status.update(f"{description}: {count:,}"), 0.2)
+
+  @contextlib.contextmanager
   def steps(self, description: str, total: int, done: int) -> Iterator["Steps"]:
     """Follows a number of steps.
 
@@ -78,6 +91,24 @@ class Progress:
     with rich.progress.Progress(*columns, console=self.console) as live:
       task = live.add_task(description, total=total, completed=done, figures="")
       yield LiveSteps(live, task)
+
+
+class Counter:
+  """A count that is shown from time to time, if it takes long."""
+
+  def __init__(self, show: Callable[[int], None], interval_seconds: float = 5.0):
+    """Takes how to show a count, and how often."""
+    self._show = show
+    self._interval_seconds = interval_seconds
+    self._shown = time.monotonic()
+
+  def advance_to(self, count: int) -> None:
+    """Notes a count, unless the app is to stop."""
+    interruption.check()
+    now = time.monotonic()
+    if now - self._shown >= self._interval_seconds:
+      self._shown = now
+      self._show(count)
 
 
 class Steps:

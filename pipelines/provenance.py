@@ -5,14 +5,14 @@ import pathlib
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.version import VERSION
 from pipelines import config as config_lib
-from pipelines import data_stage
+from pipelines import data_config, data_folder
 from pipelines.quantisation_decision import Quantisation
 from tflite_export.provenance import Provenance
 
 
 def provenance_of_run(
   config: config_lib.RunConfig,
-  data: data_stage.RunData,
+  data: data_folder.RunData,
   calibration: str,
   quantised: Quantisation,
 ) -> Provenance:
@@ -27,13 +27,14 @@ def provenance_of_run(
   facts = data.summary()
   federation = (
     f"{config.rounds} rounds of federated averaging in TFF's simulation: "
-    f"{config.clients_per_round} of {config.num_clients} clients a round, "
+    f"{config.clients_per_round or facts['clients']} of {facts['clients']} clients a "
+    f"round, "
     f"{config.local_epochs} local epochs of batch size {config.batch_size}, "
     f"{config.client_optimizer} at {config.client_learning_rate:g}; seed {config.seed}."
   )
   examples = (
     f"{config.dataset}: {facts['training_examples']:,} training examples on "
-    f"{facts['clients']:,} clients ({_partition(config)}), {facts['public_examples']:,} "
+    f"{facts['clients']:,} clients ({_partition(config, facts['partitioner'])}), {facts['public_examples']:,} "
     "on the server, held-out parts on the clients for selection."
   )
   return Provenance(
@@ -48,6 +49,7 @@ def provenance_of_run(
       "nothing else has seen"
     ),
     preprocessing=data.info.preprocessing,
+    augmentations=tuple(config.augmentations),
     feature_type=data.info.feature_type,
   )
 
@@ -59,10 +61,10 @@ def _model_name(model: str) -> str:
   return model.rpartition(":")[2]
 
 
-def _partition(config: config_lib.RunConfig) -> str:
-  if config.partitioner == "dirichlet":
+def _partition(config: config_lib.RunConfig, partitioner: str) -> str:
+  if partitioner == "dirichlet" and config.dataset != data_config.PREPARED:
     return f"Dirichlet({config.dirichlet_alpha:g}) by class"
-  return str(config.partitioner)
+  return {"natural": "by owner", "file": "as saved"}.get(partitioner, partitioner)
 
 
 def _pruning(config: config_lib.RunConfig) -> str:

@@ -36,7 +36,7 @@ from fedtiny_tff.quantisation_training import QuantisedWeights
 from fedtiny_tff.tfmot_masking import ModelWeights
 from fedtiny_tff.tfmot_quantisation import Ranges
 from pipelines import config as config_lib
-from pipelines import data_stage, model_files, rounds_stage, state_store
+from pipelines import data_folder, model_files, rounds_stage, state_store
 from pipelines.progress import Progress
 from pipelines.quantisation_decision import (
   Figures,
@@ -77,7 +77,7 @@ def check_public(config: config_lib.RunConfig, public_examples: int) -> None:
 def quantise(
   config: config_lib.RunConfig,
   run: RunDirectory,
-  data: data_stage.RunData,
+  data: data_folder.RunData,
   progress: Progress,
 ) -> Quantisation:
   """Decides what int8 files are made from; continues where it was interrupted.
@@ -129,7 +129,7 @@ class _Adaptation:
     self,
     config: config_lib.RunConfig,
     run: RunDirectory,
-    data: data_stage.RunData,
+    data: data_folder.RunData,
     progress: Progress,
   ):
     """Plans the model.

@@ -8,17 +8,24 @@ import rich.console
 import tensorflow as tf
 
 from fedtiny_tff import device_cost, tasks
-from pipelines import artifact_table, cost_figures, data_stage, files, model_files
+from pipelines import (
+  artifact_table,
+  client_evaluation,
+  cost_figures,
+  data_folder,
+  files,
+  model_files,
+)
 from pipelines import config as config_lib
 from pipelines.run_directory import RunDirectory
 from pipelines.training_pipeline import TrainingOutcome, finalize
 
 
 def measured_quality(
-  model: tf.keras.Model, data: data_stage.RunData, task: tasks.Task
+  model: tf.keras.Model, data: data_folder.RunData, task: tasks.Task
 ) -> tasks.Quality:
   """Returns a model's figures on the test split."""
-  inputs, labels = data_stage.read_test(data, task)
+  inputs, labels = data_folder.read_test(data, task)
   outputs = model.predict(inputs, batch_size=256, verbose=0)
   return task.quality(inputs, outputs, labels)
 
@@ -94,6 +101,13 @@ def make_report(
   elif outcome.dense is not None:
     dense_model = finalize(models.full, outcome.dense.state)
     dense = measured_quality(dense_model, outcome.data, task)
+  clients = None
+  if task.has_classes:
+    clients = client_evaluation.evaluate_clients(
+      sparse_model, outcome.data, config.seed
+    )
+  if clients is not None:
+    files.write_text(run.clients, clients.to_csv())
   cost = _cost(config, outcome)
   stage_seconds = {name: round(value, 3) for name, value in seconds.items()}
   for phase in ("sparse", "dense"):
@@ -109,6 +123,7 @@ def make_report(
     "density_all_parameters": _nonzero(outcome) / cost["dense"]["parameters"],
     "layers": _layers(outcome),
     "accuracy": {"dense": dense and dense.accuracy, "sparse": sparse.accuracy},
+    "client_accuracy": clients and clients.summary(),
     "auc": sparse.auc,
     "auc_by_model": {"dense": dense and dense.auc, "sparse": sparse.auc},
     "selection": [_without_blanks(row) for row in outcome.candidates],

@@ -17,7 +17,7 @@ from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
 from pipelines import process_memory, state_store
-from pipelines.data_stage import RunData
+from pipelines.data_folder import RunData
 from pipelines.metrics_log import MetricsLog
 from pipelines.progress import Progress
 
@@ -62,9 +62,11 @@ def from_arrays(arrays: dict[str, np.ndarray], done: int) -> states.ServerState:
 def participants(
   config: config_lib.RunConfig, data: RunData, purpose: str, *numbers: int
 ) -> list[ClientReference]:
-  """Draws `--clients_per_round` clients for one round (or one purpose)."""
+  """Draws `--clients_per_round` clients for one round (or one purpose); 0 means all."""
   generator = seeds.generator(config.seed, purpose, *numbers)
-  drawn = generator.choice(len(data.references), config.clients_per_round, replace=False)
+  population = len(data.references)
+  count = config.clients_per_round or population
+  drawn = generator.choice(population, count, replace=False)
   return [data.reference(client) for client in sorted(drawn)]
 
 
@@ -139,7 +141,7 @@ class Phase:
       active_count=sum(active_counts),
       seed=self._config.seed,
       all_clients_every_round=(
-        self._config.clients_per_round == self._config.num_clients
+        self._config.clients_per_round in (0, len(self._data.references))
       ),
       memory=initial.memory,
     )

@@ -30,6 +30,7 @@ class RunDirectory:
     self.metrics = self.path / "metrics.csv"
     self.selection = self.path / "selection.csv"
     self.tensorboard = self.path / "tensorboard"
+    self.clients = self.path / "clients.csv"
     self.report = self.path / "report.json"
 
   def check(self, config: config_lib.RunConfig) -> None:

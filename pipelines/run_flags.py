@@ -6,6 +6,8 @@ plug-in dicts are therefore checked when the configuration is built.
 
 from absl import flags
 
+from pipelines import data_flags
+
 FLAGS = flags.FLAGS
 
 # Flag name to (group, help). Order is the order of `--help`.
@@ -35,38 +37,6 @@ QUANTISATION = (
 
 def _group(group: str, names: list[str]) -> None:
   GROUPS[group] = names
-
-
-def _define_data() -> None:
-  flags.DEFINE_string("dataset", "digits", "Dataset: digits (embedded) or cifar10.")
-  flags.DEFINE_string("data_dir", None, "Folder with the dataset's files, where it has files.")
-  flags.DEFINE_string(
-    "partitioner", "dirichlet", "How training examples go to clients: dirichlet or iid."
-  )
-  flags.DEFINE_integer("num_clients", 10, "Clients in the population.")
-  flags.DEFINE_float(
-    "dirichlet_alpha", 0.5, "Concentration of the Dirichlet split; small is uneven."
-  )
-  flags.DEFINE_integer(
-    "public_samples_per_class",
-    5,
-    "Training examples of each class that the server keeps for pre-training and "
-    "calibration; no client holds them. 0 = the server has no data: nothing is "
-    "pre-trained, and clients calibrate.",
-  )
-  flags.DEFINE_list(
-    "anomaly_classes",
-    [],
-    "Classes that an autoencoder is to tell from the others: nobody trains on them. "
-    "Empty = the dataset's last class.",
-  )
-  _group(
-    "Data",
-    [
-      "dataset", "data_dir", "partitioner", "num_clients", "dirichlet_alpha",
-      "public_samples_per_class", "anomaly_classes",
-    ],
-  )  # fmt: skip
 
 
 def _define_model() -> None:
@@ -311,7 +281,8 @@ def _define_output() -> None:
   )  # fmt: skip
 
 
-_define_data()
+data_flags.define()
+GROUPS.update(data_flags.GROUPS)
 _define_model()
 _define_pruning()
 _define_training()

@@ -12,8 +12,8 @@ from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
-from pipelines import data_stage, rounds_stage
-from pipelines.data_stage import RunData
+from pipelines import data_folder, rounds_stage
+from pipelines.data_folder import RunData
 
 COLUMNS = ("candidate", "density", "loss", "accuracy", "chosen")
 # Small, because a few samples per class must give more than one step an epoch.
@@ -100,7 +100,7 @@ def choose(
     weights: Of the pre-trained model, NumPy arrays.
   """
   model_definition, strategy = models.pretrained, models.strategy
-  public = data_stage.read_all(data.public)
+  public = data_folder.read_all(data.public)
   known = base.Pretrained(model_definition, weights, public)
   masks = strategy.candidate_masks(known, config.pruning)
   rows = [

@@ -35,7 +35,9 @@ def train(
   if run.report.exists() and run.model.exists():
     return run.read_report()
   is_begun = run.flags.exists()
-  experiment = training_pipeline.plan_experiment(config, is_begun=is_begun)
+  experiment = training_pipeline.plan_experiment(
+    config, run.data, progress, is_begun=is_begun
+  )
   if not is_begun:
     experiment = training_pipeline.within_budget(experiment, progress)
     config = experiment.config
@@ -62,10 +64,7 @@ def export(
   config = density_budget.adopt(config, run)
   trained = run.read_report()
   files.remove_leftovers(run.path)
-  plan = data_stage.plan_data(
-    config, data_stage.load_dataset(config), model_files.read_task(run.model)
-  )
-  data = data_stage.write_data(plan, run.data)
+  data = data_stage.reopen(config, run.data, model_files.read_task(run.model), progress)
   calibration = calibration_stage.calibrate(config, run, data, progress)
   quantised = quantisation_stage.quantise(config, run, data, progress)
   rows, failures = export_stage.export_all(

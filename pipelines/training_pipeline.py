@@ -19,6 +19,7 @@ from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
 from pipelines import (
   cost_figures,
+  data_folder,
   data_stage,
   density_budget,
   files,
@@ -47,7 +48,7 @@ class TrainingOutcome:
     dense: The dense run, or None when it was not asked for.
   """
 
-  data: data_stage.RunData
+  data: data_folder.RunData
   models: base.ModelPlan
   candidates: list[dict[str, Any]]
   sparse: rounds_stage.PhaseResult
@@ -80,12 +81,18 @@ class Experiment:
 
 
 def plan_experiment(
-  config: config_lib.RunConfig, *, is_begun: bool = False
+  config: config_lib.RunConfig,
+  folder: Optional[pathlib.Path] = None,
+  progress: Optional[Progress] = None,
+  *,
+  is_begun: bool = False,
 ) -> Experiment:
   """Resolves a configuration.
 
   Args:
     config: The run's flags.
+    folder: Where its data may have been written before.
+    progress: Where long reading is shown.
     is_begun: Whether it was planned before, in the same way; what takes seconds to
       check is not checked again.
 
@@ -93,8 +100,8 @@ def plan_experiment(
     InputError: When data are missing or do not fit the model or the clients, or the
       model not what it is to be pruned for.
   """
-  dataset = data_stage.load_dataset(config)
-  info = dataset.info
+  opened = data_stage.open_dataset(config, folder)
+  info = opened.info
   if config.augmentations and len(info.shape) != 3:
     raise InputError(
       f"--augmentations={','.join(config.augmentations)}: dataset {info.name} holds no "
@@ -105,14 +112,14 @@ def plan_experiment(
   )
   found, strategy = planned.trained, planned.strategy
   experiment = Experiment(
-    config, data_stage.plan_data(config, dataset, found.task), planned
+    config, data_stage.plan_data(config, opened, found.task, progress), planned
   )
   # Refuses what the method cannot do with these data and rounds, before any is run.
-  strategy.check_public(len(experiment.data.federation.public))
+  strategy.check_public(experiment.data.public_examples)
   cost_figures.expected_plan(strategy, found, config.pruning, config.selection)
   if config.targets:
     planned_model.check_exportable(config, found)
-  quantisation_stage.check_public(config, len(experiment.data.federation.public))
+  quantisation_stage.check_public(config, experiment.data.public_examples)
   if not is_begun:
     planned_model.check_purpose(config, found, strategy.is_sparse)
   return experiment
@@ -128,7 +135,7 @@ def within_budget(experiment: Experiment, progress: Progress) -> Experiment:
     config = density_budget.plan(
       experiment.config,
       experiment.definition,
-      experiment.data.dataset.info.class_names,
+      experiment.data.info,
       experiment.strategy.is_sparse,
       progress,
     )
@@ -152,13 +159,13 @@ class _Training:
     experiment: Experiment,
     run: RunDirectory,
     progress: Progress,
-    data_folder: pathlib.Path,
+    folder: pathlib.Path,
   ):
     self._config = experiment.config
     self._run = run
     self._progress = progress
     with progress.stage("data", f"data: {self._config.dataset}"):
-      self.data = data_stage.write_data(experiment.data, data_folder)
+      self.data = data_stage.write_data(experiment.data, folder)
     self.models = experiment.models
 
   def _states(self, name: str) -> state_store.StateStore:
@@ -253,7 +260,7 @@ def train(
   experiment: Experiment,
   run: RunDirectory,
   progress: Progress,
-  data_folder: Optional[pathlib.Path] = None,
+  folder: Optional[pathlib.Path] = None,
 ) -> TrainingOutcome:
   """Runs or continues training; the final model is in `model/` afterwards.
 
@@ -261,10 +268,10 @@ def train(
     experiment: What to train.
     run: Its claimed directory.
     progress: Where progress is shown.
-    data_folder: Where its records are or are to be written, if runs share them; None
+    folder: Where its records are or are to be written, if runs share them; None
       for the run's own folder.
   """
-  stages = _Training(experiment, run, progress, data_folder or run.data)
+  stages = _Training(experiment, run, progress, folder or run.data)
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", "starting TFF's worker"):

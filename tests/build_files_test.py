@@ -132,6 +132,13 @@ def test_imported_names_become_installed_packages(name, label):
   assert build_files.external_labels(pathlib.Path("a.py"), [name], LOCKED) == label
 
 
+def test_an_optional_import_is_no_dependency():
+  labels = build_files.external_labels(
+    pathlib.Path("a.py"), ["tensorflow_datasets", "absl.flags"], LOCKED
+  )
+  assert labels == ["@pypi//absl_py"]
+
+
 @pytest.mark.parametrize("name", ["torch.nn", "google.cloud.storage"])
 def test_an_unlocked_import_is_reported(name):
   with pytest.raises(build_files.BuildFilesError, match=r"a\.py: .* lock file"):

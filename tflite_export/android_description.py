@@ -37,10 +37,14 @@ def describe(request: ExportRequest, format: str) -> ModelDescription:
   deviation: tuple[float, ...] = (1.0,)
   value_range = None
   fed = "values preprocessed as in training"
+  of_signal = False
   if preprocessing is not None:
     mean = tuple(value / preprocessing.scale for value in preprocessing.mean)
     deviation = tuple(value / preprocessing.scale for value in preprocessing.deviation)
     fed = "stored values less the mean, over the deviation"
+    of_signal = preprocessing.extraction.of_signal
+    if preprocessing.extraction.kind != "none":
+      fed = f"{fed}; stored: {preprocessing.extraction.in_words()}"
     if provenance.feature_type == "uint8":
       # The scale brings them to [0, 1]; digits, for one, end at 16.
       value_range = (0.0, 1 / preprocessing.scale)
@@ -57,7 +61,9 @@ def describe(request: ExportRequest, format: str) -> ModelDescription:
     density=active / total if total else 1.0,
     input_description=f"{'×'.join(map(str, shape))} {fed}",
     output_description=_outputs(request),
-    image_input=len(shape) == _IMAGE_RANK and shape[-1] in _IMAGE_CHANNELS,
+    image_input=(
+      len(shape) == _IMAGE_RANK and shape[-1] in _IMAGE_CHANNELS and not of_signal
+    ),
     mean=mean,
     deviation=deviation,
     value_range=value_range,

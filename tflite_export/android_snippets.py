@@ -12,9 +12,9 @@ import string
 from collections.abc import Sequence
 from typing import Optional
 
-from fedtiny_tff.data.examples import Preprocessing
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
-from tflite_export import flatbuffer_model
+from tflite_export import android_preprocessing, flatbuffer_model
 
 _PACKAGE = "org.example.model"
 # A class of Java may hold constants of 64 kB in all.
@@ -90,7 +90,7 @@ def snippets(
   Args:
     model_name: The model's name; names the class.
     interface: How the files are called.
-    preprocessing: From raw features to inputs; None leaves the function out.
+    preprocessing: From raw examples to inputs; None leaves it out.
     labels: One per output; None where there are no classes. Very many are left to
       labels.txt.
 
@@ -109,18 +109,6 @@ def snippets(
 class _Java:
   """What the two languages write differently."""
 
-  preprocess = """
-  /** Raw features, row-major with channels last, as the model wants them. */
-  public static float[] preprocess(float[] raw) {
-    float[] values = new float[raw.length];
-    for (int i = 0; i < raw.length; i++) {
-      int channel = i % MEAN.length;
-      values[i] = (raw[i] * SCALE - MEAN[channel]) / DEVIATION[channel];
-    }
-    return values;
-  }
-"""
-
   def constant(self, type: str, name: str, value: str) -> str:
     return f"  public static final {type} {name} = {value};\n"
 
@@ -130,17 +118,12 @@ class _Java:
   def array(self, type: str, items: Sequence[str]) -> tuple[str, str]:
     return f"{type}[]", "{" + ", ".join(items) + "}"
 
+  def preprocess(self, code: android_preprocessing.Code) -> str:
+    return code.java
+
 
 class _Kotlin:
   """What the two languages write differently."""
-
-  preprocess = """
-    /** Raw features, row-major with channels last, as the model wants them. */
-    fun preprocess(raw: FloatArray): FloatArray = FloatArray(raw.size) { i ->
-      val channel = i % MEAN.size
-      (raw[i] * SCALE - MEAN[channel]) / DEVIATION[channel]
-    }
-"""
 
   def constant(self, type: str, name: str, value: str) -> str:
     const = "" if type.endswith("[]") else "const "
@@ -152,6 +135,9 @@ class _Kotlin:
   def array(self, type: str, items: Sequence[str]) -> tuple[str, str]:
     make = "arrayOf" if type == "String" else f"{type}ArrayOf"
     return f"{type}[]", f"{make}({', '.join(items)})"
+
+  def preprocess(self, code: android_preprocessing.Code) -> str:
+    return code.kotlin
 
 
 def _fill(
@@ -180,15 +166,18 @@ def _fill(
   add_array("int", "OUTPUT_SHAPE", [str(size) for size in interface.output_shape])
   if labels is not None:
     add_array("String", "LABELS", [language.text(label) for label in labels])
-  preprocess = ""
-  if preprocessing is not None:
-    preprocess = language.preprocess
-    scale = f"{preprocessing.scale!r}f"
-    constants.append(language.constant("float", "SCALE", scale))
-    add_array("float", "MEAN", [f"{value!r}f" for value in preprocessing.mean])
-    add_array("float", "DEVIATION", [f"{v!r}f" for v in preprocessing.deviation])
+  code = android_preprocessing.code(preprocessing)
+  for of_type, constant, value in code.constants:
+    if isinstance(value, str):
+      constants.append(language.constant(of_type, constant, value))
+    else:
+      add_array(of_type, constant, value)
   return template.substitute(
-    package=_PACKAGE, name=name, constants="".join(constants), preprocess=preprocess
+    package=_PACKAGE,
+    name=name,
+    constants="".join(constants),
+    preprocess=language.preprocess(code),
+    nested=code.kotlin_nested,
   )
 
 
@@ -203,7 +192,7 @@ import org.tensorflow.lite.DataType;
 import org.tensorflow.lite.Interpreter;
 import org.tensorflow.lite.Tensor;
 
-/** Runs any of the .tflite files of this folder. Not thread-safe. */
+/** Runs any of the model's .tflite files in this folder. Not thread-safe. */
 public final class $name implements AutoCloseable {
 $constants
   private final Interpreter interpreter;
@@ -267,7 +256,7 @@ import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
 import org.tensorflow.lite.Tensor
 
-/** Runs any of the .tflite files of this folder. Not thread-safe. */
+/** Runs any of the model's .tflite files in this folder. Not thread-safe. */
 class $name(file: ByteBuffer, threads: Int) : AutoCloseable {
 
   companion object {
@@ -275,7 +264,7 @@ $constants$preprocess
     private fun buffer(tensor: Tensor): ByteBuffer =
       ByteBuffer.allocateDirect(tensor.numBytes()).order(ByteOrder.nativeOrder())
   }
-
+$nested
   // XNNPACK, LiteRT's default on CPUs, runs the file.
   private val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(threads))
 

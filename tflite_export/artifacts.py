@@ -116,7 +116,7 @@ class ExportBundle:
 
   Attributes:
     files: Path relative to the export directory, with `/`, to content.
-    artifacts: One entry per `.tflite` in `files`.
+    artifacts: One entry per `.tflite` of the model in `files`.
   """
 
   files: Mapping[str, bytes]

@@ -1,8 +1,9 @@
 """Turns a `.tflite` into the C++ files firmware compiles: bytes in, texts out.
 
   model_data.h, .cc  the file as an array aligned to 16 bytes, as TFLM reads it
-  model_settings.h   shapes, types, scales and zero points of input and output, and
-                     the class names, where there are classes
+  model_settings.h   shapes, types, scales and zero points of input and output; how raw
+                     values are preprocessed, where that is known; and the class
+                     names, where there are classes
   op_resolver.h      a `MicroMutableOpResolver` with exactly the operators used
   arena.h            size of the tensor arena
   main_functions.*   an example: `setup()` and `loop()`, as in TFLM's own
@@ -17,8 +18,9 @@ from typing import Any, Optional
 
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
-from tflite_export import c_source_example, flatbuffer_model
+from tflite_export import c_preprocessing, c_source_example, flatbuffer_model
 from tflite_export.resolver_functions import used_functions
 
 NAMESPACE = "fedtiny_model"
@@ -38,7 +40,10 @@ _UNESCAPED = frozenset(
 
 
 def c_sources(
-  model_bytes: bytes, class_names: Optional[Sequence[str]], arena_bytes: int
+  model_bytes: bytes,
+  class_names: Optional[Sequence[str]],
+  arena_bytes: int,
+  preprocessing: Optional[Preprocessing] = None,
 ) -> dict[str, str]:
   """Returns the source files of one model.
 
@@ -47,6 +52,7 @@ def c_sources(
     class_names: One name per output, in order; any text without NUL. None when the
       outputs are not classes.
     arena_bytes: Tensor arena to declare, with its margin.
+    preprocessing: From raw examples to inputs; None where it is not known.
 
   Returns:
     File name to text; the same text for the same arguments.
@@ -59,22 +65,29 @@ def c_sources(
     return {
       "model_data.h": _model_data_header(len(model_bytes)),
       "model_data.cc": _model_data(model_bytes),
-      "model_settings.h": _settings(model, class_names),
+      "model_settings.h": _settings(model, class_names, preprocessing),
       "op_resolver.h": _op_resolver(model),
       "arena.h": _arena(arena_bytes),
-      **c_source_example.example(_input_type(model), class_names is not None),
+      **c_source_example.example(
+        _input_type(model), class_names is not None, preprocessing is not None
+      ),
     }
 
 
-def array_bytes(model_bytes: bytes, class_names: Optional[Sequence[str]]) -> int:
+def array_bytes(
+  model_bytes: bytes,
+  class_names: Optional[Sequence[str]],
+  preprocessing: Optional[Preprocessing] = None,
+) -> int:
   """Returns the flash that constant arrays take beside the model, on 32-bit targets.
 
-  These are the shapes and the names with a pointer to each, in a program that uses all
-  of them in one source file.
+  These are the shapes, means and deviations, and the names with a pointer to each, in a
+  program that uses all of them in one source file.
 
   Args:
     model_bytes: As for `c_sources`.
     class_names: Likewise.
+    preprocessing: Likewise.
 
   Raises:
     InputError: A damaged file, or one that has no sources.
@@ -84,7 +97,8 @@ def array_bytes(model_bytes: bytes, class_names: Optional[Sequence[str]]) -> int
     ranks = [len(_shape(tensor)) for tensor in _ends(model)]
   names = [] if class_names is None else [name.encode() for name in class_names]
   words = sum(ranks) + len(names)
-  return _WORD_BYTES * words + sum(len(name) + 1 for name in names)
+  numbers = 0 if preprocessing is None else c_preprocessing.array_bytes(preprocessing)
+  return _WORD_BYTES * words + sum(len(name) + 1 for name in names) + numbers
 
 
 def _ends(model: Any) -> tuple[Any, Any]:
@@ -133,13 +147,19 @@ def _model_data(model_bytes: bytes) -> str:
   )
 
 
-def _settings(model: Any, class_names: Optional[Sequence[str]]) -> str:
+def _settings(
+  model: Any,
+  class_names: Optional[Sequence[str]],
+  preprocessing: Optional[Preprocessing],
+) -> str:
   """Returns what firmware must know to fill the input and read the output."""
   source, target = _ends(model)
   body = (
     "// real value = scale * (stored value - zero point)\n"
     f"{_tensor_settings('Input', source)}\n{_tensor_settings('Output', target)}"
   )
+  if preprocessing is not None:
+    body += f"\n{c_preprocessing.settings(preprocessing)}"
   if class_names is not None:
     body += f"\n{_class_settings(_shape(target)[-1], class_names)}"
   return _header("model_settings", "#include <cstdint>\n", body)

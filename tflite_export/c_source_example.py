@@ -1,7 +1,7 @@
 """Writes an example that runs the model, in the form of TFLM's own examples.
 
-`setup()` and `loop()` are what Arduino sketches and TFLM's `main.cc` call. The input is
-left at zero for the developer to fill; everything else is complete.
+`setup()` and `loop()` are what Arduino sketches and TFLM's `main.cc` call. Features are
+left at zero for the developer to fill in; everything else is complete.
 
 Source of the form: TFLM's `tensorflow/lite/micro/examples`.
 """
@@ -47,11 +47,7 @@ tflite::MicroInterpreter* interpreter = nullptr;
 alignas(16) uint8_t tensor_arena[kArenaBytes];
 
 {stored}
-// Yours to write: what your sensor gives, preprocessed as in training.
-void FillInput(InputType* values) {{
-  for (int i = 0; i < kInputElements; ++i) values[i] = {zero};
-}}
-
+{fill_input}
 {handling}
 }}  // namespace
 
@@ -85,6 +81,23 @@ void loop() {{
     return;
   }}
   HandleOutput({given});
+}}
+"""
+
+_FILL_INPUT = """// Yours to write: what your sensor gives, preprocessed as in training.
+void FillInput(InputType* values) {{
+  for (int i = 0; i < kInputElements; ++i) values[i] = {zero};
+}}
+"""
+_FILL_PREPROCESSED = """// Yours to write: what your sensor gives, or the features made of it.
+float Feature(int place) {{
+  (void)place;
+  return 0.0f;
+}}
+
+// Normalises as in training.
+void FillInput(InputType* values) {{
+  for (int i = 0; i < kInputElements; ++i) values[i] = {input};
 }}
 """
 
@@ -131,12 +144,15 @@ _FILL_AND_KEEP = """static InputType input[kInputElements];
 _OUTPUT = "interpreter->typed_output_tensor<OutputType>(0)"
 
 
-def example(input_type: str, has_classes: bool) -> dict[str, str]:
+def example(
+  input_type: str, has_classes: bool, is_preprocessed: bool = False
+) -> dict[str, str]:
   """Returns the example's files.
 
   Args:
     input_type: C type of the input.
     has_classes: Whether the outputs are classes; else they are the input again.
+    is_preprocessed: Whether `model_settings.h` says how inputs are preprocessed.
 
   Returns:
     File name to text, valid in C++11 and later.
@@ -146,9 +162,17 @@ def example(input_type: str, has_classes: bool) -> dict[str, str]:
   source = _SOURCE.format(
     standard_headers="".join(f"#include {name}\n" for name in headers),
     stored="" if is_float else _QUANTISE,
-    zero="0.0f" if is_float else "Stored(0.0f)",
+    fill_input=_fill_input(is_float, is_preprocessed),
     handling=_CLASSES if has_classes else _RECONSTRUCTION,
     fill=_FILL if has_classes else _FILL_AND_KEEP,
     given=_OUTPUT if has_classes else f"{_OUTPUT}, input",
   )
   return {"main_functions.h": _HEADER, "main_functions.cc": source}
+
+
+def _fill_input(is_float: bool, is_preprocessed: bool) -> str:
+  """Returns the function that the developer is to complete."""
+  if not is_preprocessed:
+    return _FILL_INPUT.format(zero="0.0f" if is_float else "Stored(0.0f)")
+  made = "ModelInput(Feature(i), i)"
+  return _FILL_PREPROCESSED.format(input=made if is_float else f"Stored({made})")

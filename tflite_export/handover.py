@@ -1,9 +1,14 @@
-"""What a mobile team gets beside the `.tflite` files: labels, model card, code."""
+"""What a mobile team gets beside the model: labels, card, code, preprocessing."""
 
 import dataclasses
 from collections.abc import Mapping
 
-from tflite_export import android_snippets, eligibility
+from tflite_export import (
+  android_snippets,
+  eligibility,
+  preprocessing_texts,
+  signal_file,
+)
 from tflite_export.arm64_verify import Arm64Figures
 from tflite_export.artifacts import ExportBundle, ExportRequest
 from tflite_export.labels import clean_labels
@@ -25,8 +30,13 @@ def with_handover(
     arm64: Figures of each file under emulated ARM64, by path; may be empty.
 
   Returns:
-    The bundle with `labels.txt` (where there are classes), `model_card.md` and a class
-    in Kotlin and in Java.
+    The bundle with `labels.txt` (where there are classes), `model_card.md`, a class in
+    Kotlin and in Java, and `preprocessing.json` where preprocessing is known; for
+    signals also `preprocessing.tflite`, which does it.
+
+  Raises:
+    InputError: Preprocessing of signals cannot be converted.
+    VerificationError: Its file computes something else.
   """
   paths = [artifact.path for artifact in bundle.artifacts]
   reports = {path: eligibility.inspect(bundle.files[path]) for path in paths}
@@ -39,7 +49,15 @@ def with_handover(
   )
   card = model_card(request, bundle, reports, arm64, list(texts))
   texts["model_card.md"] = card
+  shape = tuple(request.model.inputs[0].shape[1:])
+  declared = preprocessing_texts.declaration(request.provenance, shape)
+  if declared is not None:
+    texts[preprocessing_texts.NAME] = declared
   if labels is not None:
     texts["labels.txt"] = "".join(f"{label}\n" for label in labels)
   added = {f"{_FOLDER}/{name}": text.encode() for name, text in texts.items()}
+  known = request.provenance.preprocessing
+  made = None if known is None else signal_file.signal_file(known)
+  if made is not None:
+    added[f"{_FOLDER}/{signal_file.NAME}"] = made
   return dataclasses.replace(bundle, files={**bundle.files, **added})

@@ -9,7 +9,8 @@ the memory there is.
 from collections.abc import Sequence
 from typing import Optional
 
-from tflite_export import mcu_budget, tflm
+from fedtiny_tff.data.preprocessing import Preprocessing
+from tflite_export import mcu_budget, preprocessing_texts, tflm
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
 from tflite_export.c_source import c_sources
 from tflite_export.convert_mcu import McuSettings, convert_mcu
@@ -27,7 +28,8 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
 
   Returns:
     `mcu/model.tflite` (format int8_decode, or as the options say),
-    `mcu/model_dense.tflite` (int8_dense), C++ sources of the first and `mcu/README.md`.
+    `mcu/model_dense.tflite` (int8_dense), C++ sources of the first, `mcu/README.md` and,
+    where preprocessing is known, `mcu/preprocessing.json`.
 
   Raises:
     InputError: The model or the data cannot be exported.
@@ -41,13 +43,21 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
   resolver_functions(converted)
   verified = verify(request, converted)
   class_names = request.class_names if request.task.has_classes else None
-  found, dense = _footprints(verified, class_names)
+  preprocessing = request.provenance.preprocessing
+  found, dense = _footprints(verified, class_names, preprocessing)
   mcu_budget.check(found, dense, request.mcu)
-  sources = c_sources(
-    verified.encoded.model_bytes, class_names, verified.arena.recommended_bytes
+  texts = c_sources(
+    verified.encoded.model_bytes,
+    class_names,
+    verified.arena.recommended_bytes,
+    preprocessing,
   )
-  handover = Handover(settings, request.mcu, found, dense, _preprocessing(request))
-  texts = {**sources, "README.md": readme(verified, handover)}
+  handover = Handover(settings, request.mcu, found, dense, preprocessing)
+  texts["README.md"] = readme(verified, handover)
+  shape = tuple(request.model.inputs[0].shape[1:])
+  declared = preprocessing_texts.declaration(request.provenance, shape)
+  if declared is not None:
+    texts[preprocessing_texts.NAME] = declared
   return ExportBundle(
     files={
       MODEL_PATH: verified.encoded.model_bytes,
@@ -70,27 +80,19 @@ def _converted(request: ExportRequest, settings: McuSettings) -> bytes:
 
 
 def _footprints(
-  verified: VerifiedPair, class_names: Optional[Sequence[str]]
+  verified: VerifiedPair,
+  class_names: Optional[Sequence[str]],
+  preprocessing: Optional[Preprocessing],
 ) -> tuple[mcu_budget.Footprint, mcu_budget.Footprint]:
   """Returns what firmware needs for the encoded and for the dense file."""
-  return (
-    mcu_budget.footprint(verified.encoded.model_bytes, verified.arena, class_names),
-    mcu_budget.footprint(verified.dense_bytes, verified.dense_arena, class_names),
+  encoded, dense = (
+    mcu_budget.footprint(content, arena, class_names, preprocessing)
+    for content, arena in (
+      (verified.encoded.model_bytes, verified.arena),
+      (verified.dense_bytes, verified.dense_arena),
+    )
   )
-
-
-def _preprocessing(request: ExportRequest) -> str:
-  """Returns in words what is done to raw features, where that is known."""
-  known = request.provenance.preprocessing
-  if known is None:
-    return ""
-  mean, deviation = (
-    ", ".join(f"{value:g}" for value in values)
-    for values in (known.mean, known.deviation)
-  )
-  return (
-    f"(raw * {known.scale:g} - mean) / deviation, mean {mean}, deviation {deviation}"
-  )
+  return encoded, dense
 
 
 def _artifacts(verified: VerifiedPair, settings: McuSettings) -> tuple[Artifact, ...]:

@@ -18,6 +18,7 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export import c_source, flatbuffer_model, tflm
 from tflite_export.artifacts import BudgetError
 from tflite_export.mcu_options import McuOptions
@@ -60,7 +61,10 @@ class Footprint:
 
 
 def footprint(
-  model_bytes: bytes, arena: tflm.Arena, class_names: Optional[Sequence[str]]
+  model_bytes: bytes,
+  arena: tflm.Arena,
+  class_names: Optional[Sequence[str]],
+  preprocessing: Optional[Preprocessing] = None,
 ) -> Footprint:
   """Returns what a file takes.
 
@@ -68,8 +72,9 @@ def footprint(
     model_bytes: The `.tflite`.
     arena: As measured on it.
     class_names: Names that its settings hold; None where there are no classes.
+    preprocessing: Whose means and deviations they hold; None for none.
   """
-  arrays_bytes = c_source.array_bytes(model_bytes, class_names)
+  arrays_bytes = c_source.array_bytes(model_bytes, class_names, preprocessing)
   return Footprint(len(model_bytes) + arrays_bytes, arena.recommended_bytes)
 
 

@@ -1,7 +1,9 @@
 """Writes what a firmware developer needs to know about a pair of files, in Markdown."""
 
 import dataclasses
+from typing import Optional
 
+from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export import mcu_peaks, tflm
 from tflite_export.compare import Comparison
 from tflite_export.convert_mcu import McuSettings
@@ -16,7 +18,7 @@ _README = """# Model for TensorFlow Lite Micro
 | bytes | model.tflite | model_dense.tflite |
 |---|---|---|
 | flash for the model | {flash} | {dense_flash} |
-| flash for names and shapes | {arrays} | {arrays} |
+| flash for names, shapes and means | {arrays} | {arrays} |
 | RAM: tensor arena to declare | {arena} | {dense_arena} |
 | of it measured | {used} | {dense_used} |
 | measured: activations | {head} | {dense_head} |
@@ -49,8 +51,8 @@ Both files compute the same {numbers} numbers, bit for bit:
 {use}"""
 _USE = """Copy the `.h` and `.cc` files into the firmware; they belong to `model.tflite`, which the
 firmware itself does not need. `main_functions.cc` is a complete example, but for the
-input: fill that in `FillInput`{preprocessing}.
-{requirement}
+input: {fill}.
+{preprocessing}{requirement}
 With CMake:
 
 ```cmake
@@ -89,6 +91,15 @@ look up the largest of `output(0)->data` in `kClassNames`."""
 _READ_RECONSTRUCTION = """Write `real / kInputScale + kInputZeroPoint` to `input(0)->data` and call `Invoke()`.
 `output(0)->data` holds the input again: the mean of the squared differences between
 `kOutputScale * (stored - kOutputZeroPoint)` and the real input is the anomaly score."""
+_PREPROCESSED = """
+What training did to a raw example, and firmware is to do: {words}.
+`ModelInput` in `model_settings.h` does the last step; its constants are there and, with
+all parameters, in `preprocessing.json`.
+"""
+_SIGNAL = """TFLM has no kernels for the spectrum: compute it with the constants `kExtraction…`, for
+instance with CMSIS-DSP's `arm_rfft_fast_f32`, and compare with `preprocessing.tflite` of
+the Android files.
+"""
 _DECODE_REQUIREMENT = """It needs a TFLM with {forms} of operator DECODE, as {runtime}.
 Weights are decoded into the arena while the model runs, so a kernel that reads them in
 Prepare sees none: compare the outputs of optimised kernels with the reference once.
@@ -107,14 +118,14 @@ class Handover:
     options: What was asked for.
     found: What firmware needs for the encoded file.
     dense: What it would need for the dense one.
-    preprocessing: From raw features to inputs, in words; empty where it is not known.
+    preprocessing: From raw examples to inputs; None where it is not known.
   """
 
   settings: McuSettings
   options: McuOptions
   found: Footprint
   dense: Footprint
-  preprocessing: str = ""
+  preprocessing: Optional[Preprocessing] = None
 
 
 def readme(verified: VerifiedPair, handover: Handover) -> str:
@@ -196,12 +207,19 @@ def _use(verified: VerifiedPair, handover: Handover) -> str:
   """Returns how firmware is made of the files."""
   forms = sorted({each.form for each in verified.encoded.tensors if each.encoded})
   reconstructs = verified.comparison.argmax_agreement is None
-  told = f", preprocessed as in training: {handover.preprocessing}"
+  known = handover.preprocessing
   return _USE.format(
-    preprocessing=told if handover.preprocessing else "",
+    fill="fill that in `FillInput`" if known is None else "give `Feature` your values",
+    preprocessing="" if known is None else _preprocessed(known),
     requirement=_requirement(forms) if forms else "",
     reading=_READ_RECONSTRUCTION if reconstructs else _READ_CLASSES,
   )
+
+
+def _preprocessed(known: Preprocessing) -> str:
+  """Returns what becomes of a raw example."""
+  told = _PREPROCESSED.format(words=known.in_words())
+  return f"{told}{_SIGNAL if known.extraction.of_signal else ''}"
 
 
 def _requirement(forms: list[str]) -> str:

@@ -7,7 +7,7 @@ with what is special about sparse files. Bytes in, text out.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Optional
 
-from tflite_export import latency
+from tflite_export import latency, preprocessing_texts
 from tflite_export.arm64_verify import Arm64Figures
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
 from tflite_export.eligibility import Report
@@ -74,6 +74,10 @@ def model_card(
     *(f"**{heading}.** {text}" for heading, text in provenance.training.items()),
     f"**Pruning.** {provenance.method}",
     f"**Calibration of the quantised files.** {provenance.calibration}",
+    "## Preprocessing",
+    preprocessing_texts.card_section(
+      provenance, request.model.inputs[0].shape[1:], snippet_names
+    ),
     f"## {'Accuracy by class' if request.task.has_classes else 'Quality'}",
     _quality(request, bundle.artifacts, chosen),
     "## Will an ARM phone use the zeros?",

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Optional
 
-from fedtiny_tff.data.examples import Preprocessing
+from fedtiny_tff.data.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +19,10 @@ class Provenance:
     training: What it was trained on and how: heading to text.
     calibration: Where the activation ranges of quantised files come from.
     evaluation: What the examples are on which files are judged.
-    preprocessing: From raw features to model inputs; None where it is not known.
-    feature_type: NumPy type name of raw features; None where it is not known.
+    preprocessing: From raw examples to model inputs; None where it is not known.
+    feature_type: NumPy type name of raw examples, and of stored features; None where it
+      is not known.
+    augmentations: Random changes to inputs, made in training and nowhere else.
   """
 
   name: str
@@ -32,3 +34,4 @@ class Provenance:
   evaluation: str
   preprocessing: Optional[Preprocessing] = None
   feature_type: Optional[str] = None
+  augmentations: tuple[str, ...] = ()

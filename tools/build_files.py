@@ -30,6 +30,9 @@ _DISTRIBUTIONS = {
   "yaml": "pyyaml",
 }
 
+# Imported where they are used, and only if somebody installed them.
+_OPTIONAL = {"tensorflow_datasets"}
+
 # Tests that read the whole checkout, which a sandbox does not hold.
 _WHOLE_CHECKOUT_TESTS = {
   "tests.build_files_test",
@@ -133,7 +136,7 @@ def external_labels(
   labels = set()
   for name in names:
     top = name.split(".")[0]
-    if top in sys.stdlib_module_names:
+    if top in sys.stdlib_module_names or top in _OPTIONAL:
       continue
     key = _longest_prefix(name, _DISTRIBUTIONS)
     distribution = _DISTRIBUTIONS[key] if key else top.lower().replace("_", "-")

@@ -11,14 +11,13 @@ import dataclasses
 import itertools
 import math
 import uuid
-from collections.abc import Iterable, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff.data import partition
-from fedtiny_tff.data.examples import DatasetInfo, Example
+from fedtiny_tff.data.examples import Batch, DatasetInfo
+from fedtiny_tff.data.federation import Federation
 from fedtiny_tff.errors import InputError
 
 _LABEL_BYTES = 8
@@ -26,7 +25,6 @@ _LABEL_BYTES = 8
 # https://www.tensorflow.org/tutorials/load_data/tfrecord
 _FRAME_BYTES = 16
 _READ_BUFFER_BYTES = 1 << 16
-_WRITE_CHUNK = 1024
 
 
 class ClientReference(NamedTuple):
@@ -124,23 +122,19 @@ class ClientStore:
     return (scaled - tf.constant(how.mean)) / tf.constant(how.deviation), labels
 
 
-def references(federation: partition.Federation) -> list[ClientReference]:
-  """Lays the clients out one after another, as `client_order` does."""
-  placed = []
-  first = 0
-  for client, (train, held_out) in enumerate(
-    zip(federation.training, federation.development, strict=True)
-  ):
-    placed.append(
-      ClientReference(
-        *(np.int64(n) for n in (client, first, len(train), len(held_out)))
-      )
-    )
-    first += len(train) + len(held_out)
-  return placed
+def references(federation: Federation) -> np.ndarray:
+  """Lays the clients out one after another, as `client_order` does.
+
+  Returns:
+    int64 [clients, 4], the fields of a `ClientReference` each.
+  """
+  training = np.array([len(part) for part in federation.training], np.int64)
+  development = np.array([len(part) for part in federation.development], np.int64)
+  first = np.cumsum(training + development) - training - development
+  return np.stack([np.arange(len(training)), first, training, development], axis=1)
 
 
-def client_order(federation: partition.Federation) -> np.ndarray:
+def client_order(federation: Federation) -> np.ndarray:
   """Returns which training example stands in which record of the clients' store."""
   parts = [
     part
@@ -150,32 +144,30 @@ def client_order(federation: partition.Federation) -> np.ndarray:
   return np.concatenate(parts)
 
 
-def encode(example: Example, info: DatasetInfo) -> bytes:
-  """Encodes one example as a record.
+def encode(batch: Batch, info: DatasetInfo) -> np.ndarray:
+  """Encodes examples as records.
 
-  Raises:
-    InputError: When it is not of the dataset's shape, type or labels.
+  Returns:
+    uint8 [n, record bytes].
   """
-  features, label = example
-  if features.shape != info.shape or features.dtype != np.dtype(info.feature_type):
-    raise InputError(
-      f"dataset {info.name}: an example is {features.dtype}{list(features.shape)}, "
-      f"expected {info.feature_type}{list(info.shape)}"
-    )
-  if not 0 <= label < info.num_classes:
-    raise InputError(
-      f"dataset {info.name}: label {label} is not in [0, {info.num_classes})"
-    )
-  stored = np.ascontiguousarray(features)
-  return int(label).to_bytes(_LABEL_BYTES, "little", signed=True) + stored.tobytes()
+  count = len(batch.labels)
+  features = np.ascontiguousarray(batch.features, np.dtype(info.feature_type))
+  labels = np.ascontiguousarray(batch.labels, "<i8")
+  return np.concatenate(
+    [
+      labels.view(np.uint8).reshape(count, _LABEL_BYTES),
+      features.reshape(count, -1).view(np.uint8),
+    ],
+    axis=1,
+  )
 
 
-def _framed(records: Sequence[bytes]) -> bytes:
+def _framed(records: np.ndarray) -> bytes:
   """Puts records of equal length into TFRecord frames, one after another."""
   path = f"ram://{uuid.uuid4()}"
   with tf.io.TFRecordWriter(path) as writer:
     for record in records:
-      writer.write(record)
+      writer.write(record.tobytes())
   try:
     with tf.io.gfile.GFile(path, "rb") as file:
       return file.read()
@@ -183,39 +175,57 @@ def _framed(records: Sequence[bytes]) -> bytes:
     tf.io.gfile.remove(path)
 
 
-def write_records(
-  file: BinaryIO,
-  examples: Iterable[Example],
-  order: Sequence[int] | np.ndarray,
-  info: DatasetInfo,
-) -> None:
-  """Writes the examples named in `order` to their records, in one pass.
+class RecordWriter:
+  """Writes chosen examples of a split to their records, in one pass over it.
 
-  Memory stays that of about a thousand examples.
-
-  Args:
-    file: Seekable, opened for writing.
-    examples: All examples of a split, in their fixed order.
-    order: Index of the example that goes into each record.
-    info: Shape and type of the features.
-
-  Raises:
-    InputError: When there are fewer examples than `order` names.
+  Memory stays that of a batch and of the order.
   """
-  record_of = {int(index): record for record, index in enumerate(order)}
-  wanted = (
-    (record_of.pop(index), encode(example, info))
-    for index, example in enumerate(examples)
-    if index in record_of
-  )
-  while chunk := list(itertools.islice(wanted, _WRITE_CHUNK)):
-    frames = memoryview(_framed([encoded for _, encoded in chunk]))
-    size = len(frames) // len(chunk)
-    for number, (record, _) in enumerate(chunk):
-      file.seek(record * size)
-      file.write(frames[number * size : (number + 1) * size])
-  if record_of:
-    raise InputError(
-      f"dataset {info.name}: {len(record_of)} of {len(order)} examples are missing; "
-      "its files are shorter than its labels"
-    )
+
+  def __init__(self, file: BinaryIO, order: np.ndarray, info: DatasetInfo):
+    """Takes where to write.
+
+    Args:
+      file: Seekable, opened for writing.
+      order: Index in the split of the example that goes into each record; none
+        twice.
+      info: Shape and type of the features.
+    """
+    order = np.asarray(order, np.int64)
+    self._file = file
+    self._info = info
+    self._count = len(order)
+    self._record_of = np.full(order.max(initial=-1) + 1, -1, np.int64)
+    self._record_of[order] = np.arange(len(order))
+    self._seen = 0
+    self._written = 0
+
+  def add(self, batch: Batch) -> None:
+    """Writes what is wanted of the split's next examples."""
+    records = self._record_of[self._seen : self._seen + len(batch.labels)]
+    self._seen += len(batch.labels)
+    wanted = np.flatnonzero(records >= 0)
+    if not len(wanted):
+      return
+    chosen = Batch(batch.features[wanted], batch.labels[wanted])
+    frames = memoryview(_framed(encode(chosen, self._info)))
+    size = len(frames) // len(wanted)
+    places = records[wanted]
+    # Examples in a row are written in one piece.
+    ends = np.flatnonzero(np.diff(places) != 1) + 1
+    for first, last in itertools.pairwise([0, *ends.tolist(), len(wanted)]):
+      self._file.seek(int(places[first]) * size)
+      self._file.write(frames[first * size : last * size])
+    self._written += len(wanted)
+
+  def finish(self) -> None:
+    """Makes sure that all was there.
+
+    Raises:
+      InputError: When examples are missing.
+    """
+    missing = self._count - self._written
+    if missing:
+      raise InputError(
+        f"dataset {self._info.name}: {missing} of {self._count} examples are missing: "
+        "its files changed while they were read"
+      )

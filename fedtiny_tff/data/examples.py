@@ -1,30 +1,17 @@
-"""What a dataset is: named examples, split in train and test."""
+"""What a dataset is: labelled examples in two splits, perhaps with owners."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
+from fedtiny_tff.data.preprocessing import Preprocessing
+from fedtiny_tff.errors import InputError
 
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-  """From stored features to model inputs: (features * scale - mean) / deviation.
-
-  Attributes:
-    scale: Factor that brings stored features near [0, 1].
-    mean: Per channel (last axis) or a single value, after scaling.
-    deviation: Likewise; positive.
-  """
-
-  scale: float
-  mean: tuple[float, ...]
-  deviation: tuple[float, ...]
-
-  def apply(self, features: np.ndarray) -> np.ndarray:
-    """Preprocesses features [..., channels] with NumPy; returns float32."""
-    scaled = features.astype(np.float32) * np.float32(self.scale)
-    mean = np.asarray(self.mean, np.float32)
-    return (scaled - mean) / np.asarray(self.deviation, np.float32)
+TRAIN = "train"
+TEST = "test"
+SPLITS = (TRAIN, TEST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +20,11 @@ class DatasetInfo:
 
   Attributes:
     name: Key of `SOURCES`.
-    shape: Shape of one example's features.
+    shape: Shape of one example's features as they are stored, which is that of the
+      model's input.
     feature_type: NumPy type name of stored features: "uint8" or "float32".
     class_names: One per label.
-    preprocessing: How stored features become model inputs.
+    preprocessing: How raw examples become stored features, and these model inputs.
   """
 
   name: str
@@ -51,7 +39,55 @@ class DatasetInfo:
     return len(self.class_names)
 
 
-Example = tuple[np.ndarray, int]
+class Batch(NamedTuple):
+  """Examples of one split, in a row.
+
+  Attributes:
+    features: [n, *shape] of the stored type.
+    labels: int64 [n], in [0, classes).
+    clients: Who owns each example, str [n]; None where the source does not say.
+  """
+
+  features: np.ndarray
+  labels: np.ndarray
+  clients: Optional[np.ndarray] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRecord:
+  """An example that cannot be used.
+
+  Attributes:
+    file: Where it stands.
+    record: Which one it is in there: a number from 0, or a key; None where the file
+      itself is the record.
+    field: Which part of it is bad; None for all of it.
+    reason: What is wrong, with the value found.
+  """
+
+  file: str
+  record: Union[int, str, None]
+  field: Optional[str]
+  reason: str
+
+  def __str__(self) -> str:
+    where = self.file
+    where += "" if self.record is None else f", record {self.record}"
+    where += "" if self.field is None else f", field {self.field}"
+    return f"{where}: {self.reason}"
+
+
+# Told of every bad record in its place; raises where reading is to stop.
+OnBadRecord = Callable[[BadRecord], None]
+
+
+def fail_on_bad_record(record: BadRecord) -> None:
+  """Stops at the first bad record.
+
+  Raises:
+    InputError: Always, naming it.
+  """
+  raise InputError(f"{record}; mend it, or leave such out with --on_bad_record=skip")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +96,15 @@ class Dataset:
 
   Attributes:
     info: Static facts.
-    labels: Labels of the training split, int64 [N].
-    train: Starts a pass over the training split's (features, label).
-    test: Starts a pass over the test split's (features, label).
+    read: Starts a pass over a split ("train" or "test"), in batches of any size.
+      Examples that cannot be used are left out of them and told to the second
+      argument.
+    has_clients: Whether batches name the owners of their examples.
+    measures_inputs: Whether mean and deviation of the model's inputs are still to be
+      measured, over the training split; those in `info` then count for nothing.
   """
 
   info: DatasetInfo
-  labels: np.ndarray
-  train: Callable[[], Iterator[Example]]
-  test: Callable[[], Iterator[Example]]
+  read: Callable[[str, OnBadRecord], Iterator[Batch]]
+  has_clients: bool = False
+  measures_inputs: bool = False

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.data import client_store
-from fedtiny_tff.data.examples import DatasetInfo, Example, Preprocessing
+from fedtiny_tff.data.examples import Batch, DatasetInfo
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -195,10 +196,13 @@ def dataset_info(
 def write_store(
   path: pathlib.Path,
   info: DatasetInfo,
-  examples: Sequence[Example],
+  examples: Sequence[tuple[np.ndarray, int]],
   order: Sequence[int] | np.ndarray,
 ) -> client_store.ClientStore:
   """Writes examples and opens the store."""
+  features, labels = (np.stack(each) for each in zip(*examples, strict=True))
   with path.open("wb") as file:
-    client_store.write_records(file, iter(examples), order, info)
+    writer = client_store.RecordWriter(file, np.asarray(order), info)
+    writer.add(Batch(features, labels.astype(np.int64)))
+    writer.finish()
   return client_store.ClientStore(str(path), info, len(order))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedtiny_tff import roc, tasks
-from pipelines import data_stage, evaluate, export, model_files, run
+from pipelines import data_folder, data_stage, evaluate, export, model_files, run
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
 
@@ -72,7 +72,7 @@ def test_auc_takes_the_place_of_accuracy(report):
 
 def test_auc_is_that_of_the_final_model(path, report):
   model, _ = model_files.load(path / "model")
-  inputs, labels = data_stage.read_all(_data(path).test)
+  inputs, labels = data_folder.read_all(_data(path).test)
   flat = inputs.reshape(len(inputs), -1)
   errors = np.square(model.predict(inputs, verbose=0) - flat).mean(axis=1)
   expected = roc.area_under_roc(errors, np.isin(labels, (0, 9)))
@@ -83,8 +83,8 @@ def test_nobody_trains_on_anomalies(path, report):
   data = _data(path)
   assert report["dataset"]["anomaly_classes"] == ["0", "9"]
   for store in (data.clients, data.public):
-    assert not set(data_stage.read_all(store)[1].tolist()) & {0, 9}
-  assert set(data_stage.read_all(data.test)[1].tolist()) == set(range(10))
+    assert not set(data_folder.read_all(store)[1].tolist()) & {0, 9}
+  assert set(data_folder.read_all(data.test)[1].tolist()) == set(range(10))
 
 
 def test_accuracies_are_empty_in_the_tables(path):
@@ -130,7 +130,7 @@ def test_exporting_again_repeats_the_files(path, capsys):
 
 def test_lost_data_come_back_without_anomalies(path, capsys):
   before = support.snapshot(path / "data")
-  (path / "data" / "checksums.json").unlink()
+  (path / "data" / "dataset.json").unlink()
   (path / "data" / "clients.records").unlink()
   assert support.call("evaluate", evaluate.main, f"--run_dir={path}") == 0
   assert support.snapshot(path / "data") == before

@@ -11,7 +11,14 @@ import rich.console
 from fedtiny_tff import activation_ranges as measured
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import calibration
-from pipelines import calibration_stage, data_stage, export, model_files, run
+from pipelines import (
+  calibration_stage,
+  data_folder,
+  data_stage,
+  export,
+  model_files,
+  run,
+)
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -74,14 +81,14 @@ def _facts(**changes):
 
 def test_by_default_all_public_samples_are_given(made):
   found, said = _calibrate(made)
-  np.testing.assert_array_equal(found.given, data_stage.read_all(made[1].public)[0])
+  np.testing.assert_array_equal(found.given, data_folder.read_all(made[1].public)[0])
   assert found.facts == _facts()
   assert found.described.startswith("On 30 of the server's public examples")
   assert said == ""
 
 
 def test_some_public_samples_in_an_order_of_the_seed(made):
-  everything = {row.tobytes() for row in data_stage.read_all(made[1].public)[0]}
+  everything = {row.tobytes() for row in data_folder.read_all(made[1].public)[0]}
   seven, _ = _calibrate(made, calibration_samples=7)
   assert seven.facts == _facts(samples=7)
   assert len({row.tobytes() for row in seven.given} & everything) == 7
@@ -128,7 +135,7 @@ def test_clients_find_what_their_data_together_give(made, model):
     bytes_down_per_client=found.facts["bytes_down_per_client"],
   )  # fmt: skip
   assert "activation ranges from 4 clients" in said
-  test_inputs = data_stage.read_all(made[1].test)[0][:50]
+  test_inputs = data_folder.read_all(made[1].test)[0][:50]
   outputs = [
     litert.run(convert(model, "int8_dense", given), test_inputs)
     for given in (found.given, rows)

@@ -124,7 +124,7 @@ import pathlib, sys
 sys.path[:0] = {sys.path!r}
 from pipelines.comparison_schedule import _Children
 from types import SimpleNamespace
-with _Children() as children:
+with _Children([{{0}}]) as children:
   code = "import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(600)"
   children.start(SimpleNamespace(name="x"), [sys.executable, "-S", "-c", code], pathlib.Path({str(tmp_path / "log")!r}))
   while not (pathlib.Path({str(mark)!r}).exists() and pathlib.Path({str(mark)!r}).read_text()):
@@ -141,3 +141,17 @@ with _Children() as children:
 
 def test_results_of_other_cells_are_not_read(cells, store):
   assert comparison_schedule.read_finished(cells, store) == {}
+
+
+@pytest.mark.parametrize(
+  ("cores", "processes", "shares"),
+  [
+    ({0, 1}, 2, [{0}, {1}]),
+    ({3, 0, 5, 1}, 2, [{0, 3}, {1, 5}]),
+    ({0, 1, 2}, 2, [{0, 2}, {1}]),
+    ({4}, 1, [{4}]),
+    ({0, 1}, 3, [{0, 1}, {0, 1}, {0, 1}]),
+  ],
+)
+def test_processes_have_cores_of_their_own(cores, processes, shares):
+  assert comparison_schedule.core_shares(cores, processes) == shares

@@ -49,8 +49,8 @@ def test_the_defaults_are_valid():
     ({"width": -0.5}, r"--width must be positive, got -0\.5$"),
     ({"width": float("nan")}, "--width must be a finite number"),
     ({"clients_per_round": 5}, "--clients_per_round is 5, .* --num_clients=4"),
-    ({"clients_per_round": 0}, "--clients_per_round must be at least 1, got 0"),
-    ({"num_clients": 0}, "--num_clients"),
+    ({"clients_per_round": -1}, "--clients_per_round must be at least 0, got -1"),
+    ({"num_clients": -1}, "--num_clients must be at least 0, got -1"),
     ({"rounds": 0}, "--rounds must be at least 1, got 0"),
     ({"local_epochs": 0}, "--local_epochs"),
     ({"batch_size": 0}, "--batch_size"),
@@ -69,7 +69,7 @@ def test_the_defaults_are_valid():
     ({"eval_every_rounds": 0}, "--eval_every_rounds"),
     ({"seed": -1}, "--seed"),
     ({"seed": 2**63}, "--seed must be at most"),
-    ({"dataset": "mnist"}, "--dataset must be one of digits, cifar10, got 'mnist'"),
+    ({"dataset": "mnist"}, "--dataset must be one of digits, .*, got 'mnist'"),
     ({"model": "vgg"}, "--model must be one of .* got 'vgg'"),
     ({"strategy": "x"}, "--strategy must be one of .* got 'x'"),
     ({"partitioner": "x"}, "--partitioner"),
@@ -160,9 +160,10 @@ def test_a_flagfile_has_a_line_a_flag():
   assert "--targets=android,mcu" in lines
   assert "output_dir" not in text
   # Flags without a value have no line.
-  assert len(lines) == len(run_flags.names()) - len(
-    [*run_flags.NOT_CONFIGURATION, "data_dir"]
-  )
+  without_value = {
+    "data_dir", "partitioner", "partition_file", "image_size", *run_flags.NOT_CONFIGURATION,
+  }  # fmt: skip
+  assert len(lines) == len(run_flags.names()) - len(without_value)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--output_dir="]])

@@ -6,6 +6,8 @@ import io
 import pytest
 import rich.console
 
+from fedtiny_tff.data.examples import DatasetInfo
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.models import registry
 from pipelines import config as config_lib
 from pipelines import density_budget
@@ -16,6 +18,9 @@ from tflite_export.artifacts import BudgetError
 from tflite_export.mcu_options import McuOptions
 
 NAMES = tuple(str(digit) for digit in range(10))
+INFO = DatasetInfo(
+  "digits", (8, 8, 1), "uint8", NAMES, Preprocessing(1 / 16, (0.3,), (0.38,))
+)
 
 
 @pytest.fixture(scope="module", name="digits")
@@ -93,7 +98,7 @@ class TestNoise:
 def plan(config, digits, is_sparse=True):
   told = io.StringIO()
   progress = Progress(rich.console.Console(file=told, width=200))
-  made = density_budget.plan(config, digits, NAMES, is_sparse, progress)
+  made = density_budget.plan(config, digits, INFO, is_sparse, progress)
   return made, told.getvalue()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rich.console
 
-from pipelines import data_stage, export, export_stage, firmware_build
+from pipelines import data_folder, data_stage, export, export_stage, firmware_build
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -94,7 +94,7 @@ def test_calibration_never_sees_the_test_split(request_, data):
   request = request_
   assert request.calibration.shape == (30, 8, 8, 1)
   calibration = {image.tobytes() for image in request.calibration}
-  assert calibration == {x.tobytes() for x in data_stage.read_all(data.public)[0]}
+  assert calibration == {x.tobytes() for x in data_folder.read_all(data.public)[0]}
   assert not calibration & {x.tobytes() for x in request.evaluation_inputs}
 
 

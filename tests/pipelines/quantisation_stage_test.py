@@ -12,7 +12,13 @@ import tensorflow as tf
 from fedtiny_tff import tasks
 from fedtiny_tff.data import client_store
 from fedtiny_tff.errors import InputError
-from pipelines import data_stage, model_files, quantisation_stage, state_store
+from pipelines import (
+  data_folder,
+  data_stage,
+  model_files,
+  quantisation_stage,
+  state_store,
+)
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -23,9 +29,9 @@ layers = tf.keras.layers
 CHANGES = {"client_optimizer": "adam", "client_learning_rate": 0.01, "local_epochs": 2}
 
 
-def unlike_scales(data: data_stage.RunData, spread: float):
+def unlike_scales(data: data_folder.RunData, spread: float):
   """A small pruned network for digits with hidden units of very unlike scales."""
-  features, labels = data_stage.read_all(
+  features, labels = data_folder.read_all(
     dataclasses.replace(data.clients, num_records=600)
   )
   tf.keras.utils.set_random_seed(0)
@@ -53,7 +59,7 @@ class Case:
   """A run directory with a model that quantisation hurts."""
 
   path: pathlib.Path
-  data: data_stage.RunData
+  data: data_folder.RunData
 
   def quantise(self, mode: str, **changes):
     made = support.make_config(

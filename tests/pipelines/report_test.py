@@ -229,7 +229,7 @@ def _measured(monkeypatch, task, outputs):
   """Judges outputs for four zeros of the classes 0, 1, 1, 2; 2 is an anomaly."""
   labels = np.array([0, 1, 1, 2])
   monkeypatch.setattr(
-    report.data_stage, "read_all", lambda store: (np.zeros([4, 1]), labels)
+    report.data_folder, "read_all", lambda store: (np.zeros([4, 1]), labels)
   )
 
   class Model:

@@ -9,7 +9,13 @@ from fedtiny_tff import tasks, training
 from fedtiny_tff.federated import selection
 from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
-from pipelines import data_stage, planned_model, selection_stage, training_pipeline
+from pipelines import (
+  data_folder,
+  data_stage,
+  planned_model,
+  selection_stage,
+  training_pipeline,
+)
 from tests.fedtiny_tff.support import floats
 from tests.pipelines import support
 
@@ -174,7 +180,7 @@ def test_pretraining_learns_the_public_samples_and_repeats(made):
     first, np.ones(support.PRUNABLE, bool), np.int32(0)
   )
   model = training_pipeline.finalize(experiment.definition, state)
-  inputs, labels = data_stage.read_all(data.public)
+  inputs, labels = data_folder.read_all(data.public)
   # In training mode: ten epochs are too few for the running statistics.
   hits = np.argmax(model(inputs, training=True), axis=1) == labels
   assert hits.mean() > 0.6

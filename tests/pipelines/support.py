@@ -59,7 +59,8 @@ ANDROID_FILES = [
 HANDOVER_FILES = [
   f"export/android/{name}"
   for name in (
-    "DigitsCnnModel.java", "DigitsCnnModel.kt", "labels.txt", "model_card.md"
+    "DigitsCnnModel.java", "DigitsCnnModel.kt", "labels.txt", "model_card.md",
+    "preprocessing.json",
   )
 ]  # fmt: skip
 MCU_FILES = ["export/mcu/model.tflite", "export/mcu/model_dense.tflite"]
@@ -92,8 +93,8 @@ def plan_data(made: config.RunConfig, task: Optional[tasks.Task] = None) -> Any:
   """Returns a configuration's `DataPlan`, for classification by default."""
   from pipelines import data_stage
 
-  dataset = data_stage.load_dataset(made)
-  return data_stage.plan_data(made, dataset, task or tasks.CLASSIFY)
+  opened = data_stage.open_dataset(made)
+  return data_stage.plan_data(made, opened, task or tasks.CLASSIFY)
 
 
 def make_config(**changes: Any) -> config.RunConfig:
@@ -365,6 +366,17 @@ def handmade_report(artifacts: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
       "test_examples": 20,
       "smallest_client": 11,
       "largest_client": 40,
+      "partitioner": "dirichlet",
+      "bad_records": {"count": 1, "first": ["a.csv, record 3: is NaN"]},
+      "duplicates_left_out": {"of_test": 2, "of_public": 0, "of_training": 1},
+    },
+    "client_accuracy": {
+      "judged_on": "held_out",
+      "clients": 4,
+      "mean": 0.95,
+      "percentile_10": 0.9,
+      "worst": 0.875,
+      "worst_client": "2",
     },
     "density": 0.1,
     "density_all_parameters": 0.12,

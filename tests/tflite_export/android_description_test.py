@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fedtiny_tff.data.extraction import Resize, declare
 from tests.tflite_export import models
 from tflite_export import android, model_metadata_reader
 from tflite_export.android_description import describe
@@ -33,6 +34,22 @@ def test_unknown_preprocessing_is_none(request_):
   assert (described.mean, described.deviation) == ((0.0,), (1.0,))
   assert described.value_range is None
   assert "as in training" in described.input_description
+
+
+@pytest.mark.parametrize(
+  ("extraction", "told", "image"),
+  [
+    (declare("none", ()), "over the deviation", True),
+    (Resize(16, 16), "stored: resized to 16×16 pixels", True),
+    (declare("log_mel", [400], 8000), "stored: log-mel spectrogram of 400", False),
+  ],
+)
+def test_spectrograms_are_no_pictures(request_, extraction, told, image):
+  known = dataclasses.replace(request_.provenance.preprocessing, extraction=extraction)
+  provenance = dataclasses.replace(request_.provenance, preprocessing=known)
+  described = describe(dataclasses.replace(request_, provenance=provenance), "fp32_dense")
+  assert told in described.input_description
+  assert described.image_input is image
 
 
 def test_density_is_the_masks(request_):

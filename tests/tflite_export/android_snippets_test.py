@@ -5,9 +5,13 @@ import shutil
 import subprocess
 from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from fedtiny_tff.data.examples import Preprocessing
+from fedtiny_tff.data import preprocessing
+from fedtiny_tff.data.extraction import LogMel, Resize
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
 from tflite_export import android_snippets
@@ -18,11 +22,24 @@ _INTERFACE = Interface("serving_default", "inputs", "logits", (1, 2, 1, 2), (1, 
 # What ends strings, starts templates or escapes, in one language or the other.
 _LABELS = ('a "quote"', "$name ${1+1}", "back\\slash", "tab\tline\n\f", "é 日本 😀")
 _PREPROCESSING = Preprocessing(1 / 255, (0.5, 0.25), (0.5, 1e-05))
+_IMAGES = Interface("serving_default", "inputs", "logits", (1, 4, 5, 3), (1, 4))
+_RESIZING = Preprocessing(1 / 255, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), Resize(4, 5))
+# Smaller, larger and as it is; by whole numbers and by others.
+_IMAGE_SIZES = ((8, 10), (7, 3), (4, 5), (2, 31))
+_LISTENING = Preprocessing(
+  1.0,
+  (0.0,),
+  (1.0,),
+  LogMel(samples=4, sample_rate_hz=8, window_samples=4, hop_samples=1, upper_hz=4.0,
+         lower_hz=0.0),
+)  # fmt: skip
 
 # 1.25 is 2.5 steps of 0.5, and Java rounds it up to 3: 2 · 1.5. 1,000 saturates at 127,
 # which is 130 steps above the zero point of -3: 2 · 65.
 _MAIN = """
 import java.nio.ByteBuffer;
+import org.example.model.ImageNetModel;
+import org.example.model.SignalNetModel;
 import org.example.model.TinyNetModel;
 
 public final class Main {
@@ -46,15 +63,39 @@ public final class Main {
     } catch (IllegalArgumentException error) {
       System.out.println(error.getMessage());
     }
+    int[] sizes = {SIZES};
+    for (int k = 0; k < sizes.length; k += 2) {
+      float[] image = new float[sizes[k] * sizes[k + 1] * 3];
+      for (int i = 0; i < image.length; i++) {
+        image[i] = (i * i * 37) % 256;
+      }
+      for (float value : ImageNetModel.ACCESSpreprocess(image, sizes[k], sizes[k + 1])) {
+        System.out.println(value);
+      }
+    }
+    try (SignalNetModel.Preprocessing made =
+        new SignalNetModel.Preprocessing(ByteBuffer.wrap(new byte[] {0}))) {
+      for (float value : made.run(values)) {
+        System.out.println(value);
+      }
+      made.run(new float[3]);
+    } catch (IllegalArgumentException error) {
+      System.out.println(error.getMessage());
+    }
   }
 }
-"""
+""".replace("SIZES", ", ".join(str(side) for sides in _IMAGE_SIZES for side in sides))
 _PRINTED = [
   *("2.5", "-2.0", "0.0", "2000.0"),
   *("3.0", "-2.0", "0.0", "130.0"),
   *("1.0", "-25000.0"),
   *(str(len(label.encode("utf-16-le")) // 2) for label in _LABELS),
   "the model takes 4 values, got 3",
+]
+# The stand-in doubles the signal, too.
+_PRINTED_OF_SIGNALS = [
+  *("2.5", "-2.0", "0.0", "2000.0"),
+  "the signal has 3 samples, wanted are 4",
 ]
 
 
@@ -68,12 +109,41 @@ def _snippets(**changes):
   return android_snippets.snippets(**(arguments | changes))
 
 
-def _sources(folder, texts, ending):
-  """Writes the snippet of one language beside the stand-in."""
+def _of_every_kind():
+  """Snippets for features as they are, images and signals."""
+  of_images = {"interface": _IMAGES, "preprocessing": _RESIZING, "labels": None}
+  return {
+    **_snippets(),
+    **_snippets(model_name="image_net", **of_images),
+    **_snippets(model_name="signal_net", preprocessing=_LISTENING, labels=None),
+  }
+
+
+def _sources(folder, ending):
+  """Writes the snippets of one language beside the stand-in."""
   shutil.copytree(_STAND_IN, folder, dirs_exist_ok=True)
-  (name,) = (name for name in texts if name.endswith(ending))
-  (folder / name).write_text(texts[name], encoding="utf-8")
-  return folder / name
+  texts = _of_every_kind()
+  names = [name for name in texts if name.endswith(ending)]
+  for name in names:
+    (folder / name).write_text(texts[name], encoding="utf-8")
+  return [str(folder / name) for name in names]
+
+
+def _check_printed(text):
+  """Compares what the program prints; images with TensorFlow's own resizing."""
+  lines = text.splitlines()
+  of_signals = len(lines) - len(_PRINTED_OF_SIGNALS)
+  assert lines[: len(_PRINTED)] == _PRINTED
+  assert lines[of_signals:] == _PRINTED_OF_SIGNALS
+  wanted = []
+  for height, width in _IMAGE_SIZES:
+    numbers = np.arange(height * width * 3)
+    image = (numbers * numbers * 37 % 256).reshape(1, height, width, 3)
+    made = preprocessing.apply_raw(_RESIZING, tf.constant(image.astype(np.uint8)))
+    wanted.append(made.numpy().ravel())
+  found = np.array(lines[len(_PRINTED) : of_signals], np.float32)
+  # One step of a byte is 0.0098 here.
+  np.testing.assert_allclose(found, np.concatenate(wanted), rtol=1e-6, atol=1e-6)
 
 
 def _run(*command):
@@ -96,27 +166,27 @@ def _java_program(folder, static, labels):
 
 def test_java_compiles_and_computes(tmp_path):
   _needs("javac", "java")
-  source = _sources(tmp_path, _snippets(), ".java")
+  sources = _sources(tmp_path, ".java")
   main = _java_program(tmp_path, "", "LABELS")
   options = ["-encoding", "utf-8", "-Xlint:all", "-Werror", "-d", str(tmp_path)]
-  _run("javac", *options, "-sourcepath", str(tmp_path), str(source), str(main))
-  assert _run("java", "-cp", str(tmp_path), "Main").splitlines() == _PRINTED
+  _run("javac", *options, "-sourcepath", str(tmp_path), *sources, str(main))
+  _check_printed(_run("java", "-cp", str(tmp_path), "Main"))
 
 
 @pytest.mark.slow
 def test_kotlin_compiles_and_computes(tmp_path):
   """Slow, because Kotlin brings half a gigabyte of packages along."""
   _needs("javac", "java", "kotlinc")
-  source = _sources(tmp_path, _snippets(), ".kt")
+  sources = _sources(tmp_path, ".kt")
   main = _java_program(tmp_path, "Companion.", "Companion.getLABELS()")
   jar = tmp_path / "model.jar"
   lite = [str(path) for path in sorted((tmp_path / "org/tensorflow/lite").iterdir())]
   _run("javac", "-d", str(tmp_path), *lite)
   classpath = ["-cp", str(tmp_path)]
-  _run("kotlinc", *classpath, "-include-runtime", "-d", str(jar), str(source))
+  _run("kotlinc", *classpath, "-include-runtime", "-d", str(jar), *sources)
   classpath = ["-cp", f"{tmp_path}:{jar}"]
   _run("javac", *classpath, "-d", str(tmp_path), str(main))
-  assert _run("java", *classpath, "Main").splitlines() == _PRINTED
+  _check_printed(_run("java", *classpath, "Main"))
 
 
 def test_without_labels_and_preprocessing_both_are_left_out():
@@ -124,6 +194,13 @@ def test_without_labels_and_preprocessing_both_are_left_out():
     assert "LABELS" not in text
     assert "preprocess(" not in text
     assert "INPUT_SHAPE" in text
+
+
+def test_signals_are_left_to_the_file():
+  for text in _snippets(preprocessing=_LISTENING).values():
+    assert "SAMPLE_RATE_HZ = 8" in text
+    assert "preprocess(" not in text
+    assert "DEVIATION" not in text
 
 
 def test_very_many_labels_are_left_to_the_file():

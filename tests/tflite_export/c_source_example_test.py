@@ -5,6 +5,7 @@ TFLM's headers are replaced by stand-ins that compute nothing (`tflm_stand_ins`)
 
 import pytest
 
+from fedtiny_tff.data.preprocessing import Preprocessing
 from tests.tflite_export import models
 from tests.tflite_export.cpp import (
   STANDARDS,
@@ -45,8 +46,8 @@ def file(request):
   return encoded(request.param)
 
 
-def folder_with(folder, file, names, arena_bytes=20_480):
-  sources = c_source.c_sources(file, names, arena_bytes)
+def folder_with(folder, file, names, arena_bytes=20_480, preprocessing=None):
+  sources = c_source.c_sources(file, names, arena_bytes, preprocessing)
   write(folder, {**sources, **stand_ins(resolver_functions(file))})
   return folder
 
@@ -115,6 +116,15 @@ def test_stored_values_are_rounded_and_saturate(tmp_path):
   assert printed.split() == [b"3", b"4", b"2", b"127", b"-128"]
 
 
+def test_inputs_are_normalised(tmp_path):
+  how = Preprocessing(1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+  folder_with(tmp_path, encoded(McuSettings()), NAMES, preprocessing=how)
+  example_file = tmp_path / "main_functions.cc"
+  assert "Stored(ModelInput(Feature(i), i))" in example_file.read_text()
+  printed = run_program(tmp_path, PROGRAM, example_file.name, "model_data.cc")
+  assert printed == b"cat\ncat\n"
+
+
 def test_floats_are_not_quantised():
   text = example("float", has_classes=True)["main_functions.cc"]
   assert "Stored" not in text
@@ -141,13 +151,16 @@ class TestOnArm:
     assert 0 < sizes["text"] + sizes["rodata"] < 4096
 
   def test_arrays_take_what_is_counted(self, tmp_path, file, cpu):
-    folder_with(tmp_path, file, NAMES)
+    # No two arrays alike, which a compiler might store once.
+    how = Preprocessing(0.5, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    folder_with(tmp_path, file, NAMES, preprocessing=how)
     uses = """
       #include "model_settings.h"
       using namespace fedtiny_model;
       const char* name(int i) { return kClassNames[i]; }
       int size(int i) { return kInputShape[i] + kOutputShape[i]; }
+      float input(float feature, int i) { return ModelInput(feature, i); }
     """
     write(tmp_path, {"uses.cc": uses})
     sizes = arm_object_bytes(tmp_path, "uses.cc", cpu)
-    assert sizes["rodata"] == c_source.array_bytes(file, NAMES)
+    assert sizes["rodata"] == c_source.array_bytes(file, NAMES, how)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.data.extraction import declare
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
 from tests.tflite_export.cpp import STANDARDS, run_program, write
@@ -169,6 +171,65 @@ class TestSettings:
       c_source.c_sources(written(model), ["name"] * WIDTH, 1024)
 
 
+class TestPreprocessing:
+  # 4 features of 0, 100, 200, 300, on channels in turn.
+  _PROGRAM = """
+    #include <cstdio>
+    #include "model_settings.h"
+    using namespace fedtiny_model;
+    int main() {
+      for (int i = 0; i < 4; ++i) {
+        std::printf("%.9g ", static_cast<double>(ModelInput(100.0f * i, i)));
+      }
+    }
+  """
+
+  @pytest.mark.parametrize(
+    "how",
+    [
+      Preprocessing(1 / 255, (-0.5, 0.25, 1e-7), (0.5, 1e-5, 3.0)),
+      Preprocessing(1 / 3, (0.1,), (0.7,)),
+    ],
+  )
+  @pytest.mark.parametrize("standard", STANDARDS)
+  def test_inputs_are_those_of_training(self, tmp_path, file, how, standard):
+    write(tmp_path, c_source.c_sources(file, NAMES, 1024, how))
+    printed = run_program(tmp_path, self._PROGRAM, standard=standard).split()
+    features = np.zeros((4, len(how.mean)), np.float32)
+    features[:] = 100 * np.arange(4)[:, np.newaxis]
+    wanted = how.apply(features)[range(4), np.arange(4) % len(how.mean)]
+    np.testing.assert_array_equal(np.array(printed, np.float32), wanted)
+
+  def test_what_features_are_made_of_is_told(self, tmp_path, file):
+    how = Preprocessing(1.0, (0.0,), (1.0,), declare("mfcc", [16_000]))
+    sources = c_source.c_sources(file, NAMES, 1024, how)
+    write(tmp_path, sources)
+    program = """
+      #include <cstdio>
+      #include "model_settings.h"
+      using namespace fedtiny_model;
+      static_assert(kExtractionSampleRateHz == 16000, "as declared");
+      static_assert(kExtractionHopSamples == 320, "as declared");
+      static_assert(kExtractionCoefficients == 10, "as declared");
+      static_assert(kExtractionUpperHz == 4000.0f, "as declared");
+      int main() { std::fputs(kExtractionKind, stdout); }
+    """
+    assert run_program(tmp_path, program) == b"mfcc"
+    text = sources["model_settings.h"]
+    assert "512-point FFT" in " ".join(text.replace("//", "").split())
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.isascii()
+    resized = Preprocessing(1.0, (0.0,), (1.0,), declare("resize", [9, 9, 1], 1, (4, 5)))
+    text = c_source.c_sources(file, NAMES, 1024, resized)["model_settings.h"]
+    assert "kExtractionHeight = 4;" in text
+    assert "resized to 4 x 5 pixels" in text
+    assert text.isascii()
+
+  def test_where_it_is_not_known_there_is_none(self, sources):
+    assert "Feature" not in sources["model_settings.h"]
+    assert "ModelInput" not in sources["main_functions.cc"]
+
+
 class TestOpResolver:
   @pytest.mark.parametrize("standard", STANDARDS)
   def test_registers_each_once(self, tmp_path, sources, file, standard):
@@ -205,6 +266,11 @@ class TestArrayBytes:
     assert c_source.array_bytes(file, NAMES) == 4 * 6 + 4 * 4 + 4 + 4 + 5 + 5
     assert c_source.array_bytes(file, None) == 4 * 6
     assert c_source.array_bytes(file, ("ü",) * 4) == 4 * 6 + 4 * 4 + 4 * 3
+
+  def test_means_and_deviations_of_several_channels(self, file):
+    one, three = (Preprocessing(1.0, (0.5,) * n, (2.0,) * n) for n in (1, 3))
+    assert c_source.array_bytes(file, None, one) == 4 * 6
+    assert c_source.array_bytes(file, None, three) == 4 * 6 + 4 * 2 * 3
 
   def test_two_outputs(self):
     model = one_layer()

@@ -3,6 +3,8 @@ import re
 
 import pytest
 
+from fedtiny_tff.data.extraction import declare
+from fedtiny_tff.data.preprocessing import Preprocessing
 from tests.tflite_export import models
 from tests.tflite_export.cpp import run_program, write
 from tflite_export import mcu_budget, mcu_peaks, mcu_readme
@@ -23,7 +25,7 @@ def verified():
   return verify(request, models.converted("int8_dense", 0.1))
 
 
-def handover(verified, settings=None, options=None, preprocessing=""):
+def handover(verified, settings=None, options=None, preprocessing=None):
   found, dense = (
     mcu_budget.footprint(file, arena, ("a", "b", "c", "d"))
     for file, arena in (
@@ -54,7 +56,7 @@ def test_says_what_firmware_costs(verified, text):
   assert "operators: Add, Conv2D, Decode, DepthwiseConv2D" in text
   assert "type PRUNING of operator DECODE" in text
   # Six sizes of the shapes, four pointers, four names of one letter.
-  assert "| flash for names and shapes | 48 | 48 |" in text
+  assert "| flash for names, shapes and means | 48 | 48 |" in text
   more = arenas[0] - arenas[1]
   assert f"takes {more} bytes more of RAM" in text
   assert flash < verified.shrunk_size_bytes < dense_flash
@@ -136,9 +138,15 @@ def test_says_what_numbers_and_names_there_are(verified, text):
 
 
 def test_says_how_inputs_are_preprocessed(verified, text):
-  assert "preprocessed" not in text
-  other = readme(verified, preprocessing="raw / 255")
-  assert "preprocessed as in training: raw / 255" in other
+  assert "raw example" not in text
+  assert "fill that in `FillInput`" in text
+  how = Preprocessing(1 / 16, (0.3,), (0.38,))
+  other = readme(verified, preprocessing=how)
+  assert f"What training did to a raw example, and firmware is to do: {how.in_words()}" in other
+  assert "give `Feature` your values" in other
+  assert "spectrum" not in other
+  of_signal = dataclasses.replace(how, extraction=declare("log_mel", [16_000]))
+  assert "TFLM has no kernels for the spectrum" in readme(verified, preprocessing=of_signal)
 
 
 def test_program_links_and_runs(verified, text, tmp_path):

@@ -37,6 +37,7 @@ class TestExportMcu:
       "mcu/model_dense.tflite",
       "mcu/model_settings.h",
       "mcu/op_resolver.h",
+      "mcu/preprocessing.json",
     }
 
   def test_one_artifact_a_model(self, bundle):
@@ -86,6 +87,7 @@ class TestExportMcu:
       bundle.files[sparse.path],
       tuple(f"class {index}" for index in range(models.NUM_CLASSES)),
       sparse.arena_bytes,
+      models.PROVENANCE.preprocessing,
     )
     for name, text in sources.items():
       assert bundle.files[f"mcu/{name}"] == text.encode()
@@ -120,7 +122,9 @@ class TestOptions:
 
   def test_exactly_enough_memory(self, request_, bundle):
     sparse = bundle.artifacts[0]
-    arrays = c_source.array_bytes(bundle.files[sparse.path], request_.class_names)
+    arrays = c_source.array_bytes(
+      bundle.files[sparse.path], request_.class_names, models.PROVENANCE.preprocessing
+    )
     flash_bytes = sparse.bytes + arrays
     enough = McuOptions(flash_bytes=flash_bytes, ram_bytes=sparse.arena_bytes)
     made = mcu.export_mcu(dataclasses.replace(request_, mcu=enough))
@@ -197,6 +201,7 @@ class TestAutoencoder:
       assert (artifact.accuracy, artifact.argmax_agreement) == (None, None)
       assert artifact.auc == pytest.approx(wins)
     assert b"kClassNames" not in bundle.files["mcu/model_settings.h"]
+    assert "mcu/preprocessing.json" not in bundle.files
     text = bundle.files["mcu/README.md"].decode()
     assert f"area under the ROC curve on the evaluation data: {wins:.4f}" in text
     assert "anomaly score" in text

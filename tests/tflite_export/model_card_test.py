@@ -1,11 +1,15 @@
 """The card tells what is so: which file to ship, and what each is worth."""
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 
+from fedtiny_tff.data.extraction import declare
+from fedtiny_tff.data.preprocessing import Preprocessing
 from tests.tflite_export import models
-from tflite_export import android, eligibility, handover, model_card
+from tflite_export import android, eligibility, handover, litert, model_card
 from tflite_export.arm64_verify import Arm64Figures
 
 
@@ -51,6 +55,29 @@ def test_what_the_provenance_says_is_told(request_, bundle):
   assert "10.04 % of its prunable weights" in card
 
 
+def test_preprocessing_is_told_and_declared(request_, bundle):
+  made = handover.with_handover(bundle, request_, {})
+  known = request_.provenance.preprocessing
+  section = _section(made.files["android/model_card.md"].decode(), "Preprocessing")
+  assert known.in_words() in section
+  document = json.loads(made.files["android/preprocessing.json"])
+  assert Preprocessing.from_json(document["preprocessing"]) == known
+  assert "android/preprocessing.tflite" not in made.files
+
+
+def test_signals_get_a_file_that_makes_inputs(request_, bundle):
+  how = Preprocessing(1.0, (0.0,), (1.0,), declare("log_mel", [400], 8000))
+  provenance = dataclasses.replace(request_.provenance, preprocessing=how)
+  made = handover.with_handover(
+    bundle, dataclasses.replace(request_, provenance=provenance), {}
+  )
+  content = made.files["android/preprocessing.tflite"]
+  # 1 + (400 - 240) // 160 frames; silence is the logarithm of the offset.
+  silence = litert.run(content, np.zeros((1, 400), np.float32))
+  np.testing.assert_allclose(silence, np.full((1, 2, 40, 1), np.log(1e-4)), rtol=1e-5)
+  assert made.artifacts == bundle.artifacts
+
+
 def test_accuracy_by_class_has_a_row_a_class(request_, bundle):
   rows = _section(_card(request_, bundle), "Accuracy by class").splitlines()
   named = [line.split("|")[1].strip() for line in rows if line.startswith("| class ")]
@@ -90,6 +117,8 @@ def test_a_reconstruction_has_no_classes():
   request = models.autoencoder_request()
   made = handover.with_handover(android.export_android(request), request, {})
   assert "android/labels.txt" not in made.files
+  # Nothing is known of its preprocessing.
+  assert "android/preprocessing.json" not in made.files
   card = made.files["android/model_card.md"].decode()
   assert "gives the input again" in card
   assert "Area under the ROC curve" in card

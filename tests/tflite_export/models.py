@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import tasks
-from fedtiny_tff.data.examples import Preprocessing
+from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export.artifacts import ExportRequest
 from tflite_export.convert import convert
 from tflite_export.provenance import Provenance

@@ -1,0 +1,65 @@
+"""Encoded images to arrays of bytes."""
+
+import struct
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+# ITU-R BT.601's weights of red, green and blue, in thousandths. Integers keep what is
+# grey already exactly as it is.
+_LUMA = np.array([299, 587, 114], np.uint32)
+_BMP_HEADER = struct.Struct("<14xI10xH")
+_BMP_PALETTE = 14
+
+
+class UnusableImage(ValueError):
+  """An image that cannot be decoded; the message says why, in one line."""
+
+
+def decode(
+  encoded: bytes, channels: int, size: Optional[tuple[int, int]] = None
+) -> np.ndarray:
+  """Decodes a PNG, JPEG, BMP or GIF file (of an animation the first picture).
+
+  Transparency is dropped, and so is the orientation that cameras note.
+
+  Args:
+    encoded: Content of the file.
+    channels: 3, or 1 for grey.
+    size: Height and width to resize to, bilinear with antialiasing; None = as it is.
+
+  Returns:
+    uint8 [height, width, channels].
+
+  Raises:
+    UnusableImage: When it cannot be decoded.
+  """
+  _check_palette(encoded)
+  try:
+    image = tf.io.decode_image(encoded, 3, expand_animations=False)
+    if size is not None and tuple(image.shape[:2]) != size:
+      resized = tf.image.resize(image, size, "bilinear", antialias=True)
+      image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+  except tf.errors.OpError as error:
+    if not encoded:
+      raise UnusableImage("the file is empty") from error
+    raise UnusableImage("is damaged, or no PNG, JPEG, BMP or GIF") from error
+  colours = image.numpy()
+  if channels == 3:
+    return colours
+  return ((colours @ _LUMA + 500) // 1000).astype(np.uint8)[..., np.newaxis]
+
+
+def _check_palette(encoded: bytes) -> None:
+  """Refuses a BMP with a palette of colours: TensorFlow takes its indices for grey."""
+  if not encoded.startswith(b"BM") or len(encoded) < _BMP_HEADER.size:
+    return
+  header_bytes, bits = _BMP_HEADER.unpack_from(encoded)
+  if bits > 8:
+    return
+  start = _BMP_PALETTE + header_bytes
+  palette = np.frombuffer(encoded[start : start + 1024], np.uint8)
+  greys = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(256, 3)
+  if len(palette) < 1024 or (palette.reshape(256, 4)[:, :3] != greys).any():
+    raise UnusableImage("is a BMP with a palette: save it as PNG")

@@ -1,0 +1,116 @@
+"""Tables on disk, batch by batch: CSV and Parquet."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Optional
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from fedtiny_tff.data.sources import texts
+from fedtiny_tff.errors import InputError
+
+# A row must fit into a block, and there are rows of thousands of columns.
+_CSV_BLOCK_BYTES = 8 * 2**20
+_PARQUET_BATCH_CELLS = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFile:
+  """A table that can be streamed any number of times.
+
+  Attributes:
+    path: Where it lies, as messages show it.
+    types: Arrow type of each column by name, in the file's order.
+    first_row: Number of the first row of data: 2 in CSV, where the header is row 1
+      (blank lines do not count), and 1 in Parquet.
+    batches: Streams the named columns, in batches of any size.
+  """
+
+  path: str
+  types: Mapping[str, pa.DataType]
+  first_row: int
+  batches: Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
+
+
+@contextlib.contextmanager
+def _explained(path: str, ragged: Optional[list[str]] = None) -> Iterator[None]:
+  """Turns what pyarrow raises into one line that names the file."""
+  try:
+    yield
+  except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    if ragged:
+      reason = ragged[0]
+    elif isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
+      reason = "is not UTF-8 text; save it as UTF-8"
+    else:
+      reason = f"cannot be read: {texts.one_line(str(error).splitlines()[0])}"
+    raise InputError(f"{path}: {reason}") from error
+
+
+def _named_once(path: str, schema: pa.Schema) -> dict[str, pa.DataType]:
+  names = schema.names
+  twice = sorted({name for name in names if names.count(name) > 1})
+  if twice:
+    raise InputError(f"{path}: column {texts.value(twice[0])} occurs more than once")
+  return dict(zip(names, schema.types, strict=True))
+
+
+def open_csv(path: pathlib.Path) -> TableFile:
+  """Opens text with commas and one line of column names; all columns are text.
+
+  Raises:
+    InputError: When there is no such table; later, when rows differ in length or the
+      text is not UTF-8.
+  """
+  shown = texts.one_line(str(path))
+  ragged: list[str] = []
+
+  def note(row: "pyarrow.csv.InvalidRow") -> str:
+    ragged.append(
+      f"row {row.number} (the header is row 1) has {row.actual_columns} cells, expected "
+      f"{row.expected_columns}"
+    )
+    return "error"
+
+  def reader(names: Sequence[str]) -> "pyarrow.csv.CSVStreamingReader":
+    return pyarrow.csv.open_csv(
+      path,
+      # Rows have numbers only where one thread reads them.
+      pyarrow.csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES),
+      pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+      pyarrow.csv.ConvertOptions(
+        include_columns=list(names),
+        column_types={name: pa.string() for name in names},
+        strings_can_be_null=False,
+      ),
+    )
+
+  def batches(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with _explained(shown, ragged), reader(names) as rows:
+      yield from rows
+
+  with _explained(shown, ragged), reader(()) as header:
+    types = _named_once(shown, header.schema)
+  return TableFile(shown, dict.fromkeys(types, pa.string()), 2, batches)
+
+
+def open_parquet(path: pathlib.Path) -> TableFile:
+  """Opens a Parquet file.
+
+  Raises:
+    InputError: When it is none; later, when it is damaged.
+  """
+  shown = texts.one_line(str(path))
+
+  def batches(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    rows = max(_PARQUET_BATCH_CELLS // max(len(names), 1), 1)
+    with _explained(shown), pyarrow.parquet.ParquetFile(path) as file:
+      yield from file.iter_batches(min(rows, 2**16), columns=list(names))
+
+  with _explained(shown), pyarrow.parquet.ParquetFile(path) as file:
+    types = _named_once(shown, file.schema_arrow)
+  return TableFile(shown, types, 1, batches)

@@ -1,0 +1,64 @@
+"""Writes a dataset in another form: prepared for runs, or for other tools."""
+
+import pathlib
+from typing import Optional
+
+from absl import flags
+
+from fedtiny_tff.errors import InputError
+from pipelines import app, data_flags, run_flags
+
+_SUMMARY = """
+Reads a dataset and writes it in another form.
+
+  python -m pipelines.make_dataset --dataset=csv --data_dir=windows.csv \\
+    --num_clients=0 --to_format=prepared --output_dir=data/windows
+  python -m pipelines.run --dataset=prepared --data_dir=data/windows --num_clients=0 ...
+
+prepared: split over the server and the clients, as records that runs use where they
+lie; a run then starts at once, however many clients there are. client_tfrecord,
+client_sqlite: examples with their owners, as TFRecord files or in the layout of TFF's
+SqlClientData; owners are the dataset's own, or those of --partitioner. Other flags of
+a run are allowed and have no influence.
+"""
+
+_FORMATS = ("prepared", "client_tfrecord", "client_sqlite")
+
+_FORMAT = flags.DEFINE_string(
+  "to_format", "prepared", f"What to write: {', '.join(_FORMATS)}."
+)
+
+_GROUPS = {
+  **data_flags.GROUPS,
+  "Output": ["to_format", "output_dir", "seed"],
+}
+
+
+def main() -> Optional[int]:
+  """Writes the dataset."""
+  from pipelines import config as config_lib
+  from pipelines import dataset_files
+  from pipelines.progress import Progress
+
+  values = {name: flags.FLAGS[name].value for name in run_flags.names()}
+  if _FORMAT.value not in _FORMATS:
+    raise InputError(
+      f"--to_format must be one of {', '.join(_FORMATS)}, got {_FORMAT.value!r}"
+    )
+  if not values["output_dir"]:
+    raise InputError("--output_dir is missing: name the folder to write")
+  folder = pathlib.Path(values["output_dir"])
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise InputError(f"--output_dir={folder}: exists already; name a new folder")
+  # Nobody takes part in a round here.
+  config = config_lib.make_config({**values, "clients_per_round": 0})
+  written = dataset_files.WRITERS[_FORMAT.value](config, folder, Progress())
+  print(
+    f"Written to {folder}: {written.training_examples:,} training and "
+    f"{written.test_examples:,} test examples of {written.clients:,} clients"
+  )
+  return None
+
+
+if __name__ == "__main__":
+  app.leave(app.run_app(main, _SUMMARY, _GROUPS))

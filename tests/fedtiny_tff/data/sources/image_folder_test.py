@@ -1,0 +1,269 @@
+"""Folders of images: layouts, splits, order, and everything that is no image."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedtiny_tff.data import examples
+from fedtiny_tff.data.sources import image_folder
+from fedtiny_tff.data.sources.options import SourceOptions
+from fedtiny_tff.errors import InputError
+
+
+def _write(path, value=0, size=(2, 3)):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  pixels = np.full([*size, 1], value, np.uint8)
+  path.write_bytes(tf.io.encode_png(pixels).numpy())
+
+
+def _open(folder, **options):
+  return image_folder.open_image_folder(
+    SourceOptions(data_dir=str(folder), image_channels=1, **options)
+  )
+
+
+def _read(dataset, split="train"):
+  """Returns first pixels, labels, clients and what was bad."""
+  bad: list[examples.BadRecord] = []
+  batches = list(dataset.read(split, bad.append))
+  pixels = [int(image[0, 0, 0]) for batch in batches for image in batch.features]
+  labels = [int(label) for batch in batches for label in batch.labels]
+  clients = [str(c) for b in batches if b.clients is not None for c in b.clients]
+  return pixels, labels, clients, [str(record) for record in bad]
+
+
+def _two_classes(folder):
+  _write(folder / "cat" / "1.png", 10)
+  _write(folder / "dog" / "1.png", 20)
+
+
+def test_classes_without_clients(tmp_path):
+  _write(tmp_path / "b" / "2.PNG", 22)
+  _write(tmp_path / "b" / "10.png", 21)
+  _write(tmp_path / "a" / "x.png", 11)
+  _write(tmp_path / ".hidden" / "x.png", 99)
+  _write(tmp_path / "a" / ".y.png", 99)
+  dataset = _open(tmp_path)
+  assert dataset.info.class_names == ("a", "b")
+  assert dataset.info.shape == (2, 3, 1)
+  assert dataset.info.feature_type == "uint8"
+  assert dataset.info.preprocessing.scale == 1 / 255
+  assert dataset.measures_inputs
+  assert not dataset.has_clients
+  # Sorted as text: "10.png" comes before "2.PNG". Too few to hold any out.
+  for _ in range(2):
+    assert _read(dataset) == ([11, 21, 22], [0, 1, 1], [], [])
+  assert _read(dataset, "test") == ([], [], [], [])
+
+
+def test_clients(tmp_path):
+  _write(tmp_path / "zoe" / "cat" / "1.png", 1)
+  _write(tmp_path / "adam" / "dog" / "1.png", 2)
+  _write(tmp_path / "adam" / "cat" / "1.png", 3)
+  dataset = _open(tmp_path)
+  assert dataset.has_clients
+  assert _read(dataset) == ([3, 2, 1], [0, 1, 0], ["adam", "adam", "zoe"], [])
+
+
+def test_a_share_of_each_client_is_held_out(tmp_path):
+  for client in ("a", "b"):
+    for number in range(10):
+      name = "even" if number % 2 == 0 else "odd"
+      _write(tmp_path / client / name / f"{number}.png", number)
+  dataset = _open(tmp_path, test_share=0.3)
+  train, test = _read(dataset), _read(dataset, "test")
+  for client in ("a", "b"):
+    mine = [p for p, c in zip(test[0], test[2], strict=True) if c == client]
+    rest = [p for p, c in zip(train[0], train[2], strict=True) if c == client]
+    assert len(mine) == 3
+    assert sorted(mine + rest) == list(range(10))
+  assert _read(_open(tmp_path, test_share=0.0), "test")[0] == []
+
+
+def test_splits_in_folders(tmp_path):
+  _two_classes(tmp_path / "train")
+  _write(tmp_path / "test" / "dog" / "1.png", 30)
+  _write(tmp_path / "test" / "emu" / "1.png", 40)
+  dataset = _open(tmp_path)
+  assert dataset.info.class_names == ("cat", "dog")
+  assert _read(dataset)[0] == [10, 20]
+  assert _read(dataset, "test") == (
+    [30],
+    [1],
+    [],
+    [
+      f"{tmp_path}/test/emu/1.png: class emu does not occur in the training split",
+    ],
+  )
+
+
+def test_a_class_may_be_called_train(tmp_path):
+  _write(tmp_path / "train" / "1.png", 1)
+  _write(tmp_path / "bus" / "1.png", 2)
+  assert _open(tmp_path).info.class_names == ("bus", "train")
+
+
+def test_images_are_resized_and_channels_repeated(tmp_path):
+  _write(tmp_path / "a" / "1.png", 7, (3, 9))
+  _write(tmp_path / "b" / "1.png", 8, (20, 1))
+  options = SourceOptions(data_dir=str(tmp_path), image_size=(4, 5))
+  dataset = image_folder.open_image_folder(options)
+  (batch,) = dataset.read("train", examples.fail_on_bad_record)
+  assert batch.features.shape == (2, 4, 5, 3)
+  assert batch.features.dtype == np.uint8
+  assert [set(image.ravel()) for image in batch.features] == [{7}, {8}]
+
+
+def test_many_images_come_in_their_order(tmp_path, monkeypatch):
+  monkeypatch.setattr(image_folder, "_BATCH_BYTES", 4 * 6)
+  for number in range(30):
+    _write(tmp_path / "ab"[number % 2] / f"{number:02}.png", number)
+  dataset = _open(tmp_path, test_share=0.0)
+  assert _read(dataset)[0] == [*range(0, 30, 2), *range(1, 30, 2)]
+  sizes = [len(b.labels) for b in dataset.read("train", examples.fail_on_bad_record)]
+  assert sizes == [4] * 7 + [2]
+
+
+def test_another_size_is_a_bad_record(tmp_path):
+  _two_classes(tmp_path)
+  _write(tmp_path / "dog" / "2.png", 30, (5, 4))
+  pixels, _, _, bad = _read(_open(tmp_path))
+  assert pixels == [10, 20]
+  assert bad == [
+    f"{tmp_path}/dog/2.png: is 5x4 pixels, the first image 2x3: bring all to one size "
+    "with --image_size"
+  ]
+
+
+def test_the_first_image_that_can_be_decoded_gives_the_size(tmp_path):
+  _two_classes(tmp_path)
+  (tmp_path / "cat" / "0.png").write_bytes(b"")
+  dataset = _open(tmp_path)
+  assert dataset.info.shape == (2, 3, 1)
+  pixels, _, _, bad = _read(dataset)
+  assert pixels == [10, 20]
+  assert bad == [f"{tmp_path}/cat/0.png: the file is empty"]
+  with pytest.raises(InputError, match="png: the file is empty; mend it, or leave"):
+    list(dataset.read("train", examples.fail_on_bad_record))
+
+
+def test_what_is_no_image_is_told_in_its_place(tmp_path):
+  data, outside = tmp_path / "data", tmp_path / "outside.png"
+  _two_classes(data)
+  _write(outside, 9)
+  (data / "README.md").write_text("read me")
+  _write(data / "stray.png")
+  (data / "cat" / "notes.txt").write_text("a cat")
+  (data / "cat" / "0.jpg").write_bytes(b"no image")
+  (data / "emu").mkdir()
+  (data / "dog" / "out.png").symlink_to(outside)
+  (data / "dog" / "in.png").symlink_to(data / "cat" / "1.png")
+  (data / "dog" / "gone.png").symlink_to(data / "nowhere.png")
+  (data / "loop").symlink_to(data)
+  os.mkfifo(data / "dog" / "pipe.png")
+  (data / "li\nne").mkdir()
+  dataset = _open(data)
+  pixels, _, _, bad = _read(dataset)
+  assert pixels == [10, 20, 10]
+  where = f"{data}/"
+  assert [record.removeprefix(where) for record in bad] == [
+    "README.md: no image by its name (.png, .jpg, .jpeg, .bmp, .gif)",
+    "cat/0.jpg: is damaged, or no PNG, JPEG, BMP or GIF",
+    "cat/notes.txt: no image by its name (.png, .jpg, .jpeg, .bmp, .gif)",
+    "dog/gone.png: no regular file",
+    "dog/out.png: a link that leads out of the dataset's folder",
+    "dog/pipe.png: no regular file",
+    "emu: an empty folder",
+    r"li\nne: the folder's name has characters that no name may have: 'li\nne'",
+    "loop: a link to a folder",
+    "stray.png: an image in no class folder",
+  ]
+
+
+def test_folders_too_deep_are_bad_records(tmp_path):
+  _two_classes(tmp_path / "me")
+  _write(tmp_path / "me" / "cat" / "more" / "1.png")
+  assert _read(_open(tmp_path))[3] == [
+    f"{tmp_path}/me/cat/more: a folder in client/class/, where only images belong"
+  ]
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path):
+  _two_classes(tmp_path / "real")
+  (tmp_path / "link").symlink_to(tmp_path / "real")
+  assert _read(_open(tmp_path / "link"))[0] == [10, 20]
+
+
+def _mixed(folder):
+  _write(folder / "cat" / "1.png")
+  _write(folder / "me" / "cat" / "1.png")
+
+
+def _mixed_splits(folder):
+  _two_classes(folder / "train")
+  _write(folder / "test" / "me" / "cat" / "1.png")
+
+
+def _no_images(folder):
+  (folder / "cat").mkdir()
+
+
+def _third_split(folder):
+  _two_classes(folder / "train")
+  _two_classes(folder / "val")
+
+
+def _only_test(folder):
+  _two_classes(folder / "test")
+
+
+def _one_class(folder):
+  _write(folder / "cat" / "1.png")
+
+
+def _all_corrupt(folder):
+  for name in ("cat", "dog"):
+    (folder / name).mkdir()
+    (folder / name / "1.png").write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+  ("build", "message"),
+  [
+    (
+      _mixed,
+      "different depths: .*/cat/1.png in class/, .*/me/cat/1.png in client/class/",
+    ),
+    (
+      _mixed_splits,
+      "different depths: .*/train/cat/1.png in class/, .*/test/me/cat/1.png",
+    ),
+    (_no_images, "no image .* hold such; left out: .*/cat: an empty folder$"),
+    (lambda folder: None, "no image .* hold such$"),
+    (
+      _third_split,
+      "train/ lies beside .*val/; a folder with splits has train/ and test/",
+    ),
+    (_only_test, "has test/ but no train/"),
+    (_one_class, "class cat is the only one; training needs two or more"),
+    (_all_corrupt, "cat/1.png: is damaged, .* none of the 2 training images can be"),
+  ],
+)
+def test_folders_that_cannot_be_used(tmp_path, build, message):
+  build(tmp_path)
+  with pytest.raises(InputError, match=message) as caught:
+    _open(tmp_path)
+  assert len(str(caught.value).splitlines()) == 1
+
+
+def test_wrong_options(tmp_path):
+  _two_classes(tmp_path)
+  with pytest.raises(InputError, match="--image_channels must be 1 or 3, got 2"):
+    image_folder.open_image_folder(
+      SourceOptions(data_dir=str(tmp_path), image_channels=2)
+    )
+  for data_dir in (None, "", str(tmp_path / "none"), str(tmp_path / "cat" / "1.png")):
+    with pytest.raises(InputError, match="image_folder needs --data_dir: a folder"):
+      image_folder.open_image_folder(SourceOptions(data_dir=data_dir))

@@ -1,0 +1,133 @@
+"""Datasets in another form are the same datasets."""
+
+import collections
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedtiny_tff.data import client_store, scan
+from fedtiny_tff.data.examples import Batch, fail_on_bad_record
+from fedtiny_tff.data.sources import registry as sources
+from fedtiny_tff.data.sources.options import SourceOptions
+from pipelines import data_folder, make_dataset
+from tests.pipelines import support
+
+
+def _call(folder, *arguments):
+  return support.call(
+    "make_dataset", make_dataset.main, f"--output_dir={folder}", "--num_clients=4",
+    "--partitioner=iid", *arguments,
+  )  # fmt: skip
+
+
+def _by_client(dataset, split):
+  """Counts each client's examples, by their bytes."""
+  held: dict[str, Any] = collections.defaultdict(collections.Counter)
+  for batch in dataset.read(split, fail_on_bad_record):
+    records = client_store.encode(Batch(batch.features, batch.labels), dataset.info)
+    for client, record in zip(batch.clients, records, strict=True):
+      held[str(client)][bytes(record)] += 1
+  return held
+
+
+def _all(dataset, split):
+  return collections.Counter(
+    bytes(record)
+    for batch in dataset.read(split, fail_on_bad_record)
+    for record in client_store.encode(batch, dataset.info)
+  )
+
+
+@pytest.mark.parametrize("form", ["client_tfrecord", "client_sqlite"])
+def test_digits_come_back_with_owners(tmp_path, capsys, form):
+  folder = tmp_path / "made"
+  assert _call(folder, f"--to_format={form}") == 0
+  printed = capsys.readouterr().out
+  assert f"{folder}: 1,438 training and 359 test examples of 4 clients" in printed
+  digits = sources.load("digits", SourceOptions())
+  again = sources.load(form, SourceOptions(data_dir=str(folder)))
+  assert again.has_clients
+  assert (again.info.shape, again.info.class_names) == (
+    digits.info.shape,
+    digits.info.class_names,
+  )
+  # What training saw of digits travels with them.
+  assert not again.measures_inputs
+  np.testing.assert_allclose(
+    again.info.preprocessing.apply(np.array([16.0])), [(1 - 0.3) / 0.38], rtol=1e-6
+  )
+  train = _by_client(again, "train")
+  assert sorted(train) == ["0", "1", "2", "3"]
+  assert [sum(train[client].values()) for client in sorted(train)] == [360, 360, 359, 359]
+  assert sum(train.values(), collections.Counter()) == _all(digits, "train")
+  assert _by_client(again, "test") == {"test": _all(digits, "test")}
+
+
+def test_tff_opens_the_database(tmp_path):
+  import tensorflow_federated as tff
+
+  folder = tmp_path / "made"
+  assert _call(folder, "--to_format=client_sqlite") == 0
+  data = tff.simulation.datasets.SqlClientData(
+    str(folder / "examples.sqlite"), split_name="train"
+  )
+  assert sorted(data.client_ids) == ["0", "1", "2", "3"]
+  records = list(data.create_tf_dataset_for_client("2").as_numpy_iterator())
+  assert len(records) == 359
+
+
+def test_natural_owners_stay_who_they_are(tmp_path):
+  folder = tmp_path / "made"
+  arguments = ["--dataset=synthetic", "--synthetic_clients=6", "--partitioner=natural"]
+  assert _call(folder, "--to_format=client_tfrecord", *arguments) == 0
+  source = sources.load("synthetic", SourceOptions(synthetic_clients=6))
+  again = sources.load("client_tfrecord", SourceOptions(data_dir=str(folder)))
+  wanted, found = (scan.scan(each) for each in (source, again))
+  # The first four of six.
+  assert found.client_ids == wanted.client_ids[:4]
+  assert wanted.train.owners is not None
+  assert found.train.owners is not None
+  kept = np.flatnonzero(wanted.train.owners < 4)
+  assert len(found.train) == len(kept)
+  assert found.train.labels.tolist() == wanted.train.labels[kept].tolist()
+  assert found.train.owners.tolist() == wanted.train.owners[kept].tolist()
+
+
+def test_prepared_data_are_those_of_a_run(tmp_path):
+  folder = tmp_path / "made"
+  assert _call(folder, "--public_samples_per_class=3", "--seed=5") == 0
+  data = data_folder.open_folder(folder)
+  assert data.info.name == "digits"
+  assert data.summary()["clients"] == 4
+  assert data.public.num_records == 30
+  assert (
+    data.clients.num_records + data.public.num_records + data.test.num_records == 1797
+  )
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--to_format=zip"], "--to_format must be one of prepared, client_tfrecord"),
+    (["--dataset=mnist"], "--dataset must be one of"),
+    (
+      ["--dataset=prepared", "--to_format=client_sqlite"],
+      "--dataset=prepared: is split already; convert the dataset it was made from",
+    ),
+  ],
+)
+def test_bad_input_writes_nothing(tmp_path, capsys, arguments, message):
+  assert _call(tmp_path / "made", *arguments) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert len(error.splitlines()) == 1
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_over(tmp_path, capsys):
+  (tmp_path / "mine.txt").write_text("kept")
+  assert _call(tmp_path) == 2
+  assert "exists already; name a new folder" in capsys.readouterr().err
+  assert support.call("make_dataset", make_dataset.main) == 2
+  assert "--output_dir is missing" in capsys.readouterr().err

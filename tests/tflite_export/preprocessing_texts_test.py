@@ -1,0 +1,78 @@
+"""What is said of preprocessing, to programs and to people."""
+
+import dataclasses
+import json
+
+import pytest
+
+from fedtiny_tff.data.extraction import Resize, declare
+from fedtiny_tff.data.preprocessing import Preprocessing
+from tests.tflite_export import models
+from tflite_export import preprocessing_texts
+
+_PLAIN = Preprocessing(1 / 3, (0.1,), (0.7,))
+_NAMES = ("NetModel.kt", "NetModel.java")
+
+
+def _provenance(extraction=None, **changes):
+  how = _PLAIN
+  if extraction is not None:
+    how = dataclasses.replace(how, extraction=extraction)
+  return dataclasses.replace(models.PROVENANCE, preprocessing=how, **changes)
+
+
+@pytest.mark.parametrize(
+  ("extraction", "shape", "raw"),
+  [
+    (None, (8, 8, 1), [8, 8, 1]),
+    (Resize(4, 5), (4, 5, 3), [None, None, 3]),
+    (declare("mfcc", [16_000]), (49, 10, 1), [16_000]),
+  ],
+)
+def test_the_declaration_comes_back(extraction, shape, raw):
+  provenance = _provenance(extraction, augmentations=("crop", "flip"))
+  text = preprocessing_texts.declaration(provenance, shape)
+  assert text is not None
+  document = json.loads(text)
+  assert document["format"] == "fedtiny-tff preprocessing"
+  assert document["raw"] == {"shape": raw, "type": "uint8"}
+  assert document["input"]["shape"] == list(shape)
+  assert document["training_only"] == ["crop", "flip"]
+  made = Preprocessing.from_json(document["preprocessing"])
+  assert made == provenance.preprocessing
+  assert document["in_words"] == made.in_words()
+
+
+def test_what_is_not_known_is_not_declared():
+  unknown = dataclasses.replace(models.PROVENANCE, preprocessing=None)
+  assert preprocessing_texts.declaration(unknown, (4,)) is None
+  section = preprocessing_texts.card_section(unknown, (4,), _NAMES)
+  assert section.startswith("Not known")
+  assert "json" not in section
+
+
+def test_the_card_says_it_in_words_and_as_json():
+  section = preprocessing_texts.card_section(_provenance(Resize(4, 5)), (4, 5, 3), _NAMES)
+  assert "A raw example is any×any×3 uint8. " in section
+  assert "resized to 4×5 pixels" in section
+  assert "In `NetModel.kt` and `NetModel.java` the function `preprocess` does" in section
+  (text,) = section.split("```json\n")[1:]
+  read = Preprocessing.from_json(json.loads(text.split("\n```")[0]))
+  assert read == dataclasses.replace(_PLAIN, extraction=Resize(4, 5))
+  assert "training only" not in section
+
+
+def test_augmentations_are_for_training_only():
+  section = preprocessing_texts.card_section(
+    _provenance(augmentations=("crop", "cutout")), (8, 8, 1), _NAMES
+  )
+  assert section.endswith(
+    "Used in training only, nothing for a device to do: crop, cutout."
+  )
+
+
+def test_signals_have_a_file():
+  made = _provenance(declare("log_mel", [16_000]), feature_type="float32")
+  section = preprocessing_texts.card_section(made, (49, 40, 1), _NAMES)
+  assert "A raw example is 16000 float32. " in section
+  assert "with `preprocessing.tflite`, does that" in section

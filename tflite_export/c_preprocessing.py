@@ -1,0 +1,85 @@
+"""Preprocessing in `model_settings.h`: constants, and a function that applies them."""
+
+import textwrap
+
+import numpy as np
+
+from fedtiny_tff.data.extraction import Extraction
+from fedtiny_tff.data.preprocessing import Preprocessing
+
+_FLOAT_BYTES = 4
+_LINE_LENGTH = 80
+_ALIKE = """\
+constexpr float kFeatureScale = {scale};
+constexpr float kFeatureMean = {mean};
+constexpr float kFeatureDeviation = {deviation};
+// An input of the model, of the feature at that place.
+inline float ModelInput(float feature, int /*place*/) {{
+  return (feature * kFeatureScale - kFeatureMean) / kFeatureDeviation;
+}}
+"""
+_BY_CHANNEL = """\
+constexpr float kFeatureScale = {scale};
+constexpr int kFeatureChannels = {channels};
+constexpr float kFeatureMean[kFeatureChannels] = {{{mean}}};
+constexpr float kFeatureDeviation[kFeatureChannels] = {{{deviation}}};
+// An input of the model, of the feature at that place; row-major, channels last.
+inline float ModelInput(float feature, int place) {{
+  const int channel = place % kFeatureChannels;
+  return (feature * kFeatureScale - kFeatureMean[channel]) /
+         kFeatureDeviation[channel];
+}}
+"""
+
+
+def settings(preprocessing: Preprocessing) -> str:
+  """Returns lines of C++11: from a raw example to the inputs of the model.
+
+  Args:
+    preprocessing: What is declared.
+  """
+  channels = len(preprocessing.mean)
+  normalise = _ALIKE if channels == 1 else _BY_CHANNEL
+  return _extraction(preprocessing.extraction) + normalise.format(
+    scale=_float(preprocessing.scale),
+    channels=channels,
+    mean=_floats(preprocessing.mean),
+    deviation=_floats(preprocessing.deviation),
+  )
+
+
+def array_bytes(preprocessing: Preprocessing) -> int:
+  """Returns the flash that its arrays take on 32-bit targets."""
+  channels = len(preprocessing.mean)
+  return 0 if channels == 1 else 2 * _FLOAT_BYTES * channels
+
+
+def _extraction(extraction: Extraction) -> str:
+  """Returns what features are made of, in words and as constants."""
+  told = extraction.in_words()
+  if not told:
+    return "// Features are the raw values, as they are.\n"
+  words = f"Features: {told.replace('×', ' x ')}. preprocessing.json says the same."
+  lines = [f"// {line}" for line in textwrap.wrap(words, _LINE_LENGTH - 3)]
+  for name, value in extraction.to_json().items():
+    constant = "kExtraction" + "".join(part.capitalize() for part in name.split("_"))
+    if isinstance(value, str):
+      lines.append(f'constexpr const char* {constant} = "{value}";')
+    elif isinstance(value, int):
+      lines.append(f"constexpr long {constant} = {value};")
+    else:
+      lines.append(f"constexpr float {constant} = {_float(value)};")
+  return "\n".join(lines) + "\n"
+
+
+def _floats(values: tuple[float, ...]) -> str:
+  """Returns the inside of an array, in lines that are not too long."""
+  text = ", ".join(map(_float, values))
+  if len(values) <= 2:
+    return text
+  return "\n    " + "\n    ".join(textwrap.wrap(text, _LINE_LENGTH - 4))
+
+
+def _float(value: float) -> str:
+  """Returns a literal that the compiler reads back as the same float32."""
+  return f"{float(np.float32(value)):.8e}f"
