@@ -14,7 +14,7 @@ from fedtiny_tff.data.examples import TRAIN, Batch, Dataset, OnBadRecord
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry as models
 from pipelines import config as config_lib
-from pipelines import data_config, data_folder, data_inspection, data_stage
+from pipelines import data_config, data_folder, data_inspection, data_plan
 from pipelines.data_clients import Assigned
 from pipelines.data_folder import RunData
 from pipelines.data_inspection import Rejected
@@ -66,7 +66,7 @@ def read(
   Raises:
     InputError: When it cannot be read or assigned.
   """
-  opened = data_stage.open_dataset(config)
+  opened = data_plan.open_dataset(config)
   observation = Observation(opened.info, config.seed, keeps_examples=keeps_examples)
   if opened.written is not None:
     return _read_folder(config, opened.written, observation, progress)
@@ -78,7 +78,7 @@ def read(
   task = models.task_of(config.model)
   task = tasks.RECONSTRUCT if config.anomaly_classes else task
   try:
-    plan = data_stage.plan_data(config, opened, task)
+    plan = data_plan.plan_data(config, opened, task)
   except InputError as error:
     bad = observation.rejected[TRAIN]
     if not bad or observation.statistics()[TRAIN].examples:

@@ -24,7 +24,7 @@ from fedtiny_tff.data.sources import (
 )
 from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
-from pipelines import data_config, data_stage, files
+from pipelines import data_config, data_plan, data_stage, files
 from pipelines.progress import Progress
 
 # Owner of test examples that nobody owns.
@@ -53,8 +53,8 @@ def write_prepared(
   With --anomaly_classes they are for a model that finds anomalies.
   """
   task = tasks.RECONSTRUCT if config.anomaly_classes else tasks.CLASSIFY
-  opened = data_stage.open_dataset(config)
-  plan = data_stage.plan_data(config, opened, task, progress)
+  opened = data_plan.open_dataset(config)
+  plan = data_plan.plan_data(config, opened, task, progress)
   progress.say("writing records")
   with files.replacing_folder(folder) as fresh:
     data = data_stage.write_data(plan, fresh)
@@ -76,8 +76,8 @@ def _owned(
       "--dataset=prepared: is split already; convert the dataset it was made from"
     )
   whole = config_lib.RunConfig({**config.values, "public_samples_per_class": 0})
-  opened = data_stage.open_dataset(whole)
-  plan = data_stage.plan_data(whole, opened, tasks.CLASSIFY, progress)
+  opened = data_plan.open_dataset(whole)
+  plan = data_plan.plan_data(whole, opened, tasks.CLASSIFY, progress)
   what = plan.unwritten
   assert what is not None
   owner_of = _owners(what)
@@ -96,7 +96,7 @@ def _owned(
   return owned, len(what.client_ids)
 
 
-def _owners(what: data_stage.Unwritten) -> dict[str, np.ndarray]:
+def _owners(what: data_plan.Unwritten) -> dict[str, np.ndarray]:
   """Numbers the owner of each example of each split; -1 where it is left out.
 
   Test examples of nobody who trains are those of one more client.
@@ -127,7 +127,7 @@ def write_client_tfrecord(
   counts = dict.fromkeys(SPLITS, 0)
   with files.replacing_folder(folder) as fresh:
     for split, name in names.items():
-      batches = owned.read(split, data_stage.ignore_bad_record)
+      batches = owned.read(split, data_plan.ignore_bad_record)
       with tf.io.TFRecordWriter(str(fresh / name)) as writer:
         for record in client_record_writer.serialized(batches, owned.info):
           writer.write(record)
@@ -152,7 +152,7 @@ def write_client_sqlite(
     for split in SPLITS:
       by_client: collections.Counter[str] = collections.Counter()
       for client, record in client_sqlite.rows(
-        owned, split, data_stage.ignore_bad_record
+        owned, split, data_plan.ignore_bad_record
       ):
         database.execute(sqlite_files.INSERT_EXAMPLE, (split, client, record))
         by_client[client] += 1

@@ -20,6 +20,7 @@ from pipelines import config as config_lib
 from pipelines import (
   cost_figures,
   data_folder,
+  data_plan,
   data_stage,
   density_budget,
   files,
@@ -66,7 +67,7 @@ class Experiment:
   """
 
   config: config_lib.RunConfig
-  data: data_stage.DataPlan
+  data: data_plan.DataPlan
   models: base.ModelPlan
 
   @property
@@ -100,7 +101,7 @@ def plan_experiment(
     InputError: When data are missing or do not fit the model or the clients, or the
       model not what it is to be pruned for.
   """
-  opened = data_stage.open_dataset(config, folder)
+  opened = data_plan.open_dataset(config, folder)
   info = opened.info
   if config.augmentations and len(info.shape) != 3:
     raise InputError(
@@ -112,7 +113,7 @@ def plan_experiment(
   )
   found, strategy = planned.trained, planned.strategy
   experiment = Experiment(
-    config, data_stage.plan_data(config, opened, found.task, progress), planned
+    config, data_plan.plan_data(config, opened, found.task, progress), planned
   )
   # Refuses what the method cannot do with these data and rounds, before any is run.
   strategy.check_public(experiment.data.public_examples)

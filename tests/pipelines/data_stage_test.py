@@ -11,7 +11,7 @@ from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.errors import InputError
-from pipelines import data_folder, data_stage
+from pipelines import data_folder, data_plan, data_stage
 from tests.pipelines import support
 
 
@@ -176,8 +176,8 @@ def _toy_plan():
     development=(np.array([8]), np.array([5, 6])),
     clients=np.arange(2),
   )
-  what = data_stage.Unwritten(dataset, scan.scan(dataset), made, "iid", ("0", "1"), {})
-  return data_stage.DataPlan(info, 1, np.array([2, 3]), (), what)
+  what = data_plan.Unwritten(dataset, scan.scan(dataset), made, "iid", ("0", "1"), {})
+  return data_plan.DataPlan(info, 1, np.array([2, 3]), (), what)
 
 
 def test_records_lie_as_the_references_say(tmp_path):
@@ -238,7 +238,7 @@ class TestReopened:
     folder = tmp_path_factory.mktemp("again") / "data"
     config = support.make_config()
     first = data_stage.write_data(support.plan_data(config), folder)
-    opened = data_stage.open_dataset(config, folder)
+    opened = data_plan.open_dataset(config, folder)
     assert opened.source is None
     assert opened.info == first.info == made.info
     again = data_stage.reopen(config, folder, tasks.CLASSIFY)

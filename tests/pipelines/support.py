@@ -91,10 +91,10 @@ def flag_values(**changes: Any) -> dict[str, Any]:
 
 def plan_data(made: config.RunConfig, task: Optional[tasks.Task] = None) -> Any:
   """Returns a configuration's `DataPlan`, for classification by default."""
-  from pipelines import data_stage
+  from pipelines import data_plan
 
-  opened = data_stage.open_dataset(made)
-  return data_stage.plan_data(made, opened, task or tasks.CLASSIFY)
+  opened = data_plan.open_dataset(made)
+  return data_plan.plan_data(made, opened, task or tasks.CLASSIFY)
 
 
 def make_config(**changes: Any) -> config.RunConfig:
