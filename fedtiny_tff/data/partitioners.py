@@ -81,9 +81,9 @@ def dirichlet(
   Drawn again until every client has at least 10 examples. Source: FedTiny
   (arXiv 2212.01977), experiments; Hsu et al. (arXiv 1909.06335).
 
-  Flower Datasets: `DirichletPartitioner(alpha)` with `self_balancing=False`. Its
-  default gives nothing more to clients above the average, which is less uneven; it
-  also gives up after 10 draws.
+  Flower Datasets: `DirichletPartitioner(alpha)` with `self_balancing=False`, as its
+  present default is; with True it gives nothing more to clients above the average. It
+  gives up after 10 draws.
 
   Raises:
     InputError: When no draw gives every client enough examples.

@@ -196,7 +196,7 @@ def test_the_same_in_a_graph():
 _GREY = {name: (*shape[:2], 1) for name, shape in models.TINY.items()}
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", support.quick_models(registry.MODELS))
 def test_small_models_compute_what_full_ones_do_without_the_other_channels(name):
   full, small = (models.get_model(name, _GREY[name], 3, w) for w in (0.25, 0.15))
   reduction = Reduction(full, small)

@@ -2,10 +2,12 @@
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import hypothesis
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from fedtiny_tff import spec as spec_lib
@@ -182,6 +184,15 @@ def random_images(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
   generator = np.random.default_rng(seed)
   features = generator.normal(size=(count, *IMAGE_SHAPE)).astype(np.float32)
   return features, generator.integers(0, NUM_CLASSES, count)
+
+
+def quick_models(names: Iterable[str]) -> list[Any]:
+  """Returns parameters of a test by model; the deepest is left to the slow tests."""
+  slow = pytest.mark.slow
+  return [
+    pytest.param(name, marks=slow) if name == "mobilenet_v2_sparse" else name
+    for name in names
+  ]
 
 
 def dataset_info(

@@ -117,11 +117,11 @@ TRAINING_CASES = {
   "no_data_dir": ([TINY, OUT, "--dataset=cifar10"], "--data_dir"),
   "data_dir_missing": (
     [TINY, OUT, "--dataset=cifar10", "--data_dir={}/nowhere"],
-    "{}/nowhere/train.tfrecord not found",
+    "{}/nowhere is no folder; check --data_dir",
   ),
   "data_dir_without_files": (
     [TINY, OUT, "--dataset=cifar10", "--data_dir={}/no_images"],
-    "{}/no_images/train.tfrecord not found",
+    "{}/no_images holds no such file; --data_dir must be a folder with train.tfrecord",
   ),
   "unknown_dataset": ([TINY, OUT, "--dataset=mnist"], "--dataset ... 'mnist'"),
   "unknown_model": ([TINY, OUT, "--model=vgg99"], "--model ... 'vgg99'"),

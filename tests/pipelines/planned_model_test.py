@@ -174,7 +174,11 @@ class TestObstacle:
 
 
 @pytest.mark.parametrize(
-  ("model", "channel_block"), [("mobilenet_v1_sparse", 2), ("mobilenet_v2_sparse", 4)]
+  ("model", "channel_block"),
+  [
+    ("mobilenet_v1_sparse", 2),
+    pytest.param("mobilenet_v2_sparse", 4, marks=pytest.mark.slow),
+  ],
 )
 def test_models_that_are_named_qualify_by_blocks(model, channel_block):
   config = _config(model=model, channel_block=channel_block)
@@ -211,7 +215,7 @@ class TestWhenItIsChecked:
   def test_stages_tell_the_two_apart(self, monkeypatch, tmp_path):
     begun = []
 
-    def plan(config, *, is_begun):
+    def plan(config, folder, progress, *, is_begun):
       begun.append(is_begun)
       raise InputError("enough")
 

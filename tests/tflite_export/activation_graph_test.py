@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry
+from tests.fedtiny_tff import support as core_support
 from tests.tflite_export import calibrating, models
 from tflite_export import activation_graph as activation_graph_module
 from tflite_export import float_activations
@@ -40,7 +41,7 @@ def check(model, monkeypatch):
   return graph
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", core_support.quick_models(registry.MODELS))
 def test_all_activations_of_our_models(name, monkeypatch):
   shape = (8, 8, 1) if name in ("digits_cnn", "autoencoder") else (32, 32, 3)
   model = registry.get_model(name, shape, 4, 0.1).build()

@@ -15,11 +15,13 @@ import tensorflow as tf
 
 from fedtiny_tff.data import client_store
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
-from fedtiny_tff.data.examples import DatasetInfo, Preprocessing
+from fedtiny_tff.data.examples import Batch, DatasetInfo
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.federated import states
 from fedtiny_tff.models import definition
 from fedtiny_tff.models.definition import ModelDefinition
 from fedtiny_tff.tfmot_masking import ModelWeights
+from tests.fedtiny_tff import support as core_support
 
 layers = tf.keras.layers
 
@@ -77,9 +79,7 @@ def write_store(
     )
     for part in client:
       examples += zip(part.features, part.labels.tolist(), strict=True)
-  with path.open("wb") as file:
-    client_store.write_records(file, iter(examples), range(len(examples)), info)
-  return ClientStore(str(path), info, len(examples)), references
+  return core_support.write_store(path, info, examples, range(len(examples))), references
 
 
 @contextlib.contextmanager
@@ -87,10 +87,12 @@ def overwritten(store: ClientStore, first: int, count: int) -> Iterator[None]:
   """Puts other features and label 0 into some records, for a while."""
   path = pathlib.Path(store.path)
   before = path.read_bytes()
-  other = (np.full(store.info.shape, 7.5, np.float32), 0)
+  features = np.full((count, *store.info.shape), 7.5, np.float32)
+  spoilt = io.BytesIO()
+  writer = client_store.RecordWriter(spoilt, np.arange(count), store.info)
+  writer.add(Batch(features, np.zeros(count, np.int64)))
+  writer.finish()
   with path.open("r+b") as file:
-    spoilt = io.BytesIO()
-    client_store.write_records(spoilt, [other] * count, range(count), store.info)
     file.seek(first * store.stored_record_bytes)
     file.write(spoilt.getvalue())
   try:
