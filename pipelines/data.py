@@ -1,4 +1,4 @@
-"""Tells what is in a dataset and who would get what of it, before anything is trained."""
+"""Tells what is in a dataset and who would get what of it; nothing is trained."""
 
 import json
 import pathlib
@@ -11,8 +11,8 @@ from pipelines import app, data_flags, run_flags
 from pipelines.format_flag import FORMAT
 
 _SUMMARY = """
-Tells what is in a dataset, what of it cannot be used, and who gets what of it: classes,
-clients, sizes, duplicates, ranges. Nothing is trained, and nothing written but pictures.
+Tells what is in a dataset, what of it cannot be used, and who gets what of it:
+classes, clients, sizes, duplicates, ranges. Nothing is trained, and nothing written but pictures.
 
   python -m pipelines.data --dataset=csv --data_dir=windows.csv --num_clients=0
   python -m pipelines.data --dataset=digits --num_clients=10 --plots_dir=plots

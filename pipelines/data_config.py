@@ -39,10 +39,11 @@ def check_assignment(
     InputError: Naming a flag that was given and says something else.
   """
   for name in ASSIGNMENT:
-    value = values[name]
-    if value not in (flags.FLAGS[name].default, prepared[name]):
+    default = flags.FLAGS[name].default
+    before = prepared.get(name, default)
+    if values[name] not in (default, before):
       raise InputError(
-        f"--{name}={value}: the data in {folder} were prepared with {prepared[name]}; "
+        f"--{name}={values[name]}: the data in {folder} were prepared with {before}; "
         "leave the flag out, or prepare them again"
       )
 

@@ -21,7 +21,8 @@ _PLOT_COLUMNS = 5
 _MOST_BARS = 32
 _MOST_LINES = 8
 _COLOURS = (
-  "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F",
+  "#0072B2", "#D55E00", "#009E73", "#CC79A7",
+  "#E69F00", "#56B4E9", "#000000", "#8C6D1F",
 )  # fmt: skip
 
 Draw = Callable[[Any, np.ndarray], None]
@@ -51,7 +52,7 @@ def draw(info: DatasetInfo, samples: Sequence[np.ndarray]) -> matplotlib.figure.
   width, height = _image_size(info.shape) if is_image else _PLOT_SIZE
   # Room for the title, which is wider than one column.
   figure = matplotlib.figure.Figure(
-    (max(width * columns, 4.5), height * each * blocks + 0.3 * blocks + 0.6),
+    (max(width * columns, 4.5), height * each * blocks + 0.25 * blocks + 0.5),
     layout="constrained",
   )
   grid = figure.subplots(
@@ -83,7 +84,7 @@ def draw(info: DatasetInfo, samples: Sequence[np.ndarray]) -> matplotlib.figure.
 
 def _image_size(shape: tuple[int, ...]) -> tuple[float, float]:
   height = _IMAGE_WIDTH * shape[0] / shape[1] if len(shape) == 3 else _IMAGE_WIDTH
-  return _IMAGE_WIDTH, min(max(height, 0.4), 2.5) + 0.1
+  return _IMAGE_WIDTH, min(max(height, 0.4), 2.5)
 
 
 def _frame(axes: Any, is_image: bool) -> None:
@@ -139,7 +140,9 @@ def _map_of(channels: int, samples: Sequence[np.ndarray]) -> Draw:
 
   def draw_map(axes: Any, example: np.ndarray) -> None:
     rows = example.reshape(-1, channels).T
-    axes.imshow(rows, cmap="cividis", vmin=low, vmax=high, aspect="auto", origin="lower")
+    axes.imshow(
+      rows, cmap="cividis", vmin=low, vmax=high, aspect="auto", origin="lower"
+    )
 
   return draw_map
 

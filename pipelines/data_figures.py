@@ -24,7 +24,8 @@ from pipelines.data_example_figures import label
 DRAWN_CLIENTS = 60
 _DOTS_PER_INCH = 120
 _COLOURS = (
-  "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999",
+  "#0072B2", "#E69F00", "#009E73", "#CC79A7",
+  "#56B4E9", "#D55E00", "#F0E442", "#999999",
 )  # fmt: skip
 _HATCHES = ("", "////", "....")
 _BAR_CLASSES = len(_COLOURS) * len(_HATCHES)
@@ -100,7 +101,8 @@ def drawn_clients(sizes: np.ndarray) -> np.ndarray:
 def _title(what: str, drawn: int, clients: int) -> str:
   if drawn == clients:
     return what
-  return f"{what}\n{drawn} of {clients:,} clients, evenly from the smallest to the largest"
+  some = f"{drawn} of {clients:,} clients"
+  return f"{what}\n{some}, evenly from the smallest to the largest"
 
 
 def _canvas(
@@ -177,7 +179,7 @@ def _most_frequent(counts: np.ndarray, limit: int) -> np.ndarray:
 def _bars(
   counts: np.ndarray, names: Sequence[str], info: DatasetInfo, clients: int
 ) -> matplotlib.figure.Figure:
-  """Draws int [drawn clients, classes], a bar a client; shares, where sizes differ much."""
+  """Draws int [drawn clients, classes], bars; where sizes differ much, shares."""
   totals = counts.sum(axis=1)
   in_shares = totals.max() > _WIDE_RANGE * totals.min()
   up = "share of the client's examples, %" if in_shares else "examples"

@@ -215,6 +215,9 @@ def read_description(folder: pathlib.Path) -> tuple[DatasetInfo, dict[str, Any]]
       tuple(str(name) for name in info["class_names"]),
       Preprocessing.from_json(info["preprocessing"]),
     )
+    for member in ("made", "assignment", "files"):
+      if not isinstance(document[member], dict):
+        raise ValueError(f"{member} is no object")
     document["anomalies"] = tuple(int(label) for label in document["anomalies"])
     return facts, document
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -84,16 +84,7 @@ def inspect(
   document = {
     "format": FORMAT,
     "version": _VERSION,
-    "dataset": {
-      "name": info.name,
-      "shape": list(info.shape),
-      "feature_type": info.feature_type,
-      "classes": list(info.class_names),
-      "anomaly_classes": [info.class_names[label] for label in what.anomalies],
-      "preprocessing": info.preprocessing.to_json(),
-      "preprocessing_in_words": info.preprocessing.in_words(),
-      "largest_value_expected": round(largest_value(info), 3),
-    },
+    "dataset": _dataset(what),
     "rejected": {
       "count": left_out.total,
       "by_split": None if left_out.count is None else dict(left_out.count),
@@ -115,6 +106,20 @@ def inspect(
   }
   document["warnings"] = data_warnings.of(document)
   return document
+
+
+def _dataset(what: Assigned) -> dict[str, Any]:
+  info = what.info
+  return {
+    "name": info.name,
+    "shape": list(info.shape),
+    "feature_type": info.feature_type,
+    "classes": list(info.class_names),
+    "anomaly_classes": [info.class_names[label] for label in what.anomalies],
+    "preprocessing": info.preprocessing.to_json(),
+    "preprocessing_in_words": info.preprocessing.in_words(),
+    "largest_value_expected": round(largest_value(info), 3),
+  }
 
 
 def _names(info: DatasetInfo, chosen: np.ndarray) -> list[str]:
@@ -190,5 +195,5 @@ def _public(what: Assigned) -> dict[str, Any]:
 
 def _nobodys(what: Assigned) -> int:
   """Counts training examples that neither the server nor a client holds."""
-  held = int(data_clients.client_sizes(what.federation).sum()) + len(what.federation.public)
-  return len(what.found.train) - held
+  held = int(data_clients.client_sizes(what.federation).sum())
+  return len(what.found.train) - held - len(what.federation.public)

@@ -23,8 +23,8 @@ from pipelines.progress import Progress
 
 _READ_BYTES = 1 << 25
 _UNAVAILABLE = (
-  "prepared data hold what the server and the clients got, and the test split: training "
-  "examples that nobody got are in no figure",
+  "prepared data hold what the server and the clients got, and the test split; "
+  "training examples that nobody got are in no figure",
   "of records that could not be used, only what was noted when the folder was written",
 )
 

@@ -1,9 +1,10 @@
 """What was found in a dataset, as tables on a terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
+import rich.cells
 import rich.console
 import rich.table
 import rich.text
@@ -15,8 +16,8 @@ from pipelines import data_warnings
 # More are in the JSON document.
 _SHOWN_CLASSES = 100
 _SHOWN_CLIENTS = 20
-# More make rows of numbers too wide.
-_CLASS_COLUMNS = 10
+# A line and two spaces.
+_COLUMN_FRAME = 3
 _LISTED_CLASSES = 12
 _MISSING_ROWS = 10
 
@@ -30,7 +31,7 @@ def print_document(
     _splits(document),
     _classes(document),
     _clients(document),
-    _labels(document),
+    _labels(document, console.width),
     _rejected(document["rejected"]),
   ):
     if table is not None:
@@ -54,15 +55,15 @@ def _text(value: object) -> rich.text.Text:
 
 def _table(
   title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *,
-  left: int = 1,
+  words: Collection[int] = (0,),
 ) -> rich.table.Table:  # fmt: skip
-  """Returns a table whose first columns are words and the others numbers."""
+  """Returns a table; columns of words begin at the left, those of numbers end right."""
   table = rich.table.Table(
     title=_text(title), title_justify="left", show_header=any(columns)
   )
   for place, heading in enumerate(columns):
     table.add_column(
-      _text(heading), justify="left" if place < left else "right", overflow="fold"
+      _text(heading), justify="left" if place in words else "right", overflow="fold"
     )
   for row in rows:
     table.add_row(*map(_text, row))
@@ -86,7 +87,7 @@ def _dataset(document: Mapping[str, Any]) -> rich.table.Table:
   ]
   if found["anomaly_classes"]:
     rows.append(("anomalies", ", ".join(map(texts.value, found["anomaly_classes"]))))
-  return _table(f"Dataset {found['name']}", ["", ""], rows, left=2)
+  return _table(f"Dataset {found['name']}", ["", ""], rows, words=(0, 1))
 
 
 def _splits(document: Mapping[str, Any]) -> rich.table.Table:
@@ -94,7 +95,8 @@ def _splits(document: Mapping[str, Any]) -> rich.table.Table:
   by_split = document["rejected"]["by_split"]
   rows = [("examples", *(_number(split["examples"]) for split in splits))]
   if by_split is not None:
-    rows.append(("records that cannot be used", *(_number(by_split[s]) for s in SPLITS)))
+    counts = (_number(by_split[split]) for split in SPLITS)
+    rows.append(("records that cannot be used", *counts))
   for key, said in (
     ("minimum", "least value"),
     ("maximum", "largest value"),
@@ -110,7 +112,8 @@ def _splits(document: Mapping[str, Any]) -> rich.table.Table:
     ("in_other_split", "occur in the other split too"),
   ):
     found = [split["duplicates"] for split in splits]
-    rows.append((said, *map(_counted_share, ((f[key], f[f"{key}_share"]) for f in found))))
+    shares = (_counted_share(each[key], each[f"{key}_share"]) for each in found)
+    rows.append((said, *shares))
   rows.append(
     (
       "repeat one, with another label",
@@ -120,8 +123,7 @@ def _splits(document: Mapping[str, Any]) -> rich.table.Table:
   return _table("Splits", ["as stored", "training", "test"], rows)
 
 
-def _counted_share(found: tuple[int, float]) -> str:
-  count, share = found
+def _counted_share(count: int, share: float) -> str:
   return f"{count:,} ({data_warnings.share(share)})" if count else "0"
 
 
@@ -142,7 +144,8 @@ def _classes(document: Mapping[str, Any]) -> rich.table.Table:
   title = "Classes"
   if len(columns[0]) > _SHOWN_CLASSES:
     title = f"The first {_SHOWN_CLASSES} of {len(columns[0]):,} classes"
-  return _table(title, ["class", "training", "test", "public", "clients", "weight"], rows)
+  headings = ["class", "training", "test", "public", "clients", "weight"]
+  return _table(title, headings, rows)
 
 
 def _clients(document: Mapping[str, Any]) -> rich.table.Table:
@@ -185,26 +188,34 @@ def _missing(clients: Mapping[str, int]) -> Iterable[tuple[str, str]]:
     yield said, f"{number:,g}"
 
 
-def _labels(document: Mapping[str, Any]) -> rich.table.Table:
-  """Shows who holds what: a column a class, or of many classes a list."""
+def _labels(document: Mapping[str, Any], width: int) -> rich.table.Table:
+  """Shows who holds what: a column a class, or where that is too wide, a list."""
   names, clients = document["dataset"]["classes"], document["clients"]
   shown = clients["label_by_client"][:_SHOWN_CLIENTS]
   title = "Examples by client and class"
   if len(shown) < clients["count"]:
     title += f", the first {len(shown)} of {clients['count']:,} clients"
-  has_columns = len(names) <= _CLASS_COLUMNS
-  rows = []
-  for each in shown:
-    counts = each["examples_by_class"]
-    cells = [_number(count) for count in counts]
-    if not has_columns:
-      cells = [_listed(names, counts)]
-    total = each["training_examples"] + each["held_out_examples"]
-    rows.append((each["client"], _number(total), *cells))
-  if has_columns:
-    headings = ["client", "all", *names]
+  holders = [
+    (each["client"], _number(each["training_examples"] + each["held_out_examples"]))
+    for each in shown
+  ]
+  counts = [each["examples_by_class"] for each in shown]
+  rows = [
+    (*holder, *map(_number, row)) for holder, row in zip(holders, counts, strict=True)
+  ]
+  headings = ["client", "all", *map(texts.one_line, names)]
+  if _width([headings, *rows]) <= width:
     return _table(title, headings, rows)
-  return _table(title, ["client", "all", "classes"], rows, left=3)
+  listed = [
+    (*holder, _listed(names, row)) for holder, row in zip(holders, counts, strict=True)
+  ]
+  return _table(title, ["client", "all", "classes"], listed, words=(0, 2))
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+  """Returns how wide a table is in which nothing is folded."""
+  widest = [max(map(rich.cells.cell_len, column)) for column in zip(*rows, strict=True)]
+  return sum(widest) + _COLUMN_FRAME * len(widest) + 1
 
 
 def _listed(names: Sequence[str], counts: Sequence[int]) -> str:
@@ -228,4 +239,4 @@ def _rejected(found: Mapping[str, Any]) -> Optional[rich.table.Table]:
     ["-" if record[name] is None else record[name] for name in columns]
     for record in shown
   ]
-  return _table(title, columns, rows, left=4)
+  return _table(title, columns, rows, words=range(4))

@@ -32,7 +32,7 @@ def told(count: int, noun: str, one: str, several: str) -> str:
     one: What is said of one.
     several: What is said of several.
   """
-  return f"{count:,} {noun if count == 1 else noun + 's'} {one if count == 1 else several}"
+  return f"1 {noun} {one}" if count == 1 else f"{count:,} {noun}s {several}"
 
 
 def share(value: float) -> str:
@@ -60,7 +60,8 @@ def _of_classes(document: Mapping[str, Any]) -> Iterable[str]:
       yield f"{_classes(missing, 'has', 'have')} no {_SPLIT_NAMES[split]} example"
   counts = splits[TRAIN]["examples_by_class"]
   present = {name: n for name, n in zip(classes, counts, strict=True) if n}
-  most, least = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
+  most = max(present, key=present.__getitem__)
+  least = min(present, key=present.__getitem__)
   if present[most] >= _NOTABLE_IMBALANCE * present[least]:
     yield (
       f"class {texts.value(most)} has {present[most] / present[least]:,.0f} times the "
@@ -89,7 +90,8 @@ def _classes(names: Sequence[str], one: str, several: str) -> str:
 def _of_features(document: Mapping[str, Any]) -> Iterable[str]:
   largest = document["dataset"]["largest_value_expected"]
   for split in SPLITS:
-    found, noun = document["splits"][split]["features"], f"{_SPLIT_NAMES[split]} example"
+    found = document["splits"][split]["features"]
+    noun = f"{_SPLIT_NAMES[split]} example"
     for key, said in (
       ("examples_not_finite", "NaN or an infinite value"),
       ("examples_beyond_expected", f"a value beyond {largest:,.10g}: check the units"),

@@ -1,6 +1,7 @@
 """Every example is in one place; written once; the test split is apart."""
 
 import collections
+import json
 
 import numpy as np
 import pytest
@@ -222,6 +223,17 @@ def test_altered_data_are_refused(tmp_path, name, damage):
   path.write_bytes(damage(path.read_bytes()))
   with pytest.raises(InputError, match=f"{name}: altered or truncated; delete"):
     data_stage.write_data(_toy_plan(), folder)
+
+
+@pytest.mark.parametrize("member", ["made", "assignment", "files", "info", "anomalies"])
+def test_descriptions_that_lack_something_are_refused(tmp_path, member):
+  folder = tmp_path / "data"
+  data_stage.write_data(_toy_plan(), folder)
+  document = json.loads((folder / "dataset.json").read_text())
+  del document[member]
+  (folder / "dataset.json").write_text(json.dumps(document))
+  with pytest.raises(InputError, match=r"cannot be read .* delete .* and run again"):
+    data_folder.open_folder(folder)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "other"}'])

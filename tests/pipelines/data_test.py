@@ -1,4 +1,4 @@
-"""The app: what it tells of digits, tables and prepared folders, and what it refuses."""
+"""The app: what it tells of digits, tables, prepared folders; what it refuses."""
 
 import json
 
@@ -89,10 +89,19 @@ class TestText:
     assert "[b] $up$" in printed
     assert "warning: 1 client holds a single class" in printed
 
+  @pytest.mark.parametrize(("columns", "is_wide"), [("64", False), ("100", True)])
+  def test_classes_are_columns_where_they_fit(
+    self, capsys, monkeypatch, columns, is_wide
+  ):
+    monkeypatch.setenv("COLUMNS", columns)
+    printed = _run(capsys, *DIGITS)
+    assert max(map(len, printed.splitlines())) <= int(columns)
+    assert ("┃ classes" not in printed) == is_wide
+
   def test_many_classes_and_clients_are_cut_short(self, capsys, monkeypatch):
     from pipelines import data_tables
 
-    monkeypatch.setattr(data_tables, "_CLASS_COLUMNS", 9)
+    monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setattr(data_tables, "_LISTED_CLASSES", 2)
     monkeypatch.setattr(data_tables, "_SHOWN_CLASSES", 5)
     monkeypatch.setattr(data_tables, "_SHOWN_CLIENTS", 3)
