@@ -76,8 +76,8 @@ def fixture_place(tmp_path_factory):
 @pytest.mark.parametrize(
   "title",
   [
-    # The longest: files of four precisions are made and judged.
-    pytest.param(title, marks=pytest.mark.slow) if "images" in title else title
+    # Files of four precisions are made and judged for phones.
+    title if _RUNS[title][1] == "mcu" else pytest.param(title, marks=pytest.mark.slow)
     for title in _RUNS
   ],
 )

@@ -162,7 +162,7 @@ def _kept_channels(draw):
   return tf.constant([*channels, draw(st.integers(0, 3))])
 
 
-@support.quick
+@hypothesis.settings(support.quick, max_examples=20)
 @hypothesis.given(_kept_channels(), st.integers(0, 1000))
 def test_there_and_back(kept, seed):
   reduction = Reduction(_flattened(3, 4), _flattened(2, 1))

@@ -135,6 +135,7 @@ def _check_size(made, outcome, run):
   assert made["cost"]["upload_bytes"] == outcome.sparse.rows[0]["bytes_up_per_client"]
 
 
+@pytest.mark.slow
 def test_a_small_dense_model_beside_the_full_one(tmp_path):
   run, outcome, made = _trained(tmp_path / "run", strategy="small_dense")
   _check_size(made, outcome, run)

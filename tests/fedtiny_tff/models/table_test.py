@@ -20,6 +20,7 @@ _HARMLESS = (
 )
 
 
+@pytest.mark.slow
 def test_the_document_holds_the_current_table():
   assert table.markdown() in _DOCUMENT.read_text(encoding="utf-8"), (
     "put the output of `python -m fedtiny_tff.models.table` into docs/models.md"
