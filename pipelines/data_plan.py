@@ -97,6 +97,15 @@ class Unwritten:
   client_ids: tuple[str, ...]
   assignment: dict[str, Any]
 
+  @property
+  def test_owners(self) -> Optional[np.ndarray]:
+    """Which of the clients each test example belongs to; None where to nobody.
+
+    Dealt clients are not those that the test split names.
+    """
+    is_natural = self.partitioner in ("natural", "file")
+    return self.found.test.owners if is_natural else None
+
 
 def open_dataset(
   config: config_lib.RunConfig, folder: Optional[pathlib.Path] = None
@@ -224,6 +233,23 @@ def _assignment(config: config_lib.RunConfig) -> dict[str, Any]:
   return {name: config.values[name] for name in data_config.ASSIGNMENT}
 
 
+def _natural_numbers(
+  saved: partition_file.SavedPartition, found: scan.Scan
+) -> np.ndarray:
+  """Numbers saved clients among the source's; -1 for one that is none of them.
+
+  A dealt client may be called like a natural one: what it trains on tells them apart.
+  """
+  clients = np.full(len(saved.client_ids), -1, np.int64)
+  if found.train.owners is not None:
+    numbers = {client: number for number, client in enumerate(found.client_ids)}
+    for place, name in enumerate(saved.client_ids):
+      number = numbers.get(name, -1)
+      if (found.train.owners[saved.training[place]] == number).all():
+        clients[place] = number
+  return clients
+
+
 def _from_file(
   config: config_lib.RunConfig, source: examples.Dataset, found: scan.Scan
 ) -> Unwritten:
@@ -234,9 +260,7 @@ def _from_file(
     raise InputError(f"--partition_file={name}: cannot be read: {error}") from error
   saved = partition_file.from_text(text, name)
   partition_file.check(saved, source.info.name, len(found.train), found.content_sha256)
-  # Clients that the source does not know own no test examples.
-  numbers = {client: number for number, client in enumerate(found.client_ids)}
-  clients = np.array([numbers.get(each, -1) for each in saved.client_ids], np.int64)
+  clients = _natural_numbers(saved, found)
   assigned = federation.without_duplicates(
     federation.Federation(saved.public, saved.training, saved.development, clients),
     found.train.contents,

@@ -56,7 +56,7 @@ def _write(plan: DataPlan, what: Unwritten, folder: pathlib.Path) -> None:
   assigned, found = what.federation, what.found
   order = client_store.client_order(assigned)
   test_order, test_places = federation.test_order(
-    found.test.owners, len(found.test), assigned.clients
+    what.test_owners, len(found.test), assigned.clients
   )
   with (
     files.replacing(folder / "clients.records") as clients,

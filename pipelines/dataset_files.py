@@ -107,8 +107,8 @@ def _owners(what: data_plan.Unwritten) -> dict[str, np.ndarray]:
     for part in parts:
       training[part] = number
   test = np.full(len(found.test), len(what.client_ids), np.int64)
-  if found.test.owners is not None and what.partitioner == "natural":
-    test = _places(made.clients, found.test.owners)
+  if what.test_owners is not None:
+    test = _places(made.clients, what.test_owners)
   return {TRAIN: training, TEST: test}
 
 

@@ -304,6 +304,39 @@ class TestReopened:
       data_stage.reopen(support.make_config(), tmp_path, tasks.RECONSTRUCT)
 
 
+class TestTestExamplesOfClients:
+  """Six natural clients with test examples of their own."""
+
+  def plan(self, tmp_path, **changes):
+    options = {
+      "dataset": "synthetic", "synthetic_clients": 6, "num_clients": 4,
+      "clients_per_round": 2, **changes,
+    }  # fmt: skip
+    return support.plan_data(support.make_config(**options))
+
+  def test_natural_clients_have_theirs(self, tmp_path):
+    data = data_stage.write_data(self.plan(tmp_path), tmp_path / "data")
+    counts = data.test_references[:, 1]
+    assert (counts > 0).all()
+    # The first of the split: owners come in order.
+    assert data.test_references[:, 0].tolist() == [0, *np.cumsum(counts)[:-1].tolist()]
+
+  def test_dealt_clients_have_none(self, tmp_path):
+    plan = self.plan(tmp_path, partitioner="iid")
+    data = data_stage.write_data(plan, tmp_path / "data")
+    assert data.test_references.tolist() == [[0, 0]] * 4
+
+  @pytest.mark.parametrize("partitioner", ["natural", "iid"])
+  def test_a_file_tells_the_two_apart(self, tmp_path, partitioner):
+    plan = self.plan(tmp_path, partitioner=partitioner)
+    first = data_stage.write_data(plan, tmp_path / "data")
+    again = self.plan(
+      tmp_path, partition_file=str(tmp_path / "data" / "partition.json")
+    )
+    data = data_stage.write_data(again, tmp_path / "again")
+    assert data.test_references[:, 1].tolist() == first.test_references[:, 1].tolist()
+
+
 class TestPartitionFile:
   def test_everybody_gets_the_same_again(self, made, tmp_path):
     first = support.plan_data(support.make_config())
