@@ -1,11 +1,12 @@
 """How every app starts and ends: flags, help, signals, exit codes.
 
 Bad input ends in one line on stderr and exit code 2; Ctrl-C in 130; SIGTERM in
-143; a failed verification in 3; too little memory on a microcontroller in 4; a reader
-of the output that has gone (`| head`) in 141, silently. Anything else that escapes is a
-defect and keeps its traceback.
+143; a failed verification in 3; too little memory on a microcontroller in 4; a full disk
+in 5; a reader of the output that has gone (`| head`) in 141, silently. Anything else that
+escapes is a defect and keeps its traceback.
 """
 
+import errno
 import logging
 import os
 import select
@@ -20,6 +21,8 @@ from fedtiny_tff.errors import InputError
 from pipelines import interruption
 from pipelines.errors import ExitCode, Terminated
 
+# The last is a process's own limit of a file's size.
+_STORAGE_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 
 
@@ -48,7 +51,7 @@ def help_text(summary: str, groups: dict[str, list[str]]) -> str:
     f"{'  --flagfile':<30}File with one flag per line; flags after it win.\n"
     f"{'  --help':<30}This text.\n"
     "Exit codes: 0 done, 2 bad input, 3 verification failed, 4 budget not met,\n"
-    "  130 interrupted, 141 output closed, 143 terminated."
+    "  5 no space left, 130 interrupted, 141 output closed, 143 terminated."
   )
   return "\n\n".join(parts)
 
@@ -90,6 +93,7 @@ def run_app(
   groups: dict[str, list[str]],
   argv: Optional[Sequence[str]] = None,
   arguments: Sequence[str] = (),
+  goes_on: bool = True,
 ) -> int:
   """Runs an app and returns its exit code.
 
@@ -100,6 +104,7 @@ def run_app(
     groups: Group title to flag names, for `--help`.
     argv: Command line; the process's by default.
     arguments: What the arguments besides flags are called; all must be given.
+    goes_on: Whether the same command goes on where it was interrupted.
   """
   argv = list(sys.argv if argv is None else argv)
   name = os.path.splitext(os.path.basename(argv[0]))[0]
@@ -107,10 +112,12 @@ def run_app(
     return _run(name, lambda: print(help_text(summary, groups)))
   _quiet_libraries()
   interruption.install()
-  return _run(name, lambda: main(*_parse(argv, arguments)))
+  return _run(name, lambda: main(*_parse(argv, arguments)), goes_on)
 
 
-def _run(name: str, work: Callable[[], Optional[int]]) -> int:
+def _run(
+  name: str, work: Callable[[], Optional[int]], goes_on: bool = True
+) -> int:
   """Returns the exit code of an app's work, after saying why if it failed."""
   try:
     code = work() or ExitCode.DONE
@@ -124,7 +131,7 @@ def _run(name: str, work: Callable[[], Optional[int]]) -> int:
     if received is None and _lost_reader(error):
       _discard_output()
       return ExitCode.OUTPUT_CLOSED
-    failed, message = _explain(received or error)
+    failed, message = _explain(received or error, goes_on)
     if failed is None:
       raise
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
@@ -151,17 +158,26 @@ def _discard_output() -> None:
   os.close(nowhere)
 
 
-def _explain(error: BaseException) -> tuple[Optional[ExitCode], str]:
+def _explain(error: BaseException, goes_on: bool) -> tuple[Optional[ExitCode], str]:
   """Returns how an error ends the app; no exit code for a defect."""
-  go_on = "run the same command again; finished rounds are kept"
+  go_on = "run the same command again"
+  go_on += "; finished rounds are kept" if goes_on else "; nothing was written"
   if isinstance(error, InputError):
     return ExitCode.BAD_INPUT, str(error)
-  if isinstance(error, Terminated):
-    return ExitCode.TERMINATED, f"terminated; {go_on}"
   if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, Terminated):
+      return ExitCode.TERMINATED, f"terminated; {go_on}"
     return ExitCode.INTERRUPTED, f"interrupted; {go_on}"
+  if _is_storage_full(error):
+    name = getattr(error, "filename", None)
+    where = f"{name}: " if name else ""
+    return ExitCode.STORAGE_FULL, f"{where}no space is left; free some and {go_on}"
   if isinstance(error, OSError) and error.filename:
     return ExitCode.BAD_INPUT, f"{error.filename}: {error.strerror}"
+  return _explain_failure(error)
+
+
+def _explain_failure(error: BaseException) -> tuple[Optional[ExitCode], str]:
   # Imported late: the exporter pulls in TensorFlow, which --help must not.
   from tflite_export.artifacts import BudgetError, VerificationError
 
@@ -171,6 +187,13 @@ def _explain(error: BaseException) -> tuple[Optional[ExitCode], str]:
       failed, what = ExitCode.BUDGET_NOT_MET, "budget not met"
     return failed, f"{what}: {error}"
   return None, ""
+
+
+def _is_storage_full(error: BaseException) -> bool:
+  if isinstance(error, OSError) and error.errno is not None:
+    return error.errno in _STORAGE_FULL
+  # TensorFlow and HDF5 have no other way to say so.
+  return os.strerror(errno.ENOSPC) in str(error)
 
 
 def leave(code: int) -> NoReturn:

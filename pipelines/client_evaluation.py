@@ -30,12 +30,14 @@ class ClientFigures:
   Attributes:
     judged_on: "test" or "held_out".
     clients: Their ids.
+    clients_in_all: How many have examples to be judged on; they are drawn from these.
     examples: int64 [clients], on how many each was judged; at least one.
     correct: int64 [clients], how many were hit.
   """
 
   judged_on: str
   clients: tuple[str, ...]
+  clients_in_all: int
   examples: np.ndarray
   correct: np.ndarray
 
@@ -50,6 +52,7 @@ class ClientFigures:
     return {
       "judged_on": self.judged_on,
       "clients": len(self.clients),
+      "clients_in_all": self.clients_in_all,
       "mean": round(float(shares.mean()), 6),
       "percentile_10": round(float(np.percentile(shares, 10)), 6),
       "worst": round(float(shares.min()), 6),
@@ -96,6 +99,7 @@ def evaluate_clients(
   chosen = np.flatnonzero(places[:, 1] > 0)
   if not len(chosen):
     return None
+  clients_in_all = len(chosen)
   if len(chosen) > _MOST_CLIENTS:
     generator = seeds.generator(seed, "judged_clients")
     chosen = np.sort(generator.choice(chosen, _MOST_CLIENTS, replace=False))
@@ -106,6 +110,7 @@ def evaluate_clients(
   return ClientFigures(
     "test" if on_test else "held_out",
     tuple(data.client_ids[client] for client in chosen),
+    clients_in_all,
     places[chosen, 1],
     correct,
   )

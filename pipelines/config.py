@@ -1,6 +1,8 @@
 """The configuration of a run, validated before anything is made."""
 
+import csv
 import dataclasses
+import io
 import math
 from typing import Any
 
@@ -307,6 +309,13 @@ def from_flags() -> RunConfig:
   return make_config(values)
 
 
+def _listed(values: list[str]) -> str:
+  """Writes a list as its flag reads it: a value with a comma stands in quotes."""
+  line = io.StringIO()
+  csv.writer(line, lineterminator="").writerow(values)
+  return line.getvalue()
+
+
 def flagfile_text(config: RunConfig) -> str:
   """Writes a configuration as a flagfile that repeats it."""
   lines = []
@@ -316,7 +325,7 @@ def flagfile_text(config: RunConfig) -> str:
     if isinstance(value, bool):
       lines.append(f"--{'' if value else 'no'}{name}")
     elif isinstance(value, list):
-      lines.append(f"--{name}={','.join(value)}")
+      lines.append(f"--{name}={_listed(value)}")
     else:
       lines.append(f"--{name}={value}")
   return "\n".join(lines) + "\n"

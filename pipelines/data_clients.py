@@ -30,6 +30,7 @@ class Assigned:
     partitioner: How it was assigned: a partitioner's name, or "file".
     client_ids: Name of each client.
     anomalies: Labels that belong to nobody.
+    notes: What a person should know of how it was read, a sentence each.
   """
 
   info: DatasetInfo
@@ -38,6 +39,7 @@ class Assigned:
   partitioner: str
   client_ids: tuple[str, ...]
   anomalies: tuple[int, ...] = ()
+  notes: tuple[str, ...] = ()
 
   @property
   def wanted_classes(self) -> np.ndarray:

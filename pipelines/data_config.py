@@ -15,6 +15,7 @@ from fedtiny_tff.errors import InputError
 # A dataset of this name was written by `pipelines.make_dataset` and is used in place.
 PREPARED = "prepared"
 _LARGEST_SIDE = 1 << 14
+_MOST_PIXELS = 1 << 22
 _FEATURE_EXTRACTIONS = (NO_EXTRACTION.kind, LogMel.kind, Mfcc.kind)
 
 
@@ -48,6 +49,20 @@ def check_assignment(
       )
 
 
+def check_saved_clients(values: dict[str, Any], saved: int) -> None:
+  """Makes sure that nobody asks for other clients than a partition file has.
+
+  Raises:
+    InputError: When `--num_clients` was given and says something else.
+  """
+  asked = values["num_clients"]
+  if asked not in (0, flags.FLAGS["num_clients"].default, saved):
+    raise InputError(
+      f"--num_clients={asked}, but --partition_file has {saved} clients; leave the flag "
+      "out"
+    )
+
+
 def check(values: dict[str, Any]) -> None:
   """Checks the flags that no table of choices or ranges covers.
 
@@ -79,7 +94,11 @@ def check(values: dict[str, Any]) -> None:
       f"--feature_extraction must be one of {', '.join(_FEATURE_EXTRACTIONS)}, got "
       f"{values['feature_extraction']!r}"
     )
-  _image_size(values["image_size"])
+  size = _image_size(values["image_size"])
+  if size is not None and size[0] * size[1] > _MOST_PIXELS:
+    raise InputError(
+      f"--image_size={values['image_size']}: more than {_MOST_PIXELS:,} pixels an image"
+    )
   _feature_shape(values["feature_shape"])
 
 

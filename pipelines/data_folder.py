@@ -193,6 +193,22 @@ def _check_files(folder: pathlib.Path, stated: dict[str, Any]) -> None:
       raise InputError(f"{path}: altered or truncated; delete {folder} and run again")
 
 
+def _check_facts(
+  info: DatasetInfo, anomalies: tuple[int, ...], stated: dict[str, Any]
+) -> None:
+  """Raises `ValueError` when facts cannot be those of the files beside them."""
+  if not info.shape or min(info.shape) < 1:
+    raise ValueError(f"shape is {list(info.shape)}")
+  if len(info.preprocessing.mean) not in (1, info.shape[-1]):
+    raise ValueError(f"{len(info.preprocessing.mean)} means for {info.shape[-1]} channels")
+  if any(not 0 <= label < info.num_classes for label in anomalies):
+    raise ValueError(f"anomalies are {list(anomalies)}")
+  size = ClientStore("", info, 0).stored_record_bytes
+  for name in RECORDS:
+    if stated[f"{name}.records"]["bytes"] % size:
+      raise ValueError(f"{name}.records holds other examples than {list(info.shape)}")
+
+
 def read_description(folder: pathlib.Path) -> tuple[DatasetInfo, dict[str, Any]]:
   """Reads `dataset.json`.
 
@@ -219,10 +235,9 @@ def read_description(folder: pathlib.Path) -> tuple[DatasetInfo, dict[str, Any]]
       if not isinstance(document[member], dict):
         raise ValueError(f"{member} is no object")
     document["anomalies"] = tuple(int(label) for label in document["anomalies"])
+    _check_facts(facts, document["anomalies"], document["files"])
     return facts, document
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-    if isinstance(error, InputError):
-      raise
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise InputError(
       f"{path}: cannot be read ({error}); delete {folder} and run again"
     ) from error

@@ -102,6 +102,7 @@ def inspect(
     "clients": data_clients.figures(what),
     "nobodys_training_examples": _nobodys(what),
     "duplicates_left_out": dataclasses.asdict(what.federation.duplicates),
+    "notes": list(what.notes),
     "unavailable": list(unavailable),
   }
   document["warnings"] = data_warnings.of(document)

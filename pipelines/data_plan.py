@@ -125,6 +125,7 @@ def open_dataset(
         "--dataset=prepared needs --data_dir: a folder that pipelines.make_dataset wrote"
       )
     folder = pathlib.Path(config.data_dir)
+    sources.refuse_unread(data_config.PREPARED, frozenset({"data_dir"}), config.source)
     if not data_folder.is_written(folder):
       raise InputError(
         f"--data_dir={folder}: holds no prepared data; write some with python -m "
@@ -161,7 +162,7 @@ def plan_data(
   source = _told(opened.source, progress)
   found = scan.scan(source, _ON_BAD_RECORD[config.on_bad_record])
   if config.partition_file:
-    unwritten = _from_file(config, source, found)
+    unwritten = _from_file(config, source, found, left_out)
   else:
     unwritten = _assigned(config, source, found, left_out)
   _check_held_out(unwritten.federation)
@@ -220,7 +221,7 @@ def _assigned(
 ) -> Unwritten:
   name = config.partitioner or partitioners.default_partitioner(source.has_clients)
   assigned = federation.federate(
-    found.train, found.test.contents, config.federation(name), left_out
+    found.train, found.test.contents, config.federation(name), left_out, source.overlap
   )
   if name == "natural":
     client_ids = tuple(found.client_ids[number] for number in assigned.clients)
@@ -251,7 +252,10 @@ def _natural_numbers(
 
 
 def _from_file(
-  config: config_lib.RunConfig, source: examples.Dataset, found: scan.Scan
+  config: config_lib.RunConfig,
+  source: examples.Dataset,
+  found: scan.Scan,
+  left_out: tuple[int, ...],
 ) -> Unwritten:
   name = config.partition_file
   try:
@@ -260,11 +264,14 @@ def _from_file(
     raise InputError(f"--partition_file={name}: cannot be read: {error}") from error
   saved = partition_file.from_text(text, name)
   partition_file.check(saved, source.info.name, len(found.train), found.content_sha256)
+  data_config.check_saved_clients(config.values, len(saved.client_ids))
+  _refuse_left_out(name, saved, found, source, left_out)
   clients = _natural_numbers(saved, found)
-  assigned = federation.without_duplicates(
+  assigned = federation.disjoint(
     federation.Federation(saved.public, saved.training, saved.development, clients),
-    found.train.contents,
+    found.train,
     found.test.contents,
+    source.overlap,
   )
   if len(assigned.training) != len(saved.training):
     raise InputError(f"--partition_file={name}: has clients without training examples")
@@ -273,17 +280,38 @@ def _from_file(
   )
 
 
+def _refuse_left_out(
+  name: str,
+  saved: partition_file.SavedPartition,
+  found: scan.Scan,
+  source: examples.Dataset,
+  left_out: tuple[int, ...],
+) -> None:
+  """Refuses a file that gives somebody what nobody may have."""
+  given = np.concatenate([saved.public, *saved.training, *saved.development])
+  wrong = np.intersect1d(found.train.labels[given], left_out)
+  if len(wrong):
+    names = ", ".join(source.info.class_names[label] for label in wrong)
+    raise InputError(
+      f"--partition_file={name}: gives examples of class {names} away, which are the "
+      "anomalies to be found; take a file of a run with the same --anomaly_classes"
+    )
+
+
 def _check_held_out(assigned: federation.Federation) -> None:
   """Raises `InputError` when there is nothing to judge candidates on."""
   if not any(map(len, assigned.development)):
     raise InputError(
-      "no client has an example to hold out: each holds out a tenth of its own, and one "
-      "stays to train on, so somebody needs two different ones"
+      "no client has an example to hold out: each holds out a tenth of its own, one "
+      "stays to train on, and copies of what anybody trains on are left out; look at "
+      "the data with python -m pipelines.data"
     )
 
 
 def _warn(what: Unwritten, progress: Progress) -> None:
   """Tells what was left out, and why."""
+  for note in what.source.notes:
+    progress.say(note)
   bad = what.found.bad_records
   if bad:
     progress.say(f"warning: left out {len(bad)} bad records, the first: {bad[0]}")
@@ -291,7 +319,8 @@ def _warn(what: Unwritten, progress: Progress) -> None:
   if repeated > _NOTABLE_DUPLICATES * count:
     progress.say(
       f"warning: {repeated} of {count} training examples repeat features of the test "
-      "split, the public samples or other clients' training, and were left out"
+      "split, the public samples or other clients' training, or overlap with them, and "
+      "were left out"
     )
 
 

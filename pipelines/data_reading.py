@@ -93,6 +93,7 @@ def read(
     made.partitioner,
     made.client_ids,
     plan.anomalies,
+    made.source.notes,
   )
   rejected = data_inspection.rejected(observation.rejected)
   return ReadData(what, observation, rejected)

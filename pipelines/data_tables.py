@@ -36,6 +36,8 @@ def print_document(
   ):
     if table is not None:
       console.print(table)
+  for said in document["notes"]:
+    _say(console, said)
   for said in document["unavailable"]:
     _say(console, f"Not available: {said}.")
   for said in document["warnings"]:
@@ -161,6 +163,7 @@ def _clients(document: Mapping[str, Any]) -> rich.table.Table:
     ("  equal to a test example", _number(left_out["of_test"])),
     ("  equal to a public sample", _number(left_out["of_public"])),
     ("  held out, equal to one trained on", _number(left_out["of_training"])),
+    *_overlapping(left_out["overlapping"]),
     ("smallest client", _number(sizes["minimum"])),
     ("10th percentile", _number(sizes["percentile_10"])),
     ("median", _number(sizes["median"])),
@@ -170,6 +173,11 @@ def _clients(document: Mapping[str, Any]) -> rich.table.Table:
     *_missing(found["by_missing_classes"]),
   ]
   return _table("Clients", ["", ""], rows)
+
+
+def _overlapping(count: int) -> Iterable[tuple[str, str]]:
+  if count:
+    yield "  share rows with another part", _number(count)
 
 
 def _missing(clients: Mapping[str, int]) -> Iterable[tuple[str, str]]:

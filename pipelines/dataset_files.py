@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import hashlib
 import json
 import pathlib
 import sqlite3
@@ -29,6 +30,7 @@ from pipelines.progress import Progress
 
 # Owner of test examples that nobody owns.
 _NOBODY = "test"
+_DIGEST_BYTES = 16
 
 
 class Written(NamedTuple):
@@ -52,6 +54,7 @@ def write_prepared(
 
   With --anomaly_classes they are for a model that finds anomalies.
   """
+  _refuse_prepared(config)
   task = tasks.RECONSTRUCT if config.anomaly_classes else tasks.CLASSIFY
   opened = data_plan.open_dataset(config)
   plan = data_plan.plan_data(config, opened, task, progress)
@@ -63,6 +66,13 @@ def write_prepared(
   return Written(facts["clients"], kept, facts["test_examples"])
 
 
+def _refuse_prepared(config: config_lib.RunConfig) -> None:
+  if config.dataset == data_config.PREPARED:
+    raise InputError(
+      "--dataset=prepared: is split already; convert the dataset it was made from"
+    )
+
+
 def _owned(
   config: config_lib.RunConfig, progress: Progress
 ) -> tuple[examples.Dataset, int]:
@@ -71,17 +81,23 @@ def _owned(
   Returns:
     A dataset that names them, and how many they are.
   """
-  if config.dataset == data_config.PREPARED:
-    raise InputError(
-      "--dataset=prepared: is split already; convert the dataset it was made from"
-    )
+  _refuse_prepared(config)
   whole = config_lib.RunConfig({**config.values, "public_samples_per_class": 0})
   opened = data_plan.open_dataset(whole)
   plan = data_plan.plan_data(whole, opened, tasks.CLASSIFY, progress)
   what = plan.unwritten
   assert what is not None
+  if what.source.overlap:
+    raise InputError(
+      "windows overlap, and who reads the copy could not hold any out that share no row "
+      "with one to train on; write it with --to_format=prepared, which does, or leave "
+      "--window_stride_rows out"
+    )
   owner_of = _owners(what)
-  names = np.array([*what.client_ids, _NOBODY], np.str_)
+  nobody = _NOBODY
+  while nobody in what.client_ids:
+    nobody += "_"
+  names = np.array([*what.client_ids, nobody], np.str_)
 
   def read(split: str, on_bad_record: examples.OnBadRecord) -> Iterator[Batch]:
     seen = 0
@@ -114,7 +130,9 @@ def _owners(what: data_plan.Unwritten) -> dict[str, np.ndarray]:
 
 def _places(clients: np.ndarray, owners: np.ndarray) -> np.ndarray:
   """Returns where each owner stands among the clients; one beyond for all others."""
-  places = np.minimum(np.searchsorted(clients, owners), len(clients) - 1)
+  order = np.argsort(clients)
+  found = np.searchsorted(clients, owners, sorter=order)
+  places = order[np.minimum(found, len(clients) - 1)]
   return np.where(clients[places] == owners, places, len(clients))
 
 
@@ -142,6 +160,7 @@ def write_client_sqlite(
   """Writes a database that TFF's `SqlClientData` opens, and its `dataset.json`."""
   owned, clients = _owned(config, progress)
   name = "examples.sqlite"
+  repeated = 0
   counts = dict.fromkeys(SPLITS, 0)
   with (
     files.replacing_folder(folder) as fresh,
@@ -151,15 +170,24 @@ def write_client_sqlite(
       database.execute(statement)
     for split in SPLITS:
       by_client: collections.Counter[str] = collections.Counter()
+      written: set[tuple[str, bytes]] = set()
       for client, record in client_sqlite.rows(
         owned, split, data_plan.ignore_bad_record
       ):
+        # The same row twice is taken for a mistake by whoever reads it.
+        digest = client, hashlib.blake2b(record, digest_size=_DIGEST_BYTES).digest()
+        if digest in written:
+          repeated += 1
+          continue
+        written.add(digest)
         database.execute(sqlite_files.INSERT_EXAMPLE, (split, client, record))
         by_client[client] += 1
       for client, count in sorted(by_client.items()):
         database.execute(sqlite_files.INSERT_CLIENT, (client, split, count))
       counts[split] = by_client.total()
     database.commit()
+    if repeated:
+      progress.say(f"left out {repeated:,} examples that their owners hold twice")
     # The test split is what is called so in the same file.
     _describe(fresh, owned, {TRAIN: name}, counts)
   return Written(clients, counts[TRAIN], counts[TEST])

@@ -1,12 +1,20 @@
-"""Writing files so that they are whole or absent."""
+"""Writing files so that they are whole or absent.
+
+Everything unfinished is locked by whoever writes it. The lock ends with its process,
+however that ends, and cannot be taken for another's, as a process id can. So the next
+writer of the same name can tell what was left behind, and removes it. Where a file system
+knows no locks (`flock`), nothing is removed.
+"""
 
 import contextlib
+import fcntl
 import os
 import pathlib
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Optional
 
 from fedtiny_tff.errors import InputError
 
@@ -22,24 +30,105 @@ def _sync_folder(folder: pathlib.Path) -> None:
     os.close(descriptor)
 
 
+def _new_file(path: pathlib.Path) -> str:
+  descriptor, name = tempfile.mkstemp(_UNFINISHED, f".{path.name}.", path.parent)
+  os.close(descriptor)
+  return name
+
+
+def _new_folder(path: pathlib.Path) -> str:
+  return tempfile.mkdtemp(_UNFINISHED, f".{path.name}.", path.parent)
+
+
+@contextlib.contextmanager
+def _unfinished(
+  path: pathlib.Path, make: Callable[[pathlib.Path], str]
+) -> Iterator[pathlib.Path]:
+  """Makes a temporary file or folder that is to become `path`, locked meanwhile.
+
+  Those of the same name that nobody writes any more are removed first, and this one
+  when something goes wrong.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  _remove_abandoned(path)
+  lock = None
+  while lock is None:
+    fresh = pathlib.Path(make(path))
+    lock = _lock_of_new(fresh)
+  try:
+    yield fresh
+  except BaseException:
+    _remove(fresh)
+    raise
+  finally:
+    os.close(lock)
+
+
+def _lock_of_new(path: pathlib.Path) -> Optional[int]:
+  """Locks what was just made; None where another process took it for abandoned."""
+  try:
+    descriptor = os.open(path, os.O_RDONLY)
+  except FileNotFoundError:
+    return None
+  with contextlib.suppress(OSError):
+    # Waits for a process that is about to remove it.
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+  if _is_at(descriptor, path):
+    return descriptor
+  os.close(descriptor)
+  return None
+
+
+def _is_at(descriptor: int, path: pathlib.Path) -> bool:
+  try:
+    return os.path.samestat(os.fstat(descriptor), path.lstat())
+  except FileNotFoundError:
+    return False
+
+
+def _remove_abandoned(path: pathlib.Path) -> None:
+  """Removes what killed processes left behind that were writing `path`."""
+  name = re.compile(
+    rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(_UNFINISHED)}"
+  )
+  with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+    for found in [entry.name for entry in entries if name.fullmatch(entry.name)]:
+      _remove_unless_written(path.parent / found)
+
+
+def _remove_unless_written(path: pathlib.Path) -> None:
+  """Removes a temporary file or folder, unless a living process holds its lock."""
+  with contextlib.suppress(OSError):
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      # Its writer may have finished, and renamed it, since its name was found.
+      if _is_at(descriptor, path):
+        _remove(path)
+    finally:
+      os.close(descriptor)
+
+
+def _remove(path: pathlib.Path) -> None:
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path, ignore_errors=True)
+  else:
+    path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
   """Opens a temporary file that takes the place of `path` when all went well.
 
   The content is synced before the rename, the folder after it.
   """
-  path.parent.mkdir(parents=True, exist_ok=True)
-  descriptor, name = tempfile.mkstemp(_UNFINISHED, f".{path.name}.", path.parent)
-  try:
-    with os.fdopen(descriptor, "wb") as file:
-      yield cast(BinaryIO, file)
+  with _unfinished(path, _new_file) as fresh:
+    with fresh.open("wb") as file:
+      yield file
       file.flush()
       os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-  except BaseException:
-    pathlib.Path(name).unlink(missing_ok=True)
-    raise
+    fresh.chmod(0o644)
+    os.replace(fresh, path)
   _sync_folder(path.parent)
 
 
@@ -57,26 +146,35 @@ def write_text(path: pathlib.Path, content: str) -> None:
 @contextlib.contextmanager
 def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yields a temporary folder that takes the place of `path` when all went well."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  fresh = pathlib.Path(tempfile.mkdtemp(_UNFINISHED, f".{path.name}.", path.parent))
-  try:
+  with _unfinished(path, _new_folder) as fresh:
     yield fresh
     for file in fresh.rglob("*"):
       if file.is_file():
         with file.open("rb") as opened:
           os.fsync(opened.fileno())
     fresh.chmod(0o755)
-    if path.exists():
-      old = pathlib.Path(tempfile.mkdtemp(_UNFINISHED, f".{path.name}.", path.parent))
-      os.replace(path, old)
+    with _out_of_the_way(path) if path.exists() else contextlib.nullcontext():
       os.replace(fresh, path)
-      shutil.rmtree(old)
-    else:
-      os.replace(fresh, path)
-  except BaseException:
-    shutil.rmtree(fresh, ignore_errors=True)
-    raise
   _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _out_of_the_way(path: pathlib.Path) -> Iterator[None]:
+  """Moves a folder away, locked; then removes it, or back where nothing replaced it."""
+  lock = os.open(path, os.O_RDONLY)
+  try:
+    with contextlib.suppress(OSError):
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    old = pathlib.Path(_new_folder(path))
+    try:
+      os.replace(path, old)
+      yield
+    finally:
+      if _is_at(lock, old) and not path.exists():
+        os.replace(old, path)
+      _remove(old)
+  finally:
+    os.close(lock)
 
 
 def is_leftover(path: pathlib.Path) -> bool:
@@ -87,10 +185,10 @@ def is_leftover(path: pathlib.Path) -> bool:
 def remove_leftovers(folder: pathlib.Path) -> None:
   """Removes temporary files that a killed process left behind in a folder tree."""
   for path in filter(is_leftover, sorted(folder.rglob(".*"), reverse=True)):
-    if path.is_dir() and not path.is_symlink():
-      shutil.rmtree(path, ignore_errors=True)
-    else:
+    if path.is_symlink():
       path.unlink(missing_ok=True)
+    else:
+      _remove_unless_written(path)
 
 
 def make_folder(path: pathlib.Path, flag: str) -> None:

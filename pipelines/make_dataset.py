@@ -61,4 +61,4 @@ def main() -> Optional[int]:
 
 
 if __name__ == "__main__":
-  app.leave(app.run_app(main, _SUMMARY, _GROUPS))
+  app.leave(app.run_app(main, _SUMMARY, _GROUPS, goes_on=False))

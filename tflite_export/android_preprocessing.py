@@ -8,6 +8,7 @@ left to `preprocessing.tflite`.
 import dataclasses
 from typing import Optional
 
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
 
 # Constant of the generated class: type, name, and one value or several.
@@ -48,9 +49,18 @@ def code(preprocessing: Optional[Preprocessing]) -> Code:
     ("float", "MEAN", [f"{value!r}f" for value in preprocessing.mean]),
     ("float", "DEVIATION", [f"{value!r}f" for value in preprocessing.deviation]),
   )
-  if extraction.kind == "resize":
-    java = _JAVA_RESIZE + _JAVA_NORMALISE.replace("public static", "private static")
-    kotlin = _KOTLIN_RESIZE + _KOTLIN_NORMALISE.replace("fun ", "private fun ")
+  if isinstance(extraction, Resize):
+    if extraction.grey:
+      java = _JAVA_RESIZE.replace(*_JAVA_FROM_COLOURS) + _JAVA_GREY
+      kotlin = _KOTLIN_RESIZE.replace(*_KOTLIN_FROM_COLOURS) + _KOTLIN_GREY
+      java, kotlin = (
+        text.replace("@param raw from", "@param colours red, green and blue from")
+        for text in (java, kotlin)
+      )
+    else:
+      java, kotlin = _JAVA_RESIZE, _KOTLIN_RESIZE
+    java += _JAVA_NORMALISE.replace("public static", "private static")
+    kotlin += _KOTLIN_NORMALISE.replace("fun ", "private fun ")
     return Code(constants, java, kotlin)
   return Code(constants, _JAVA_NORMALISE, _KOTLIN_NORMALISE)
 
@@ -115,6 +125,31 @@ _JAVA_RESIZE = """
       }
     }
     return to;
+  }
+"""
+
+# Grey is made first, of colours: only then are there as many channels as the model has.
+_JAVA_FROM_COLOURS = (
+  """  public static float[] preprocess(float[] raw, int height, int width) {
+    int channels = INPUT_SHAPE[3];
+""",
+  """  public static float[] preprocess(float[] colours, int height, int width) {
+    int channels = INPUT_SHAPE[3];
+    float[] raw = grey(colours);
+""",
+)
+
+_JAVA_GREY = """
+  /** Makes grey of red, green and blue, in whole numbers. */
+  private static float[] grey(float[] colours) {
+    float[] made = new float[colours.length / 3];
+    for (int i = 0; i < made.length; i++) {
+      int red = (int) colours[3 * i];
+      int green = (int) colours[3 * i + 1];
+      int blue = (int) colours[3 * i + 2];
+      made[i] = (299 * red + 587 * green + 114 * blue + 500) / 1000;
+    }
+    return made;
   }
 """
 
@@ -209,6 +244,26 @@ _KOTLIN_RESIZE = """
         }
       }
       return to
+    }
+"""
+
+_KOTLIN_FROM_COLOURS = (
+  """    fun preprocess(raw: FloatArray, height: Int, width: Int): FloatArray {
+      val channels = INPUT_SHAPE[3]
+""",
+  """    fun preprocess(colours: FloatArray, height: Int, width: Int): FloatArray {
+      val channels = INPUT_SHAPE[3]
+      val raw = grey(colours)
+""",
+)
+
+_KOTLIN_GREY = """
+    /** Makes grey of red, green and blue, in whole numbers. */
+    private fun grey(colours: FloatArray): FloatArray = FloatArray(colours.size / 3) { i ->
+      val red = colours[3 * i].toInt()
+      val green = colours[3 * i + 1].toInt()
+      val blue = colours[3 * i + 2].toInt()
+      ((299 * red + 587 * green + 114 * blue + 500) / 1000).toFloat()
     }
 """
 

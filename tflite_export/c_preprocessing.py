@@ -63,7 +63,9 @@ def _extraction(extraction: Extraction) -> str:
   lines = [f"// {line}" for line in textwrap.wrap(words, _LINE_LENGTH - 3)]
   for name, value in extraction.to_json().items():
     constant = "kExtraction" + "".join(part.capitalize() for part in name.split("_"))
-    if isinstance(value, str):
+    if isinstance(value, bool):
+      lines.append(f"constexpr bool {constant} = {str(value).lower()};")
+    elif isinstance(value, str):
       lines.append(f'constexpr const char* {constant} = "{value}";')
     elif isinstance(value, int):
       lines.append(f"constexpr long {constant} = {value};")

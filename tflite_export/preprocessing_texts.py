@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Optional
 
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export.provenance import Provenance
 
@@ -28,8 +29,8 @@ def raw_shape(
   extraction = preprocessing.extraction
   if extraction.raw_shape is not None:
     return extraction.raw_shape
-  if extraction.kind == "resize":
-    return (None, None, input_shape[-1])
+  if isinstance(extraction, Resize):
+    return (None, None, 3 if extraction.grey else input_shape[-1])
   return tuple(input_shape)
 
 

@@ -102,9 +102,14 @@ class Dataset:
     has_clients: Whether batches name the owners of their examples.
     measures_inputs: Whether mean and deviation of the model's inputs are still to be
       measured, over the training split; those in `info` then count for nothing.
+    overlap: How many of the next examples of the same label and owner may share raw
+      values with an example, as overlapping windows of a signal do.
+    notes: What a person should know of how it was read, a sentence each.
   """
 
   info: DatasetInfo
   read: Callable[[str, OnBadRecord], Iterator[Batch]]
   has_clients: bool = False
   measures_inputs: bool = False
+  overlap: int = 0
+  notes: tuple[str, ...] = ()

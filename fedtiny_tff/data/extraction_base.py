@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read t
   import tensorflow as tf
 
 _LARGEST_SIDE = 1 << 14
+_COLOURS = 3
 
 
 def check_whole(kind: str, name: str, value: object, least: int, most: int) -> None:
@@ -72,21 +73,25 @@ class Extraction:
 
 @dataclasses.dataclass(frozen=True)
 class Resize(Extraction):
-  """Images of any size are resized.
+  """Images of any size are resized, after they were made grey if that is asked for.
 
   Attributes:
     height: Of what is made.
     width: Likewise.
+    grey: Whether raw images are in colour, and what is made of them is grey.
   """
 
   kind: ClassVar[str] = "resize"
 
   height: int
   width: int
+  grey: bool = False
 
   def __post_init__(self) -> None:
     for name in ("height", "width"):
       check_whole(self.kind, name, getattr(self, name), 1, _LARGEST_SIDE)
+    if not isinstance(self.grey, bool):
+      raise InputError(f"resize: grey must be true or false, got {self.grey!r:.80}")
 
   def output_shape(self, raw_shape: Sequence[int]) -> tuple[int, ...]:
     """Returns [height, width, channels]; see the base."""
@@ -94,7 +99,11 @@ class Resize(Extraction):
       raise InputError(
         f"resize takes images [height, width, channels], got shape {list(raw_shape)}"
       )
-    return (self.height, self.width, raw_shape[2])
+    if self.grey and raw_shape[2] != _COLOURS:
+      raise InputError(
+        f"resize makes colours grey, got images of {raw_shape[2]} channels, not 3"
+      )
+    return (self.height, self.width, 1 if self.grey else raw_shape[2])
 
   def apply(self, raw: "tf.Tensor") -> "tf.Tensor":
     """Makes uint8 [n, height, width, channels] of uint8 images; see the base."""
@@ -103,11 +112,16 @@ class Resize(Extraction):
     self.output_shape(raw.shape[1:])
     if raw.dtype != "uint8":
       raise InputError(f"resize takes uint8 images, got {raw.dtype.name}; store bytes")
+    if self.grey:
+      raw = feature_ops.greyed(raw)
     return feature_ops.resized(raw, self.height, self.width)
 
   def in_words(self) -> str:
     """See the base."""
+    grey = ""
+    if self.grey:
+      grey = "made grey ((299 red + 587 green + 114 blue + 500) / 1000, rounded down), "
     return (
-      f"resized to {self.height}×{self.width} pixels (tf.image.resize, bilinear with "
-      "antialias, rounded to whole numbers, halves to even ones)"
+      f"{grey}resized to {self.height}×{self.width} pixels (tf.image.resize, bilinear "
+      "with antialias, rounded to whole numbers, halves to even ones)"
     )

@@ -7,6 +7,24 @@ with antialias has no such operator.
 import numpy as np
 import tensorflow as tf
 
+# ITU-R BT.601's weights of red, green and blue, in thousandths. Integers keep what is
+# grey already exactly as it is.
+LUMA_THOUSANDTHS = (299, 587, 114)
+
+
+def greyed(images: tf.Tensor) -> tf.Tensor:
+  """Makes grey images of colours.
+
+  Args:
+    images: uint8 [..., 3].
+
+  Returns:
+    uint8 [..., 1]: (299 red + 587 green + 114 blue + 500) / 1000, rounded down.
+  """
+  weighted = tf.cast(images, tf.int32) * tf.constant(LUMA_THOUSANDTHS, tf.int32)
+  total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
+  return tf.cast((total + 500) // 1000, tf.uint8)
+
 
 def resized(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
   """Resizes bilinearly, with antialias where images become smaller.

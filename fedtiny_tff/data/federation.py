@@ -12,6 +12,7 @@ import numpy as np
 from fedtiny_tff import seeds
 from fedtiny_tff.data import partitioners
 from fedtiny_tff.data.scan import SplitFacts
+from fedtiny_tff.data.sources import holdout
 from fedtiny_tff.errors import InputError
 
 _DEVELOPMENT_SHARE = 0.1
@@ -26,16 +27,18 @@ class Duplicates:
     of_test: Training examples equal to a test example.
     of_public: Clients' examples equal to a public one.
     of_training: Held-out examples equal to one that a client trains on.
+    overlapping: Examples that share raw values with one of another part.
   """
 
   of_test: int = 0
   of_public: int = 0
   of_training: int = 0
+  overlapping: int = 0
 
   @property
   def total(self) -> int:
     """All of them."""
-    return self.of_test + self.of_public + self.of_training
+    return self.of_test + self.of_public + self.of_training + self.overlapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +141,7 @@ def federate(
   test_contents: np.ndarray,
   config: FederationConfig,
   left_out: Collection[int] = (),
+  overlap: int = 0,
 ) -> Federation:
   """Assigns the training split.
 
@@ -151,10 +155,13 @@ def federate(
     test_contents: uint64, contents of the test split.
     config: How to assign them.
     left_out: Labels whose examples go to nobody.
+    overlap: As `Dataset.overlap`. Where it is not 0, the last examples of each class
+      are held out, and those that share raw values with another part are left out.
 
   Returns:
     A federation; each client holds out 10 % of its examples, at least two if it has
-    three. Indices are those of the whole split.
+    three; of examples that overlap, 10 % of each class of which it has five. Indices
+    are those of the whole split.
 
   Raises:
     InputError: When the split cannot be made.
@@ -186,18 +193,56 @@ def federate(
   )
   training, development = [], []
   for client, part in enumerate(parts):
-    generator = seeds.generator(config.seed, "development", client)
-    shuffled = generator.permutation(private[part])
-    held_out = _held_out(len(shuffled))
-    development.append(np.sort(shuffled[:held_out]))
-    training.append(np.sort(shuffled[held_out:]))
-  return without_duplicates(
-    Federation(
-      public, tuple(training), tuple(development), np.arange(len(parts))
-    ),
-    train.contents,
-    test_contents,
+    trained, held_out = _cut(private[part], labels, config.seed, client, overlap)
+    training.append(trained)
+    development.append(held_out)
+  kept = sum(map(len, training)) + sum(map(len, development))
+  made = Federation(
+    public,
+    tuple(training),
+    tuple(development),
+    np.arange(len(parts)),
+    Duplicates(overlapping=sum(map(len, parts)) - kept),
   )
+  return disjoint(made, train, test_contents, overlap)
+
+
+def disjoint(
+  federation: Federation, train: SplitFacts, test_contents: np.ndarray, overlap: int
+) -> Federation:
+  """Makes the parts of a federation disjoint in all that they show.
+
+  Args:
+    federation: Disjoint by index.
+    train: What is known of the training split's examples.
+    test_contents: uint64, contents of the test split.
+    overlap: As `Dataset.overlap`.
+
+  Raises:
+    InputError: When no client is left.
+  """
+  apart = without_overlaps(federation, train, overlap)
+  made = without_duplicates(apart, train.contents, test_contents)
+  left_out = apart.duplicates.overlapping
+  return dataclasses.replace(
+    made, duplicates=dataclasses.replace(made.duplicates, overlapping=left_out)
+  )
+
+
+def _cut(
+  part: np.ndarray, labels: np.ndarray, seed: int, client: int, overlap: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Cuts a client's examples in what it trains on and what it holds out."""
+  if overlap:
+    # Drawn at random, nearly each would share raw values with one to train on.
+    is_held_out, in_neither = holdout.held_out(
+      np.zeros(len(part)), labels[part], _DEVELOPMENT_SHARE, overlap
+    )
+    return part[~is_held_out & ~in_neither], part[is_held_out]
+  generator = seeds.generator(seed, "development", client)
+  shuffled = generator.permutation(part)
+  held_out = _held_out(len(shuffled))
+  return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])
 
 
 def _held_out(count: int) -> int:
@@ -252,6 +297,49 @@ def without_duplicates(
     federation.clients[kept],
     found,
   )
+
+
+def without_overlaps(
+  federation: Federation, train: SplitFacts, overlap: int
+) -> Federation:
+  """Leaves out what shares raw values with another part.
+
+  Public samples stay; held-out examples stay unless they overlap with these; clients
+  train on the rest.
+
+  Args:
+    federation: Disjoint by index.
+    train: Labels and owners of the training split's examples.
+    overlap: As `Dataset.overlap`.
+  """
+  if not overlap:
+    return federation
+  near_public = _near(federation.public, train, overlap)
+  held_out, of_public = _outside(federation.development, near_public)
+  near = near_public | _near(np.concatenate(held_out), train, overlap)
+  trained, of_both = _outside(federation.training, near)
+  return dataclasses.replace(
+    federation,
+    training=tuple(trained),
+    development=tuple(held_out),
+    duplicates=dataclasses.replace(
+      federation.duplicates,
+      overlapping=federation.duplicates.overlapping + of_public + of_both,
+    ),
+  )
+
+
+def _near(chosen: np.ndarray, train: SplitFacts, overlap: int) -> np.ndarray:
+  """Tells which examples share raw values with a chosen one, bool [N]."""
+  owners = np.zeros(len(train), np.int64) if train.owners is None else train.owners
+  near = np.zeros(len(train), bool)
+  for offset in range(-overlap, overlap + 1):
+    places = chosen + offset
+    inside = (places >= 0) & (places < len(train)) & (offset != 0)
+    here, there = chosen[inside], places[inside]
+    same = (train.labels[here] == train.labels[there]) & (owners[here] == owners[there])
+    near[there[same]] = True
+  return near
 
 
 def _outside(

@@ -65,6 +65,7 @@ def test_own_test_examples_where_there_are_some(tmp_path):
   assert found.summary() == {
     "judged_on": "test",
     "clients": 3,
+    "clients_in_all": 3,
     "mean": 0.777778,
     # Between the worst and the next: 1/3 + 0.2 * (1 - 1/3).
     "percentile_10": 0.466667,

@@ -138,6 +138,7 @@ def test_the_configuration_is_everything_but_the_place():
   [
     {},
     {"dense_baseline": False, "targets": ["mcu"]},
+    {"feature_columns": ["x, m/s", 'the "y"', "z"], "anomaly_classes": ["a,b"]},
     {"data_dir": "/data with a space/#1=x"},
     {"client_weight_decay": 1e-05, "target_density": 0.1 + 0.2, "seed": 2**62},
   ],

@@ -24,6 +24,7 @@ def _values(**changes):
     ({"image_size": "32"}, "--image_size must be HEIGHTxWIDTH like 32x32, got '32'"),
     ({"image_size": "0x8"}, "--image_size must be whole numbers from 1 to 16384"),
     ({"image_size": "8x-1"}, "--image_size must be whole numbers"),
+    ({"image_size": "16384x16384"}, "--image_size=16384x16384: more than 4,194,304 pix"),
     ({"image_size": "²x8"}, "--image_size must be whole numbers"),
     ({"feature_shape": ["12", "x"]}, "--feature_shape must be whole numbers .* '12,x'"),
     ({"feature_shape": ["99999"]}, "--feature_shape must be whole numbers"),

@@ -236,7 +236,29 @@ def test_descriptions_that_lack_something_are_refused(tmp_path, member):
     data_folder.open_folder(folder)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "other"}'])
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda d: d["info"].update(shape=[4]),
+    lambda d: d["info"].update(shape=[]),
+    lambda d: d["info"].update(shape=[-2]),
+    lambda d: d.update(anomalies=[2]),
+    lambda d: d["info"]["preprocessing"].update(mean=[0.0] * 3, deviation=[1.0] * 3),
+  ],
+)
+def test_descriptions_of_other_data_are_refused(tmp_path, change):
+  folder = tmp_path / "data"
+  data_stage.write_data(_toy_plan(), folder)
+  document = json.loads((folder / "dataset.json").read_text())
+  change(document)
+  (folder / "dataset.json").write_text(json.dumps(document))
+  with pytest.raises(InputError, match=r"cannot be read .* delete .* and run again"):
+    data_folder.open_folder(folder)
+
+
+@pytest.mark.parametrize(
+  "content", ["", "[]", "{}", '{"format": "other"}', "[" * 100_000]
+)
 def test_damaged_descriptions_are_refused(tmp_path, content):
   folder = tmp_path / "data"
   data_stage.write_data(_toy_plan(), folder)
@@ -289,6 +311,14 @@ class TestReopened:
       assert len(support.plan_data(config).training_sizes) == 4
     with pytest.raises(InputError, match=r"--dirichlet_alpha=0.2: .* prepared with 0.7"):
       support.plan_data(support.make_config(**options, dirichlet_alpha=0.2))
+
+  def test_flags_that_do_not_concern_prepared_data_are_refused(self, tmp_path):
+    data_stage.write_data(support.plan_data(support.make_config()), tmp_path)
+    config = support.make_config(
+      dataset="prepared", data_dir=str(tmp_path), image_size="4x4"
+    )
+    with pytest.raises(InputError, match="--image_size: dataset prepared has no use"):
+      support.plan_data(config)
 
   @pytest.mark.parametrize(
     ("data_dir", "message"),
@@ -354,6 +384,29 @@ class TestPartitionFile:
     path.write_text(data_stage.saved_partition(plan.info, plan.unwritten))
     with pytest.raises(InputError, match=r"partition\.json"):
       support.plan_data(support.make_config(partition_file=str(path)))
+
+  @pytest.fixture(name="path")
+  def fixture_path(self, tmp_path):
+    plan = support.plan_data(support.make_config())
+    path = tmp_path / "partition.json"
+    path.write_text(data_stage.saved_partition(plan.info, plan.unwritten))
+    return path
+
+  def test_one_that_gives_anomalies_away_is_refused(self, path):
+    config = support.make_config(partition_file=str(path), anomaly_classes=["3", "7"])
+    with pytest.raises(InputError, match=r"examples of class 3, 7 away, .* anomalies"):
+      support.plan_data(config, tasks.RECONSTRUCT)
+
+  def test_another_number_of_clients_is_refused(self, path):
+    with pytest.raises(InputError, match=r"--num_clients=3, but .* has 4 clients"):
+      support.plan_data(
+        support.make_config(partition_file=str(path), num_clients=3, clients_per_round=2)
+      )
+    for number in (0, 4):
+      config = support.make_config(
+        partition_file=str(path), num_clients=number, clients_per_round=2
+      )
+      assert len(support.plan_data(config).training_sizes) == 4
 
   def test_one_that_is_not_there_is_refused(self):
     with pytest.raises(InputError, match="--partition_file=/nowhere: cannot be read"):

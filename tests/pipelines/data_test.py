@@ -168,7 +168,7 @@ class TestPrepared:
       ours, theirs = (each["splits"][split].pop("features") for each in (found, source))
       assert ours["mean"] == pytest.approx(theirs["mean"])
       assert ours["minimum"] == theirs["minimum"]
-    for name in ("rejected", "unavailable", "warnings"):
+    for name in ("rejected", "notes", "unavailable", "warnings"):
       found.pop(name)
       source.pop(name)
     assert found == source

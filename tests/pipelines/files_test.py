@@ -1,13 +1,32 @@
 """Files and folders are whole or as before, also when writing fails."""
 
+import contextlib
+import fcntl
 import os
+import shutil
 import stat
+import subprocess
+import sys
+import tempfile
 
 import pytest
 
 from fedtiny_tff.errors import InputError
 from pipelines import files
 from tests.pipelines import support
+
+_WRITER = """
+import pathlib, sys
+from pipelines import files
+with getattr(files, sys.argv[1])(pathlib.Path(sys.argv[2])) as made:
+  if sys.argv[1] == "replacing":
+    made.write(b"half")
+  else:
+    (made / "half").write_bytes(b"half")
+  print("writing", flush=True)
+  sys.stdin.read()
+"""
+_KINDS = ["replacing", "replacing_folder"]
 
 
 class _Broken(BaseException):
@@ -112,6 +131,139 @@ def test_what_a_killed_writer_leaves_is_a_leftover(tmp_path):
     found = list(tmp_path.iterdir())
     assert len(found) == 2
     assert all(files.is_leftover(path) for path in found)
+
+
+@contextlib.contextmanager
+def _another_process_writes(kind, path):
+  """Runs a process that has begun to write, and ends well when its input ends."""
+  command = [sys.executable, "-c", _WRITER, kind, str(path)]
+  with subprocess.Popen(
+    command, cwd=support.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+  ) as process:
+    try:
+      assert process.stdout and process.stdout.readline() == b"writing\n"
+      yield process
+    finally:
+      process.kill()
+
+
+def _write(kind, path):
+  with getattr(files, kind)(path):
+    pass
+
+
+def _partial(folder):
+  """Returns the one temporary file or folder of x."""
+  (found,) = folder.glob(".x.????????.partial")
+  return found
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_nothing_else(
+  tmp_path, kind
+):
+  names = [
+    ".x.txt.abcd1234.partial", ".xx.abcd1234.partial", ".x.abc.partial",
+    "x.abcd1234.partial", ".x.abcd1234.partial.txt", ".x.ABCD1234-.partial",
+    ".x", "z/.x.abcd1234.partial",
+  ]  # fmt: skip
+  for name in names:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if kind == "replacing_folder":
+      path.mkdir()
+      path = path / "content"
+    path.write_bytes(b"mine")
+  before = support.snapshot(tmp_path)
+  with _another_process_writes(kind, tmp_path / "x") as process:
+    process.kill()
+    process.wait()
+    assert _partial(tmp_path).exists()
+    _write(kind, tmp_path / "y")
+    assert _partial(tmp_path).exists()
+    _write(kind, tmp_path / "x")
+  written = dict.fromkeys(("x", "y"), b"" if kind == "replacing" else None)
+  assert support.snapshot(tmp_path) == before | written
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_what_a_living_process_writes_is_kept(tmp_path, kind):
+  with _another_process_writes(kind, tmp_path / "x") as process:
+    theirs = _partial(tmp_path)
+    _write(kind, tmp_path / "x")
+    files.remove_leftovers(tmp_path)
+    assert _partial(tmp_path) == theirs
+    process.stdin.close()
+    assert process.wait() == 0
+  name = "x" if kind == "replacing" else "x/half"
+  assert support.snapshot(tmp_path)[name] == b"half"
+  assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_a_writer_is_not_disturbed_before_it_holds_its_lock(
+  tmp_path, monkeypatch, kind
+):
+  """Another process may see the new file or folder and remove it, at two moments."""
+  maker = {"replacing": "mkstemp", "replacing_folder": "mkdtemp"}[kind]
+  make, lock = getattr(tempfile, maker), fcntl.flock
+  removed = []
+
+  def remove():
+    path = _partial(tmp_path)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    removed.append(path)
+
+  def make_and_lose(*arguments):
+    made = make(*arguments)
+    if len(removed) == 0:
+      remove()
+    return made
+
+  def lose_and_lock(*arguments):
+    if len(removed) == 1:
+      remove()
+    lock(*arguments)
+
+  monkeypatch.setattr(tempfile, maker, make_and_lose)
+  monkeypatch.setattr(fcntl, "flock", lose_and_lock)
+  _write(kind, tmp_path / "x")
+  assert len(removed) == 2
+  assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
+  tmp_path, monkeypatch
+):
+  path = tmp_path / "x"
+  path.mkdir()
+  (path / "old").write_bytes(b"old")
+  replace = os.replace
+
+  def fail(source, destination):
+    if (source / "new").exists():
+      # The old one is not up for grabs meanwhile.
+      files.remove_leftovers(tmp_path)
+      raise OSError("disk gone")
+    replace(source, destination)
+
+  monkeypatch.setattr(os, "replace", fail)
+  with (
+    pytest.raises(OSError, match="disk gone"),
+    files.replacing_folder(path) as fresh,
+  ):
+    (fresh / "new").write_bytes(b"new")
+  assert support.snapshot(tmp_path) == {"x": None, "x/old": b"old"}
+
+
+def test_where_there_are_no_locks_nothing_is_removed(tmp_path, monkeypatch):
+  def fail(*arguments):
+    raise OSError("no locks available")
+
+  (tmp_path / ".x.abcd1234.partial").write_bytes(b"")
+  monkeypatch.setattr(fcntl, "flock", fail)
+  _write("replacing", tmp_path / "x")
+  assert sorted(support.snapshot(tmp_path)) == [".x.abcd1234.partial", "x"]
 
 
 def test_a_leftover_link_is_removed_but_not_its_target(tmp_path):

@@ -1,6 +1,7 @@
 """Datasets in another form are the same datasets."""
 
 import collections
+import json
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,10 @@ def test_prepared_data_are_those_of_a_run(tmp_path):
       ["--dataset=prepared", "--to_format=client_sqlite"],
       "--dataset=prepared: is split already; convert the dataset it was made from",
     ),
+    (
+      ["--dataset=prepared", "--to_format=prepared"],
+      "--dataset=prepared: is split already; convert the dataset it was made from",
+    ),
   ],
 )
 def test_bad_input_writes_nothing(tmp_path, capsys, arguments, message):
@@ -131,3 +136,74 @@ def test_nothing_is_written_over(tmp_path, capsys):
   assert "exists already; name a new folder" in capsys.readouterr().err
   assert support.call("make_dataset", make_dataset.main) == 2
   assert "--output_dir is missing" in capsys.readouterr().err
+
+
+def _table(path, text):
+  path.write_text("client,label,split,x\n" + text)
+  return ["--dataset=csv", f"--data_dir={path}", "--client_column=client"]
+
+
+def test_owners_keep_their_test_examples_whatever_the_order_of_clients(tmp_path):
+  rows = [f"{client},{i % 2},{split},{8 * i + 100 * j + k}.5\n"
+          for i in range(4) for j, split in enumerate(("train", "test"))
+          for k, client in enumerate(("ann", "bo", "cy"))]  # fmt: skip
+  table = _table(tmp_path / "a.csv", "".join(rows))
+  flags = [*table, "--partitioner=natural", "--num_clients=0", "--public_samples_per_class=0"]
+  assert _call(tmp_path / "prepared", *flags) == 0
+  # The same clients in another order.
+  path = tmp_path / "partition.json"
+  saved = json.loads((tmp_path / "prepared" / "partition.json").read_text())
+  saved["clients"] = saved["clients"][1:] + saved["clients"][:1]
+  path.write_text(json.dumps(saved))
+  flags = [*table, f"--partition_file={path}", "--num_clients=0"]
+  assert _call(tmp_path / "made", *flags, "--to_format=client_tfrecord") == 0
+  source = sources.load(
+    "csv", SourceOptions(data_dir=str(tmp_path / "a.csv"), client_column="client")
+  )
+  again = sources.load("client_tfrecord", SourceOptions(data_dir=str(tmp_path / "made")))
+  for split in ("train", "test"):
+    assert _by_client(again, split) == _by_client(source, split)
+
+
+def test_a_client_called_test_is_not_nobody(tmp_path):
+  rows = ["test,0,train,1\n", "test,1,train,2\n", "ann,0,train,3\n", "ann,1,train,4\n",
+          "bo,0,test,5\n", "test,1,test,6\n"]  # fmt: skip
+  table = _table(tmp_path / "a.csv", "".join(rows))
+  flags = [*table, "--partitioner=natural", "--num_clients=0", "--to_format=client_sqlite"]
+  assert _call(tmp_path / "made", *flags) == 0
+  again = sources.load("client_sqlite", SourceOptions(data_dir=str(tmp_path / "made")))
+  assert {client: sum(held.values()) for client, held in _by_client(again, "test").items()} == {
+    "test": 1, "test_": 1,
+  }  # fmt: skip
+
+
+def test_what_an_owner_holds_twice_is_written_once(tmp_path, capsys):
+  rows = ["ann,0,train,1\n"] * 9 + ["bo,0,train,4\n", "bo,1,train,3\n", "ann,0,test,5\n"]
+  table = _table(tmp_path / "a.csv", "".join(rows))
+  flags = [*table, "--partitioner=natural", "--num_clients=0", "--to_format=client_sqlite"]
+  assert _call(tmp_path / "made", *flags) == 0
+  printed = capsys.readouterr()
+  # Two of nine are held out, and left out for they are those that are trained on.
+  assert "left out 6 examples that their owners hold twice" in printed.err
+  again = sources.load("client_sqlite", SourceOptions(data_dir=str(tmp_path / "made")))
+  held = _by_client(again, "train")
+  assert {client: sum(each.values()) for client, each in held.items()} == {"ann": 1, "bo": 2}
+
+
+def test_overlapping_windows_stay_together(tmp_path, capsys):
+  path = tmp_path / "a.csv"
+  path.write_text("label,x\n" + "".join(f"{i // 30},{i}\n" for i in range(60)))
+  flags = ["--dataset=csv", f"--data_dir={path}", "--window_rows=4", "--num_clients=1",
+           "--window_stride_rows=2", "--public_samples_per_class=0"]  # fmt: skip
+  assert _call(tmp_path / "made", *flags, "--to_format=client_tfrecord") == 2
+  assert "windows overlap, and who reads the copy" in capsys.readouterr().err
+  assert not (tmp_path / "made").exists()
+  assert _call(tmp_path / "made", *flags) == 0
+  data = data_folder.open_folder(tmp_path / "made")
+  _, first, training, held_out = data.reference(0)
+  values, _ = data_folder.read_all(data.clients)
+  rows = [{round(float(each), 3) for each in window.ravel()} for window in values]
+  parts = rows[first : first + training], rows[first + training :]
+  assert len(parts[1]) == held_out > 0
+  shared = {row for window in parts[0] for row in window}
+  assert not [window for window in parts[1] if window & shared]

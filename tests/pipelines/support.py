@@ -147,19 +147,20 @@ class App:
   """An app in its own process, with its output in files."""
 
   def __init__(self, folder: pathlib.Path, module: str, *arguments: str):
-    """Starts `python -m pipelines.<module>`.
+    """Starts `python -m <module>`.
 
     Args:
       folder: Existing folder for the output; made empty for every app.
-      module: Name of the app.
+      module: Name of an app in `pipelines`, or of another module with its packages.
       arguments: Its command line.
     """
     self.company: list[str] = []
     self._mark = uuid.uuid4().hex
+    module = module if "." in module else f"pipelines.{module}"
     self._out, self._err = (folder / f"{self._mark}.{end}" for end in ("out", "err"))
     with self._out.open("wb") as out, self._err.open("wb") as err:
       self.process = subprocess.Popen(
-        [sys.executable, "-S", "-c", _LAUNCHER, "-m", f"pipelines.{module}", *arguments],
+        [sys.executable, "-S", "-c", _LAUNCHER, "-m", module, *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=out,
@@ -373,6 +374,7 @@ def handmade_report(artifacts: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     "client_accuracy": {
       "judged_on": "held_out",
       "clients": 4,
+      "clients_in_all": 4,
       "mean": 0.95,
       "percentile_10": 0.9,
       "worst": 0.875,

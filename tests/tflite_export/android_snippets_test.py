@@ -24,6 +24,8 @@ _LABELS = ('a "quote"', "$name ${1+1}", "back\\slash", "tab\tline\n\f", "é 日�
 _PREPROCESSING = Preprocessing(1 / 255, (0.5, 0.25), (0.5, 1e-05))
 _IMAGES = Interface("serving_default", "inputs", "logits", (1, 4, 5, 3), (1, 4))
 _RESIZING = Preprocessing(1 / 255, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), Resize(4, 5))
+_GREY_IMAGES = Interface("serving_default", "inputs", "logits", (1, 4, 5, 1), (1, 4))
+_GREYING = Preprocessing(1 / 255, (0.5,), (0.2,), Resize(4, 5, grey=True))
 # Smaller, larger and as it is; by whole numbers and by others.
 _IMAGE_SIZES = ((8, 10), (7, 3), (4, 5), (2, 31))
 _LISTENING = Preprocessing(
@@ -38,6 +40,7 @@ _LISTENING = Preprocessing(
 # which is 130 steps above the zero point of -3: 2 · 65.
 _MAIN = """
 import java.nio.ByteBuffer;
+import org.example.model.GreyNetModel;
 import org.example.model.ImageNetModel;
 import org.example.model.SignalNetModel;
 import org.example.model.TinyNetModel;
@@ -70,6 +73,9 @@ public final class Main {
         image[i] = (i * i * 37) % 256;
       }
       for (float value : ImageNetModel.ACCESSpreprocess(image, sizes[k], sizes[k + 1])) {
+        System.out.println(value);
+      }
+      for (float value : GreyNetModel.ACCESSpreprocess(image, sizes[k], sizes[k + 1])) {
         System.out.println(value);
       }
     }
@@ -112,9 +118,11 @@ def _snippets(**changes):
 def _of_every_kind():
   """Snippets for features as they are, images and signals."""
   of_images = {"interface": _IMAGES, "preprocessing": _RESIZING, "labels": None}
+  of_grey = {"interface": _GREY_IMAGES, "preprocessing": _GREYING, "labels": None}
   return {
     **_snippets(),
     **_snippets(model_name="image_net", **of_images),
+    **_snippets(model_name="grey_net", **of_grey),
     **_snippets(model_name="signal_net", preprocessing=_LISTENING, labels=None),
   }
 
@@ -139,8 +147,9 @@ def _check_printed(text):
   for height, width in _IMAGE_SIZES:
     numbers = np.arange(height * width * 3)
     image = (numbers * numbers * 37 % 256).reshape(1, height, width, 3)
-    made = preprocessing.apply_raw(_RESIZING, tf.constant(image.astype(np.uint8)))
-    wanted.append(made.numpy().ravel())
+    for declared in (_RESIZING, _GREYING):
+      made = preprocessing.apply_raw(declared, tf.constant(image.astype(np.uint8)))
+      wanted.append(made.numpy().ravel())
   found = np.array(lines[len(_PRINTED) : of_signals], np.float32)
   # One step of a byte is 0.0098 here.
   np.testing.assert_allclose(found, np.concatenate(wanted), rtol=1e-6, atol=1e-6)

@@ -77,7 +77,7 @@ def _content(path: pathlib.Path) -> str:
   if len(content) > _MOST_BYTES:
     raise InputError(f"is larger than {_MOST_BYTES >> 20} MiB")
   try:
-    return content.decode()
+    return content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
     raise InputError("is not UTF-8") from error
 

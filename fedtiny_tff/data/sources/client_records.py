@@ -40,6 +40,7 @@ NAME = "client_tfrecord"
 IMAGE = "image"
 FEATURES = "features"
 _PEEK_BATCH = 64
+_GZIP = b"\x1f\x8b"
 
 
 def open_client_tfrecord(options: SourceOptions) -> Dataset:
@@ -112,10 +113,16 @@ def _holds_images(said: ClientDescription) -> bool:
           continue
         if IMAGE in names or FEATURES in names:
           return IMAGE in names
-  first = texts.one_line(str(said.files[TRAIN][0]))
-  raise InputError(
-    f"{first}: no record of the training split has a field {IMAGE!r} or {FEATURES!r}"
+  path = said.files[TRAIN][0]
+  with path.open("rb") as file:
+    start = file.read(len(_GZIP))
+  reason = (
+    f"no record of the training split that can be read has a field {IMAGE!r} or "
+    f"{FEATURES!r}; is it a TFRecord file of tf.train.Example messages?"
   )
+  if start == _GZIP:
+    reason = "is compressed; unpack it first"
+  raise InputError(f"{texts.one_line(str(path))}: {reason}")
 
 
 def _decoder(

@@ -22,6 +22,7 @@ from fedtiny_tff.data.sources import (
   client_keys,
   client_record_writer,
   client_records,
+  client_sqlite_metadata,
   example_fields,
   holdout,
   sqlite_examples,
@@ -53,7 +54,8 @@ def open_client_sqlite(options: SourceOptions) -> Dataset:
   so in the training files, or else `test_share` of each client's examples.
 
   Raises:
-    InputError: When `dataset.json` or a file is missing, or not what it is said to be.
+    InputError: When `dataset.json` or a file is missing, or not what it is said to be;
+      or its table `client_metadata` tells something else of clients than its rows do.
   """
   if not options.data_dir:
     raise InputError(
@@ -117,6 +119,8 @@ def _sources(
   if not test:
     within = [path for path in files[TRAIN] if TEST in sqlite_files.split_names(path)]
     test = [Source(path, TEST) for path in within]
+  for source in (*train, *test):
+    client_sqlite_metadata.check(source.path, source.split)
   return {TRAIN: train, TEST: test} if test else _held_out(train, test_share)
 
 

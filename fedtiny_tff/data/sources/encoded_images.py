@@ -33,12 +33,15 @@ class ImageForm:
     channels: 3, or 1 for grey.
     resize: Whether images of another size are brought to this one; they are bad
       records otherwise.
+    makes_grey: Whether colours become grey where grey is wanted; they are bad records
+      otherwise.
   """
 
   height: int
   width: int
   channels: int
   resize: bool = False
+  makes_grey: bool = False
 
   @property
   def shape(self) -> tuple[int, int, int]:
@@ -48,7 +51,9 @@ class ImageForm:
   @property
   def extraction(self) -> Extraction:
     """What makes such an image of a raw one."""
-    return Resize(self.height, self.width) if self.resize else NO_EXTRACTION
+    if self.resize or self.makes_grey:
+      return Resize(self.height, self.width, self.makes_grey)
+    return NO_EXTRACTION
 
   @property
   def num_bytes(self) -> int:
@@ -104,7 +109,9 @@ def decode_one(encoded: bytes, form: ImageForm, field: str = "image") -> np.ndar
   """
   size = (form.height, form.width) if form.resize else None
   try:
-    image = images.decode(encoded, form.channels, size)
+    image = images.decode(
+      encoded, form.channels, size, makes_grey=form.makes_grey
+    )
   except images.UnusableImage as error:
     raise UnusableRecord(field, str(error)) from error
   if image.shape != form.shape:

@@ -17,10 +17,11 @@ from fedtiny_tff.data.examples import (
   OnBadRecord,
 )
 from fedtiny_tff.data.extraction import NO_EXTRACTION
-from fedtiny_tff.data.extraction_base import Resize
+from fedtiny_tff.data.extraction_base import Extraction, Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.data.sources import holdout, image_listing, images, texts
-from fedtiny_tff.data.sources.image_listing import Entry, ImageFile, Listing
+from fedtiny_tff.data.sources.image_folder_walk import Entry, ImageFile
+from fedtiny_tff.data.sources.image_listing import Listing
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.errors import InputError
 
@@ -36,7 +37,7 @@ def open_image_folder(options: SourceOptions) -> Dataset:
   `--data_dir` holds class/image or client/class/image; which one it is shows in where
   the images lie. Either may stand under `train/` and `test/`; without, a share of
   each client's images (of each class where there are no clients) is the test split.
-  Classes are the training split's class folders, sorted.
+  Classes are the training split's class folders with images, sorted.
 
   Raises:
     InputError: When the folder holds no such images.
@@ -67,11 +68,24 @@ def open_image_folder(options: SourceOptions) -> Dataset:
       1 / 255,
       (0.0,) * shape[-1],
       (1.0,) * shape[-1],
-      Resize(*options.image_size) if options.image_size else NO_EXTRACTION,
+      _extraction(options, shape),
     ),
   )
   reader = _Reader(info, splits, listing.has_clients, options.image_size)
-  return Dataset(info, reader.read, listing.has_clients, measures_inputs=True)
+  return Dataset(
+    info,
+    reader.read,
+    listing.has_clients,
+    measures_inputs=True,
+    notes=listing.notes,
+  )
+
+
+def _extraction(options: SourceOptions, shape: tuple[int, ...]) -> Extraction:
+  """Returns what is made of raw images, which may have any colours."""
+  if options.image_size is None and shape[-1] != 1:
+    return NO_EXTRACTION
+  return Resize(shape[0], shape[1], grey=shape[-1] == 1)
 
 
 def _images(entries: Sequence[Entry]) -> list[ImageFile]:
@@ -113,7 +127,8 @@ def _decoded(
 ) -> Union[np.ndarray, str]:
   """Returns an image's pixels, or why it has none."""
   try:
-    return images.decode(pathlib.Path(path).read_bytes(), channels, size)
+    encoded = pathlib.Path(path).read_bytes()
+    return images.decode(encoded, channels, size, makes_grey=True)
   except images.UnusableImage as error:
     return str(error)
   except OSError as error:

@@ -5,38 +5,18 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Optional, Union
 
-from fedtiny_tff.data.examples import SPLITS, TRAIN, BadRecord
-from fedtiny_tff.data.sources import texts, unsafe
+from fedtiny_tff.data.examples import SPLITS, TRAIN
+from fedtiny_tff.data.sources import image_folder_walk, texts, unsafe
+from fedtiny_tff.data.sources.image_folder_walk import (
+  CLASS_DEPTH,
+  CLIENT_DEPTH,
+  SUFFIXES,
+  Entry,
+  Walk,
+)
 from fedtiny_tff.errors import InputError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-_CLASS_DEPTH = 1
-_CLIENT_DEPTH = 2
-
-
-class ImageFile(NamedTuple):
-  """A file that is an image by its name.
-
-  Attributes:
-    path: Where it lies.
-    folders: Names of the folders that lead to it: (class,) or (client, class).
-  """
-
-  path: str
-  folders: tuple[str, ...]
-
-  @property
-  def class_name(self) -> str:
-    """Name of its class."""
-    return self.folders[-1]
-
-  @property
-  def client(self) -> str:
-    """Whose it is; only where there are two folders."""
-    return self.folders[0]
-
-
-Entry = Union[ImageFile, BadRecord]
+_NAMES_TOLD = 8
 
 
 class Listing(NamedTuple):
@@ -46,17 +26,23 @@ class Listing(NamedTuple):
     train: Images of the training split, and what cannot be used among them.
     test: Likewise of the test split; None where the folder has no splits.
     has_clients: Whether the outer folders are clients.
+    notes: What else lies there, or is missing, a sentence each.
   """
 
   train: tuple[Entry, ...]
   test: Optional[tuple[Entry, ...]]
   has_clients: bool
+  notes: tuple[str, ...]
 
 
 def list_images(folder: pathlib.Path) -> Listing:
   """Lists a dataset's images.
 
-  Names that begin with a dot are ignored.
+  Hidden names, which begin with a dot, and the litter of operating systems (Thumbs.db,
+  desktop.ini, __MACOSX) are ignored. Files beside class folders that are no images by
+  their names are told in notes; in class folders they are bad records. A class folder
+  without an image makes no class, and a client's folder without one no client; notes
+  tell these, too.
 
   Args:
     folder: Holds class folders, or client folders that hold class folders; or
@@ -66,24 +52,62 @@ def list_images(folder: pathlib.Path) -> Listing:
     InputError: When it has no image, or images at different depths.
   """
   splits = _split_folders(folder)
-  root = folder.resolve()
-  entries = [tuple(_walk(split, (), root)) for split in splits]
-  images = [e for split in entries for e in split if isinstance(e, ImageFile)]
-  if not any(isinstance(entry, ImageFile) for entry in entries[0]):
+  walks = [Walk(folder.resolve()) for _ in splits]
+  if splits != [folder]:
+    walks[0].add_files(folder)
+  for walk, split in zip(walks, splits, strict=True):
+    walk.enter(split, ())
+  if not walks[0].images():
     unsafe.refuse_pickles(folder)
-    left_out = f"; left out: {entries[0][0]}" if entries[0] else ""
+    first = next(iter(walks[0].entries(class_depth=0)), None)
+    left_out = f"; left out: {first}" if first else ""
     raise InputError(
       f"{_shown(splits[0])}: no image ({', '.join(SUFFIXES)}) in folders of classes, "
       f"nor in folders of clients that hold such{left_out}"
     )
+  images = [image for walk in walks for image in walk.images()]
   by_depth = {len(image.folders): image for image in reversed(images)}
   if len(by_depth) > 1:
     raise InputError(
-      f"images lie at different depths: {_shown(by_depth[_CLASS_DEPTH].path)} in "
-      f"class/, {_shown(by_depth[_CLIENT_DEPTH].path)} in client/class/; choose one"
+      f"images lie at different depths: {_shown(by_depth[CLASS_DEPTH].path)} in "
+      f"class/, {_shown(by_depth[CLIENT_DEPTH].path)} in client/class/; choose one"
     )
-  has_clients = _CLIENT_DEPTH in by_depth
-  return Listing(entries[0], entries[1] if len(splits) > 1 else None, has_clients)
+  (depth,) = by_depth
+  entries = [walk.entries(depth) for walk in walks]
+  return Listing(
+    entries[0],
+    entries[1] if len(splits) > 1 else None,
+    has_clients=depth == CLIENT_DEPTH,
+    notes=tuple(_notes(folder, walks, depth)),
+  )
+
+
+def _notes(
+  folder: pathlib.Path, walks: Sequence[Walk], class_depth: int
+) -> Iterator[str]:
+  """Says what lies beside class folders, and which folders have no training image."""
+  beside = [
+    os.path.relpath(path, folder) for walk in walks for path in walk.beside(class_depth)
+  ]
+  training = walks[0]
+  images = training.images()
+  classes = {f[-1] for f in training.folders if len(f) == class_depth}
+  classes -= {image.class_name for image in images}
+  clients = set()
+  if class_depth == CLIENT_DEPTH:
+    clients = {f[0] for f in training.folders if f} - {image.client for image in images}
+  for found, what in (
+    (beside, "files beside class folders are not used"),
+    (sorted(classes), "class folders without a training image make no class"),
+    (sorted(clients), "clients' folders without a training image make no client"),
+  ):
+    if found:
+      yield f"{_shown(folder)}: {what}: {_told(found)}"
+
+
+def _told(names: Sequence[str]) -> str:
+  more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
+  return ", ".join(map(texts.value, names[:_NAMES_TOLD])) + more
 
 
 def _shown(path: Union[str, pathlib.Path]) -> str:
@@ -93,7 +117,7 @@ def _shown(path: Union[str, pathlib.Path]) -> str:
 def _split_folders(folder: pathlib.Path) -> Sequence[pathlib.Path]:
   """Returns the training folder and perhaps the test folder."""
   try:
-    names = [entry.name for entry in _visible(folder) if entry.is_dir()]
+    names = _folders(folder)
     # A class may be called train, too: CIFAR-100 has one.
     splits = [name for name in SPLITS if name in names and _is_split(folder / name)]
   except OSError as error:
@@ -113,61 +137,9 @@ def _split_folders(folder: pathlib.Path) -> Sequence[pathlib.Path]:
 
 def _is_split(folder: pathlib.Path) -> bool:
   """Tells whether a folder called train or test holds folders rather than images."""
-  return any(entry.is_dir() for entry in _visible(folder))
+  return bool(_folders(folder))
 
 
-def _visible(folder: Union[str, pathlib.Path]) -> Sequence["os.DirEntry[str]"]:
-  with os.scandir(folder) as found:
-    shown = [entry for entry in found if not entry.name.startswith(".")]
-  return sorted(shown, key=lambda entry: entry.name)
-
-
-def _bad(path: str, reason: str) -> BadRecord:
-  return BadRecord(_shown(path), None, None, reason)
-
-
-def _walk(
-  folder: Union[str, pathlib.Path], folders: tuple[str, ...], root: pathlib.Path
-) -> Iterator[Entry]:
-  """Yields what lies in a folder and below it."""
-  try:
-    found = _visible(folder)
-  except OSError as error:
-    yield _bad(str(folder), f"cannot be read: {error.strerror}")
-    return
-  if not found and folders:
-    yield _bad(str(folder), "an empty folder")
-  for entry in found:
-    path = os.path.join(folder, entry.name)
-    if entry.is_dir(follow_symlinks=False):
-      problem = _folder_problem(entry.name, len(folders))
-      if problem:
-        yield _bad(path, problem)
-      else:
-        yield from _walk(path, (*folders, entry.name), root)
-      continue
-    reason = _file_problem(entry, path, len(folders), root)
-    yield _bad(path, reason) if reason else ImageFile(path, folders)
-
-
-def _folder_problem(name: str, depth: int) -> Optional[str]:
-  if depth == _CLIENT_DEPTH:
-    return "a folder in client/class/, where only images belong"
-  wrong = texts.problem_of_name(name)
-  return f"the folder's name {wrong}" if wrong else None
-
-
-def _file_problem(
-  entry: "os.DirEntry[str]", path: str, depth: int, root: pathlib.Path
-) -> Optional[str]:
-  """Tells why something that is no folder is no image of a class either."""
-  target = pathlib.Path(os.path.realpath(path))
-  if entry.is_symlink() and not target.is_relative_to(root):
-    return "a link that leads out of the dataset's folder"
-  if entry.is_dir():
-    return "a link to a folder"
-  if not entry.is_file():
-    return "no regular file"
-  if not entry.name.lower().endswith(SUFFIXES):
-    return f"no image by its name ({', '.join(SUFFIXES)})"
-  return None if depth else "an image in no class folder"
+def _folders(folder: pathlib.Path) -> list[str]:
+  found = image_folder_walk.visible(folder)
+  return [entry.name for entry in found if image_folder_walk.leads_to_folder(entry)]

@@ -6,9 +6,8 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-# ITU-R BT.601's weights of red, green and blue, in thousandths. Integers keep what is
-# grey already exactly as it is.
-_LUMA = np.array([299, 587, 114], np.uint32)
+from fedtiny_tff.data import feature_ops
+
 _BMP_HEADER = struct.Struct("<14xI10xH")
 _BMP_PALETTE = 14
 
@@ -18,7 +17,11 @@ class UnusableImage(ValueError):
 
 
 def decode(
-  encoded: bytes, channels: int, size: Optional[tuple[int, int]] = None
+  encoded: bytes,
+  channels: int,
+  size: Optional[tuple[int, int]] = None,
+  *,
+  makes_grey: bool = False,
 ) -> np.ndarray:
   """Decodes a PNG, JPEG, BMP or GIF file (of an animation the first picture).
 
@@ -28,27 +31,33 @@ def decode(
     encoded: Content of the file.
     channels: 3, or 1 for grey.
     size: Height and width to resize to, bilinear with antialiasing; None = as it is.
+    makes_grey: Whether colours become grey where grey is wanted; they are unusable
+      otherwise.
 
   Returns:
     uint8 [height, width, channels].
 
   Raises:
-    UnusableImage: When it cannot be decoded.
+    UnusableImage: When it cannot be decoded, or is in colour and must not be.
   """
   _check_palette(encoded)
   try:
     image = tf.io.decode_image(encoded, 3, expand_animations=False)
+    if channels == 1:
+      image = _grey(image, makes_grey)
     if size is not None and tuple(image.shape[:2]) != size:
-      resized = tf.image.resize(image, size, "bilinear", antialias=True)
-      image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+      image = feature_ops.resized(image[tf.newaxis], *size)[0]
   except tf.errors.OpError as error:
     if not encoded:
       raise UnusableImage("the file is empty") from error
     raise UnusableImage("is damaged, or no PNG, JPEG, BMP or GIF") from error
-  colours = image.numpy()
-  if channels == 3:
-    return colours
-  return ((colours @ _LUMA + 500) // 1000).astype(np.uint8)[..., np.newaxis]
+  return image.numpy()
+
+
+def _grey(image: tf.Tensor, makes_grey: bool) -> tf.Tensor:
+  if not makes_grey and tf.reduce_any(image != image[..., :1]):
+    raise UnusableImage("is in colour, expected grey")
+  return feature_ops.greyed(image)
 
 
 def _check_palette(encoded: bytes) -> None:

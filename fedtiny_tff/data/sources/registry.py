@@ -29,21 +29,24 @@ class Source(NamedTuple):
   Attributes:
     open: From options to the dataset; raises `InputError` when files are missing or
       not what they are said to be.
-    reads: Fields of `SourceOptions` that it has a use for, besides `data_dir`.
+    reads: Fields of `SourceOptions` that it has a use for.
   """
 
   open: Callable[[SourceOptions], Dataset]
   reads: frozenset[str] = frozenset()
 
 
-_IMAGES = frozenset({"image_size"})
-_SPLIT = frozenset({"test_share"})
+_FILES = frozenset({"data_dir"})
+_IMAGES = _FILES | {"image_size"}
+_SPLIT = _FILES | {"test_share"}
 _SIGNALS = frozenset({"extraction", "sample_rate_hz"})
 _TABLES = _SPLIT | _SIGNALS | {
   "feature_shape", "label_column", "client_column", "feature_columns", "window_rows",
   "window_stride_rows",
 }  # fmt: skip
-_SYNTHETIC = _SPLIT | {"synthetic_clients", "synthetic_examples_per_client"}
+_SYNTHETIC = frozenset(
+  {"test_share", "synthetic_clients", "synthetic_examples_per_client"}
+)
 _TFDS = _IMAGES | _SPLIT | {"image_channels"}
 
 SOURCES: dict[str, Source] = {
@@ -61,7 +64,7 @@ SOURCES: dict[str, Source] = {
   image_folder.NAME: Source(image_folder.open_image_folder, _TFDS),
   "csv": Source(tables.open_csv, _TABLES),
   "parquet": Source(tables.open_parquet, _TABLES),
-  "emnist": Source(tff_federations.open_emnist),
+  "emnist": Source(tff_federations.open_emnist, _FILES),
   "cifar100_natural": Source(tff_federations.open_cifar100_natural, _IMAGES),
   synthetic.NAME: Source(synthetic.open_synthetic, _SYNTHETIC),
 }
@@ -84,9 +87,19 @@ def _find(name: str) -> Source:
   return SOURCES[name]
 
 
-def _refuse_unread(name: str, source: Source, options: SourceOptions) -> None:
+def refuse_unread(name: str, reads: frozenset[str], options: SourceOptions) -> None:
+  """Refuses options that do not concern a dataset.
+
+  Args:
+    name: What it is called.
+    reads: Fields of `SourceOptions` that it has a use for.
+    options: What was given.
+
+  Raises:
+    InputError: Naming the flag.
+  """
   for field in dataclasses.fields(options):
-    is_read = field.name in source.reads or field.name == "data_dir"
+    is_read = field.name in reads
     if not is_read and getattr(options, field.name) != field.default:
       flag = {"extraction": "feature_extraction"}.get(field.name, field.name)
       raise InputError(
@@ -106,5 +119,5 @@ def load(name: str, options: SourceOptions) -> Dataset:
       files are missing or not what they are said to be.
   """
   source = _find(name)
-  _refuse_unread(name, source, options)
+  refuse_unread(name, source.reads, options)
   return signals.with_extraction(source.open(options), options)

@@ -8,8 +8,8 @@ import contextlib
 import hashlib
 import pathlib
 import sqlite3
-from collections.abc import Iterator
-from typing import NamedTuple, Optional
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -56,8 +56,12 @@ class Row(NamedTuple):
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
-  """Opens a file for reading, and turns its errors into one line that names it."""
+def opened(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
+  """Opens a file for reading, and turns its errors into one line that names it.
+
+  Raises:
+    InputError: When it cannot be read, or has no table of examples.
+  """
   shown = texts.one_line(str(path))
   if not path.is_file():
     raise InputError(f"{shown} not found; check --data_dir")
@@ -70,7 +74,8 @@ def _opened(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
       connection.execute("PRAGMA trusted_schema = OFF")
       # Text that is no UTF-8 is a bad record, no end of reading.
       connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-      _check_layout(shown, connection)
+      if not has_table(connection, path, "examples", _COLUMNS):
+        raise InputError(f"{shown}: has no table examples")
       yield connection
   except sqlite3.Error as error:
     reason = f"cannot be read: {texts.one_line(str(error))}"
@@ -79,19 +84,31 @@ def _opened(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
     raise InputError(f"{shown}: {reason}") from error
 
 
-def _check_layout(shown: str, connection: sqlite3.Connection) -> None:
-  found = connection.execute("SELECT name FROM pragma_table_info('examples')")
-  columns = [name for (name,) in found]
-  if not columns:
-    raise InputError(f"{shown}: has no table examples")
-  for name in _COLUMNS:
-    if name not in columns:
-      raise InputError(f"{shown}: table examples has no column {name}")
+def has_table(
+  connection: sqlite3.Connection,
+  path: pathlib.Path,
+  table: str,
+  columns: Sequence[str],
+) -> bool:
+  """Tells whether an opened file has a table, and checks it.
+
+  Raises:
+    InputError: When it lacks one of the columns, or is no table but a view.
+  """
+  query = "SELECT name FROM pragma_table_info(?)"
+  found = [name for (name,) in connection.execute(query, (table,))]
+  if not found:
+    return False
+  shown = texts.one_line(str(path))
+  for name in columns:
+    if name not in found:
+      raise InputError(f"{shown}: table {table} has no column {name}")
   (kind,) = connection.execute(
-    "SELECT type FROM sqlite_master WHERE name = 'examples'"
+    "SELECT type FROM sqlite_master WHERE lower(name) = ?", (table,)
   ).fetchone()
   if kind != "table":
-    raise InputError(f"{shown}: examples is a {kind}; copy it into a table")
+    raise InputError(f"{shown}: {table} is a {kind}; copy it into a table")
+  return True
 
 
 def split_names(path: pathlib.Path) -> tuple[str, ...]:
@@ -100,7 +117,7 @@ def split_names(path: pathlib.Path) -> tuple[str, ...]:
   Raises:
     InputError: When it is no such file, or a row is of no split.
   """
-  with _opened(path) as connection:
+  with opened(path) as connection:
     found = connection.execute("SELECT DISTINCT split_name FROM examples").fetchall()
     for (name,) in found:
       if texts.problem_of_name(name):
@@ -148,8 +165,13 @@ def clients(path: pathlib.Path, split: str) -> list[str]:
     InputError: When the file cannot be read.
   """
   query = f"SELECT client_id {_OF_SPLIT}"
-  with _opened(path) as connection:
+  with opened(path) as connection:
     return [str(client) for (client,) in connection.execute(query, (split,))]
+
+
+def client_of(found: Any) -> Any:
+  """Returns a client's id as text also where the file calls it a number."""
+  return str(found) if isinstance(found, int) else found
 
 
 def rows(
@@ -174,12 +196,12 @@ def rows(
   query = f"SELECT rowid, client_id, serialized_example_proto {_OF_SPLIT}"
   shown = texts.one_line(str(path))
   twins = _Twins()
-  with _opened(path) as connection:
+  with opened(path) as connection:
     for place, found in enumerate(connection.execute(query, (split,))):
       if chosen is not None and not chosen[place]:
         continue
       number, raw_client, raw_content = found
-      client = str(raw_client) if isinstance(raw_client, int) else raw_client
+      client = client_of(raw_client)
       content = _bytes(raw_content)
       problem = texts.problem_of_name(client)
       field = "client_id"

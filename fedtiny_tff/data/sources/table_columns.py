@@ -16,6 +16,9 @@ from fedtiny_tff.errors import InputError
 SPLIT_COLUMN = "split"
 _ROWS_LOOKED_AT = 1000
 _NAMES_SHOWN = 8
+_NAMES_TOLD = 12
+# How pandas calls the numbers of rows when it reads again what it wrote.
+_ROW_NUMBERS = ("", "Unnamed: 0")
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
@@ -81,6 +84,26 @@ def choose(table: TableFile, options: SourceOptions) -> Columns:
   return Columns(options.label_column, client, split, features)
 
 
+def told(table: TableFile, columns: Columns) -> str:
+  """Says which columns hold what, and which are not used."""
+
+  def names(of: Sequence[str]) -> str:
+    shown = [texts.value(name) for name in of[:_NAMES_TOLD]]
+    more = f" and {len(of) - _NAMES_TOLD} more" if len(of) > _NAMES_TOLD else ""
+    return ", ".join(shown) + more
+
+  used = {*columns.keys, *columns.features}
+  left = [name for name in table.types if name not in used]
+  parts = [
+    f"labels: {texts.value(columns.label)}",
+    f"owners: {texts.value(columns.client)}" if columns.client else "owners: nobody",
+    f"features: {names(columns.features)}",
+  ]
+  if left:
+    parts.append(f"not used: {names(left)}")
+  return f"columns of {table.path}: {'; '.join(parts)}"
+
+
 def _missing(table: TableFile, name: str, flag: str) -> InputError:
   names = [texts.value(other) for other in table.types]
   more = ", ..." if len(names) > _NAMES_SHOWN else ""
@@ -116,10 +139,11 @@ def _numeric_columns(table: TableFile, keys: Sequence[str]) -> tuple[str, ...]:
       f"{table.path}: no column of numbers is left for features; name them with "
       "--feature_columns"
     )
-  if "" in found:
+  unnamed = [name for name in found if name in _ROW_NUMBERS]
+  if unnamed:
     raise InputError(
-      f"{table.path}: a column of numbers has no name: delete it, for it may count the "
-      "rows, or choose columns with --feature_columns"
+      f"{table.path}: a column of numbers has no name ({unnamed[0]!r}): delete it, for "
+      "it may count the rows, or choose columns with --feature_columns"
     )
   return found
 

@@ -109,7 +109,10 @@ def open_parquet(path: pathlib.Path) -> TableFile:
   def batches(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     rows = max(_PARQUET_BATCH_CELLS // max(len(names), 1), 1)
     with _explained(shown), pyarrow.parquet.ParquetFile(path) as file:
-      yield from file.iter_batches(min(rows, 2**16), columns=list(names))
+      for batch in file.iter_batches(min(rows, 2**16), columns=list(names)):
+        # Text that is no UTF-8 would come up later, where nobody knows the file.
+        batch.validate(full=True)
+        yield batch
 
   with _explained(shown), pyarrow.parquet.ParquetFile(path) as file:
     types = _named_once(shown, file.schema_arrow)

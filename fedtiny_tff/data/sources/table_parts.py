@@ -58,6 +58,12 @@ def _window(options: SourceOptions) -> tuple[int, int]:
   return rows, options.window_stride_rows or rows
 
 
+def overlap(options: SourceOptions) -> int:
+  """Returns how many of the next windows share rows with one."""
+  rows, stride = _window(options)
+  return -(-rows // stride) - 1
+
+
 def whole(
   table: TableFile,
   columns: Columns,
@@ -93,10 +99,9 @@ def by_column(part: Part, in_test: np.ndarray) -> dict[str, Part]:
 
 def held_out(part: Part, options: SourceOptions) -> dict[str, Part]:
   """Holds a share of the examples out such that no row is in both splits."""
-  rows, stride = _window(options)
   owners = part.owners if part.columns.client else None
   is_test, in_neither = holdout.held_out(
-    owners, part.labels, options.test_share, gap=-(-rows // stride) - 1
+    owners, part.labels, options.test_share, gap=overlap(options)
   )
   training = part.chosen(~is_test & ~in_neither, part.bad_records)
   return {TRAIN: training, TEST: part.chosen(is_test, {})}

@@ -100,7 +100,14 @@ def open_tables(kind: str, open_file: OpenFile, options: SourceOptions) -> Datas
   def read(split: str, on_bad_record: OnBadRecord) -> Iterator[Batch]:
     return table_parts.read(parts[split], shape, has_clients, on_bad_record)
 
-  return Dataset(info, read, has_clients, measures_inputs=True)
+  return Dataset(
+    info,
+    read,
+    has_clients,
+    measures_inputs=True,
+    overlap=table_parts.overlap(options),
+    notes=(table_columns.told(table, columns),),
+  )
 
 
 def _paths(
@@ -132,6 +139,11 @@ def _shape(options: SourceOptions, columns: int) -> tuple[int, ...]:
   ):
     if value < 0:
       raise InputError(f"{flag} must be 0 or more, got {value}")
+  if options.window_stride_rows and not options.window_rows:
+    raise InputError(
+      f"--window_stride_rows={options.window_stride_rows}: there are no windows without "
+      "--window_rows; give that as well, or leave this out"
+    )
   natural = (options.window_rows, columns) if options.window_rows else (columns,)
   shape = options.feature_shape or natural
   if math.prod(shape) != math.prod(natural):

@@ -211,8 +211,10 @@ def _form(shown: str, feature: Any, options: SourceOptions) -> ImageForm:
       f"dataset {shown}: its images differ in size; choose one with --image_size"
     )
   # Of four channels one is transparency, which is dropped.
+  makes_grey = channels is None and options.image_channels == 1
   channels = min(channels or options.image_channels, 3)
-  return ImageForm(height, width, channels, resize=options.image_size is not None)
+  resize = options.image_size is not None
+  return ImageForm(height, width, channels, resize, makes_grey)
 
 
 def _splits(shown: str, source: _Source, test_share: float) -> Mapping[str, _Split]:

@@ -67,6 +67,23 @@ class TestResize:
     other = extraction.extract_batch(Resize(3, 3), image)
     assert (other != image[:, :, :3]).any()
 
+  def test_grey_is_made_first_by_hand(self):
+    image = np.array([[[255, 0, 0], [0, 255, 0]]], np.uint8)[np.newaxis]
+    # 76 and 150; of one pixel's width their mean is 113.
+    assert extraction.extract_batch(Resize(1, 2, grey=True), image).tolist() == [
+      [[[76], [150]]]
+    ]
+    assert extraction.extract_batch(Resize(1, 1, grey=True), image).tolist() == [
+      [[[113]]]
+    ]
+    assert Resize(1, 1, grey=True).output_shape((5, 6, 3)) == (1, 1, 1)
+    assert "299 red + 587 green + 114 blue" in Resize(1, 1, grey=True).in_words()
+    assert "red" not in Resize(1, 1).in_words()
+
+  def test_only_colours_can_be_made_grey(self):
+    with pytest.raises(InputError, match="got images of 1 channels, not 3"):
+      Resize(2, 2, grey=True).output_shape((4, 4, 1))
+
   @pytest.mark.parametrize("shape", [(4,), (2, 2, 0), (1, 2, 2, 1)])
   def test_others_are_no_images(self, shape):
     with pytest.raises(InputError, match=r"takes images \[height, width, channels\]"):

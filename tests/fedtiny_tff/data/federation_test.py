@@ -228,6 +228,62 @@ class TestDuplicates:
         assert not one & other
 
 
+class TestOverlap:
+  """Examples 0 to 39 of one client: four windows of each raw value, of two classes."""
+
+  LABELS = np.repeat([0, 1], 20)
+
+  def rows(self, indices):
+    """Windows of four rows, one row apart, each class on rows of its own."""
+    return {
+      (int(self.LABELS[i]), int(i) + row) for i in indices for row in range(4)
+    }
+
+  @pytest.mark.parametrize("partitioner", ["natural", "iid"])
+  def test_no_raw_value_is_in_two_parts(self, partitioner):
+    owners = np.zeros(40, int)
+    config = FederationConfig(partitioner, 1 if partitioner == "natural" else 2,
+                              public_per_class=1)  # fmt: skip
+    facts = _facts(self.LABELS, owners)
+    made = federation.federate(facts, _NOTHING, config, overlap=3)
+    parts = [
+      self.rows(np.concatenate(part))
+      for part in ([made.public], made.training, made.development)
+    ]
+    assert all(parts)
+    for i, one in enumerate(parts):
+      for other in parts[i + 1 :]:
+        assert not one & other
+    left = 40 - len(_all_indices(made))
+    assert made.duplicates.overlapping == left > 0
+    # Without saying so, they would share.
+    plain = federation.federate(facts, _NOTHING, config)
+    assert self.rows(np.concatenate(plain.training)) & self.rows(
+      np.concatenate(plain.development)
+    )
+
+  def test_by_hand(self):
+    parts = Federation(
+      np.array([5]), (np.array([0, 1, 2, 3, 4, 7, 8]),), (np.array([6, 9]),), np.arange(1)
+    )
+    made = federation.without_overlaps(parts, _facts([0] * 4 + [1] * 6), overlap=1)
+    # 6 is next to the public 5, and so is 4; 8 is next to the held-out 9. 3 is of
+    # another class than 4.
+    assert made.public.tolist() == [5]
+    assert made.development[0].tolist() == [9]
+    assert made.training[0].tolist() == [0, 1, 2, 3, 7]
+    assert made.duplicates.overlapping == 3
+
+  def test_other_owners_do_not_overlap(self):
+    parts = Federation(
+      np.zeros(0, int), (np.array([0]), np.array([2])), (np.array([1]), np.zeros(0, int)),
+      np.arange(2),
+    )  # fmt: skip
+    facts = _facts([0, 0, 0], owners=[0, 0, 1])
+    made = federation.without_overlaps(parts, facts, overlap=1)
+    assert [part.tolist() for part in made.training] == [[], [2]]
+
+
 def test_test_examples_lie_by_client():
   owners = np.array([2, 0, 5, 2, 0, 1], np.int32)
   order, places = federation.test_order(owners, 6, np.array([0, 2, 3]))

@@ -1,5 +1,6 @@
 """Clients' own records: images or features, split or not, good or bad."""
 
+import gzip
 import json
 import math
 
@@ -203,9 +204,24 @@ def test_the_first_record_that_can_be_read_tells_images_from_features(tmp_path):
 @pytest.mark.parametrize("content", [[], [b"\xff"], [records.example(label=0)]])
 def test_a_file_without_content_is_refused(tmp_path, content):
   _write(tmp_path, {"train": content})
-  message = r"train.tfrecord: no record of the training split has a field 'image' or"
+  message = r"train.tfrecord: no record of the training split that can be read has a field"
   with pytest.raises(InputError, match=message):
     _open(tmp_path)
+
+
+def test_a_compressed_file_is_refused(tmp_path):
+  _write(tmp_path, {"train": [records.example(label=0)]})
+  path = tmp_path / "train.tfrecord"
+  path.write_bytes(gzip.compress(path.read_bytes()))
+  with pytest.raises(InputError, match=r"train.tfrecord: is compressed; unpack it"):
+    _open(tmp_path)
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path):
+  _write(tmp_path, {"train": [_image(b"c", 1, _IMAGES[0])]}, (5, 4, 3))
+  path = tmp_path / "dataset.json"
+  path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+  assert records.read(_open(tmp_path))[1].tolist() == [1]
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 4), (5, 4, 2), (1, 5, 4, 3)])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedtiny_tff.data.extraction import NO_EXTRACTION
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.sources import encoded_images
 from fedtiny_tff.data.sources.batch_decoding import UnusableRecord
 from fedtiny_tff.data.sources.encoded_images import ImageForm
@@ -68,13 +70,32 @@ def test_an_image_of_the_wanted_size_is_left_alone():
   ("encoded", "form"),
   [
     (_BMP, ImageForm(1, 2, 3)),
-    (records.png(_images(1)[0]), ImageForm(5, 4, 1)),
+    (records.png(_images(1)[0]), ImageForm(5, 4, 1, makes_grey=True)),
   ],
 )
 def test_what_a_batch_cannot_tell_is_decoded_alone(encoded, form):
   with pytest.raises(tf.errors.InvalidArgumentError):
     encoded_images.decoder(form)(tf.constant([encoded]))
   assert encoded_images.decode_one(encoded, form).shape == form.shape
+
+
+def test_colours_where_grey_is_declared_are_refused():
+  encoded = records.png(_images(1)[0])
+  with pytest.raises(UnusableRecord, match="is in colour, expected grey"):
+    encoded_images.decode_one(encoded, ImageForm(5, 4, 1))
+
+
+@pytest.mark.parametrize(
+  ("form", "extraction"),
+  [
+    (ImageForm(5, 4, 3), NO_EXTRACTION),
+    (ImageForm(5, 4, 1), NO_EXTRACTION),
+    (ImageForm(5, 4, 3, resize=True), Resize(5, 4)),
+    (ImageForm(5, 4, 1, makes_grey=True), Resize(5, 4, grey=True)),
+  ],
+)
+def test_what_is_done_is_declared(form, extraction):
+  assert form.extraction == extraction
 
 
 def test_a_bmp_file_is_read():

@@ -153,14 +153,14 @@ def test_what_is_no_image_is_told_in_its_place(tmp_path):
   data, outside = tmp_path / "data", tmp_path / "outside.png"
   _two_classes(data)
   _write(outside, 9)
-  (data / "README.md").write_text("read me")
   _write(data / "stray.png")
   (data / "cat" / "notes.txt").write_text("a cat")
   (data / "cat" / "0.jpg").write_bytes(b"no image")
-  (data / "emu").mkdir()
+  (data / "cat" / "old").mkdir()
   (data / "dog" / "out.png").symlink_to(outside)
   (data / "dog" / "in.png").symlink_to(data / "cat" / "1.png")
   (data / "dog" / "gone.png").symlink_to(data / "nowhere.png")
+  (data / "dog" / "self.png").symlink_to(data / "dog" / "self.png")
   (data / "loop").symlink_to(data)
   os.mkfifo(data / "dog" / "pipe.png")
   (data / "li\nne").mkdir()
@@ -169,17 +169,121 @@ def test_what_is_no_image_is_told_in_its_place(tmp_path):
   assert pixels == [10, 20, 10]
   where = f"{data}/"
   assert [record.removeprefix(where) for record in bad] == [
-    "README.md: no image by its name (.png, .jpg, .jpeg, .bmp, .gif)",
     "cat/0.jpg: is damaged, or no PNG, JPEG, BMP or GIF",
     "cat/notes.txt: no image by its name (.png, .jpg, .jpeg, .bmp, .gif)",
+    "cat/old: an empty folder",
     "dog/gone.png: no regular file",
     "dog/out.png: a link that leads out of the dataset's folder",
     "dog/pipe.png: no regular file",
-    "emu: an empty folder",
+    "dog/self.png: no regular file",
     r"li\nne: the folder's name has characters that no name may have: 'li\nne'",
     "loop: a link to a folder",
     "stray.png: an image in no class folder",
   ]
+  assert dataset.notes == ()
+
+
+def _litter(folder):
+  for name in ("Thumbs.db", "desktop.ini", "THUMBS.DB", ".DS_Store", "._1.png"):
+    (folder / name).write_text("")
+  (folder / "__MACOSX").mkdir()
+  (folder / "__MACOSX" / "._1.png").write_text("")
+  (folder / "__MACOSX" / "2.png").write_text("")
+
+
+@pytest.mark.parametrize(
+  "folders",
+  [
+    ["cat", "dog", ""],
+    ["me/cat", "me/dog", "me", ""],
+    ["train/cat", "train/dog", "train", "test/dog", "test", ""],
+  ],
+)
+def test_litter_of_operating_systems_is_ignored(tmp_path, folders):
+  for name in folders:
+    place = tmp_path / name
+    if place.name in ("cat", "dog"):
+      _write(place / "1.png", len(place.name))
+    _litter(place)
+  (tmp_path / "__MACOSX" / "train").mkdir()
+  dataset = _open(tmp_path)
+  assert dataset.info.class_names == ("cat", "dog")
+  assert _read(dataset)[3] == []
+  assert _read(dataset, "test")[3] == []
+  assert dataset.notes == ()
+
+
+def test_files_beside_class_folders_are_told(tmp_path):
+  _two_classes(tmp_path / "plain")
+  _two_classes(tmp_path / "owned" / "me")
+  _two_classes(tmp_path / "split" / "train")
+  _two_classes(tmp_path / "split" / "test")
+  for name in (
+    "plain/README", "owned/labels.csv", "owned/me/LICENSE.txt", "split/README",
+    "split/train/a.webp", "split/test/b.txt",
+  ):  # fmt: skip
+    (tmp_path / name).write_text("read me")
+  for name, told in (
+    ("plain", "'README'"),
+    ("owned", "'labels.csv', 'me/LICENSE.txt'"),
+    ("split", "'README', 'train/a.webp', 'test/b.txt'"),
+  ):
+    dataset = _open(tmp_path / name)
+    assert _read(dataset)[3] == _read(dataset, "test")[3] == []
+    place = tmp_path / name
+    assert dataset.notes == (
+      f"{place}: files beside class folders are not used: {told}",
+    )
+
+
+def test_an_image_beside_splits_is_a_bad_record(tmp_path):
+  _two_classes(tmp_path / "train")
+  _write(tmp_path / "stray.png")
+  dataset = _open(tmp_path)
+  assert _read(dataset)[3] == [f"{tmp_path}/stray.png: an image in no class folder"]
+
+
+def test_many_files_are_told_in_a_line(tmp_path):
+  _two_classes(tmp_path)
+  for number in range(10):
+    (tmp_path / f"{number}\n.txt").write_text("")
+  (note,) = _open(tmp_path).notes
+  assert note.endswith(r"used: '0\n.txt', '1\n.txt', '2\n.txt', '3\n.txt', '4\n.txt', "
+    r"'5\n.txt', '6\n.txt', '7\n.txt' and 2 more")  # fmt: skip
+
+
+def test_a_class_folder_without_an_image_makes_no_class(tmp_path):
+  for split in ("train", "test"):
+    _two_classes(tmp_path / split)
+    (tmp_path / split / "ant").mkdir()
+    _litter(tmp_path / split / "ant")
+  (tmp_path / "test" / "cat" / "1.png").unlink()
+  (tmp_path / "train" / "bee").mkdir()
+  (tmp_path / "train" / "bee" / "1.webp").write_bytes(b"")
+  dataset = _open(tmp_path)
+  assert dataset.info.class_names == ("cat", "dog")
+  # The file may be meant as a picture of a bee.
+  told = f"{tmp_path}/train/bee/1.webp: no image by its name"
+  assert [record.startswith(told) for record in _read(dataset)[3]] == [True]
+  assert dataset.notes == (
+    f"{tmp_path}: class folders without a training image make no class: 'ant', 'bee'",
+  )
+
+
+def test_a_client_without_an_image_is_told(tmp_path):
+  _two_classes(tmp_path / "zoe")
+  # Not everybody has all classes.
+  for name in ("zoe/emu", "ann/cat", "ann/dog", "bob", "cem/cat"):
+    (tmp_path / name).mkdir(parents=True)
+  _write(tmp_path / "cem" / "dog" / "1.png", 30)
+  (tmp_path / "bob" / "README").write_text("on holiday")
+  dataset = _open(tmp_path)
+  assert _read(dataset) == ([30, 10, 20], [1, 0, 1], ["cem", "zoe", "zoe"], [])
+  assert dataset.notes == (
+    f"{tmp_path}: files beside class folders are not used: 'bob/README'",
+    f"{tmp_path}: class folders without a training image make no class: 'emu'",
+    f"{tmp_path}: clients' folders without a training image make no client: 'ann', 'bob'",
+  )
 
 
 def test_folders_too_deep_are_bad_records(tmp_path):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.sources import images
 from tests.fedtiny_tff import support
 
@@ -42,7 +43,20 @@ def test_jpeg_is_read():
 def test_colour_becomes_grey_by_luma():
   pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
   # 0.299, 0.587 and 0.114 times 255: 76.245, 149.685 and 29.07.
-  assert images.decode(_png(pixels), 1).tolist() == [[[76], [150], [29]]]
+  made = images.decode(_png(pixels), 1, makes_grey=True)
+  assert made.tolist() == [[[76], [150], [29]]]
+  with pytest.raises(images.UnusableImage, match="is in colour, expected grey"):
+    images.decode(_png(pixels), 1)
+
+
+def test_what_is_decoded_is_what_is_declared():
+  pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+  for size in ((9, 7), (4, 5)):
+    declared = Resize(*size, grey=True)
+    np.testing.assert_array_equal(
+      images.decode(_png(pixels), 1, size, makes_grey=True),
+      declared.apply(tf.constant(pixels[np.newaxis]))[0],
+    )
 
 
 @support.quick

@@ -320,7 +320,11 @@ def test_quoted_cells_may_have_several_lines(tmp_path, monkeypatch):
       "holds nothing usable .*; left out: .* field label: is empty",
     ),
     ("label,x\nu,a\nv,b\n", "no column of numbers is left for features; name them"),
-    (",label,x\n0,u,1\n1,v,2\n", "a column of numbers has no name: delete it"),
+    (",label,x\n0,u,1\n1,v,2\n", r"a column of numbers has no name \(''\): delete it"),
+    (
+      "Unnamed: 0,label,x\n0,u,1\n1,v,2\n",
+      r"a column of numbers has no name \('Unnamed: 0'\): delete it",
+    ),
     ("split,label,x\ntrain,u,1\ntrain,v,2\n", "a.csv: has no example to test on$"),
     ("split,label,x\ntest,u,1\ntest,v,2\n", "holds nothing usable in the training"),
     ("client,label,x\n" + "a,u,1\na,v,2\n" * 2 + '"a,u,1\n', "a.csv: "),
@@ -453,3 +457,39 @@ def _finite(text):
       return bool(np.isfinite(np.float32(text)))
   except ValueError:
     return False
+
+
+def test_windows_say_how_many_overlap(tmp_path):
+  text = "label,x\n" + "u,1\n" * 9 + "v,2\n" * 9
+  for rows, stride, overlap in ((4, 1, 3), (4, 2, 1), (4, 3, 1), (4, 4, 0), (4, 0, 0)):
+    dataset = _csv(
+      tmp_path / "a.csv", text, window_rows=rows, window_stride_rows=stride
+    )
+    assert dataset.overlap == overlap
+  assert _csv(tmp_path / "a.csv", text).overlap == 0
+
+
+def test_a_stride_without_windows_is_refused(tmp_path):
+  _refused(
+    "--window_stride_rows=3: there are no windows without --window_rows",
+    _csv, tmp_path / "a.csv", "label,x\nu,1\nv,2\n", window_stride_rows=3,
+  )  # fmt: skip
+
+
+def test_the_columns_are_told(tmp_path):
+  text = "client,label,x,remark,y\nann,u,1,fine,2\nbo,v,2,poor,3\n"
+  (note,) = _csv(tmp_path / "a.csv", text).notes
+  assert note == (
+    f"columns of {tmp_path}/a.csv: labels: 'label'; owners: 'client'; features: 'x', 'y'; "
+    "not used: 'remark'"
+  )
+  (note,) = _csv(tmp_path / "a.csv", text, label_column="remark").notes
+  assert "owners: 'client'; features: 'x', 'y'; not used: 'label'" in note
+
+
+def test_text_that_is_no_utf_8_is_one_line(tmp_path):
+  names = pa.array([b"u", b"\xff", b"v"], pa.binary()).view(pa.string())
+  _refused(
+    "a.parquet: cannot be read: In column 0: Invalid: Invalid UTF8", _parquet, tmp_path / "a.parquet",
+    {"label": names, "x": [1.0, 2.0, 3.0]},
+  )  # fmt: skip
