@@ -147,24 +147,24 @@ def run_cell(cell: Cell, store: CellStore, progress: Progress) -> dict[str, Any]
     InputError: When it cannot be run.
   """
   start = time.monotonic()
-  run = store.run_directory(cell)
-  run.check(cell.config)
-  experiment = training_pipeline.plan_experiment(
-    cell.config, store.data(cell), progress, is_begun=run.flags.exists()
-  )
-  run.claim(cell.config)
-  outcome = training_pipeline.train(experiment, run, progress, store.data(cell))
-  with progress.stage("report", "final figures on the test split"):
-    made = report.make_report(cell.config, run, outcome, progress.seconds)
-  report.write(run, made)
-  rows = outcome.sparse.rows
-  found = {
-    "result": _result(cell, made, rows, time.monotonic() - start),
-    "curve": [_point(row) for row in rows],
-    "layers": made["layers"],
-    "flags": _stored_flags(cell.config),
-  }
-  files.write_text(store.path(cell), json.dumps(found, indent=1) + "\n")
+  with store.run_directory(cell) as run:
+    run.check(cell.config)
+    experiment = training_pipeline.plan_experiment(
+      cell.config, store.data(cell), progress, is_begun=run.flags.exists()
+    )
+    run.claim(cell.config)
+    outcome = training_pipeline.train(experiment, run, progress, store.data(cell))
+    with progress.stage("report", "final figures on the test split"):
+      made = report.make_report(cell.config, run, outcome, progress.seconds)
+    report.write(run, made)
+    rows = outcome.sparse.rows
+    found = {
+      "result": _result(cell, made, rows, time.monotonic() - start),
+      "curve": [_point(row) for row in rows],
+      "layers": made["layers"],
+      "flags": _stored_flags(cell.config),
+    }
+    files.write_text(store.path(cell), json.dumps(found, indent=1) + "\n")
   return found
 
 

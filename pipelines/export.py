@@ -51,9 +51,10 @@ def main() -> Optional[int]:
   from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
-  run = RunDirectory(path)
-  made = stages.export(config, run, config.targets, Progress())
-  stages.summarize(run, made)
+  with RunDirectory(path) as run:
+    run.lock("run_dir")
+    made = stages.export(config, run, config.targets, Progress())
+    stages.summarize(run, made)
   return None
 
 

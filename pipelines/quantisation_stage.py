@@ -213,12 +213,15 @@ class _Adaptation:
       # Of another model or other flags.
       shutil.rmtree(self._folder, ignore_errors=True)
       return None
-    done, arrays, document = latest
+    _, arrays, document = latest
     weights = ModelWeights(*(arrays[name] for name in ModelWeights._fields))
     ranges = Ranges(arrays["minimum"], arrays["maximum"])
     figures = {name: Figures(*pair) for name, pair in document["figures"].items()}
     return _Stored(
-      done, QuantisedWeights(weights, ranges), figures, document["examples"]
+      document["rounds"],
+      QuantisedWeights(weights, ranges),
+      figures,
+      document["examples"],
     )
 
   def _save(self, stored: _Stored) -> None:
@@ -227,9 +230,12 @@ class _Adaptation:
       "digest": self._digest,
       "figures": {name: list(pair) for name, pair in stored.figures.items()},
       "examples": stored.examples,
+      "rounds": stored.rounds,
     }
+    # After the last round its figures make one state more.
+    version = stored.rounds + ("quantisation_aware" in stored.figures)
     named = {name: np.asarray(value) for name, value in arrays.items()}
-    self._store.save(stored.rounds, named, document)
+    self._store.save(version, named, document)
 
   def _measured(self, clients: list[ClientReference]) -> _Stored:
     """Evaluates the float model and the same one rounded, and stores both."""

@@ -25,13 +25,14 @@ def main() -> Optional[int]:
     from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
-  run = RunDirectory(config.output_dir)
-  made = stages.train(config, run, progress)
-  steps = export_stage.steps_of(config)
-  missing = stages.missing_targets(made, run, config.targets, steps)
-  if missing:
-    made = stages.export(config, run, missing, progress)
-  stages.summarize(run, made)
+  with RunDirectory(config.output_dir) as run:
+    made = stages.train(config, run, progress)
+    steps = export_stage.steps_of(config)
+    missing = stages.missing_targets(made, run, config.targets, steps)
+    if missing:
+      run.lock()
+      made = stages.export(config, run, missing, progress)
+    stages.summarize(run, made)
   return None
 
 

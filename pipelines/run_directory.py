@@ -1,14 +1,14 @@
-"""The layout of a run directory, and whose configuration it holds."""
+"""The layout of a run directory, whose configuration it holds, and who works in it."""
 
 import difflib
 import json
 import pathlib
 import shlex
-from typing import Any
+from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
-from pipelines import files
+from pipelines import files, folder_lock
 
 _REPORT_PARTS = {
   "run", "task", "dataset", "density", "layers", "accuracy", "auc", "auc_by_model",
@@ -17,7 +17,10 @@ _REPORT_PARTS = {
 
 
 class RunDirectory:
-  """Paths of a run; `check` and `claim` hold it to one configuration."""
+  """Paths of a run; `check` and `claim` hold it to one configuration.
+
+  Used as a context, it lets other processes in again at the end.
+  """
 
   def __init__(self, path: str | pathlib.Path):
     """Names the paths; nothing is made."""
@@ -32,6 +35,27 @@ class RunDirectory:
     self.tensorboard = self.path / "tensorboard"
     self.clients = self.path / "clients.csv"
     self.report = self.path / "report.json"
+    self._lock: Optional[folder_lock.FolderLock] = None
+
+  def __enter__(self) -> "RunDirectory":
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    if self._lock is not None:
+      self._lock.release()
+      self._lock = None
+
+  def lock(self, flag: str = "output_dir") -> None:
+    """Keeps other processes out of the directory, which exists.
+
+    Args:
+      flag: Flag that named it, for the message.
+
+    Raises:
+      InputError: When another process works in it.
+    """
+    if self._lock is None:
+      self._lock = folder_lock.FolderLock(self.path, flag)
 
   def check(self, config: config_lib.RunConfig) -> None:
     """Makes sure that the directory is new, or of the same configuration.
@@ -65,12 +89,13 @@ class RunDirectory:
       )
 
   def claim(self, config: config_lib.RunConfig) -> None:
-    """Makes the directory and says whose it is; call after `check`.
+    """Makes the directory, keeps others out and says whose it is; after `check`.
 
     Raises:
-      InputError: When it cannot be written.
+      InputError: When it cannot be written, or another process works in it.
     """
     files.make_folder(self.path, "output_dir")
+    self.lock()
     files.remove_leftovers(self.path)
     if not self.flags.exists():
       files.write_text(self.flags, config_lib.flagfile_text(config))

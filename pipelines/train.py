@@ -22,8 +22,8 @@ def main() -> Optional[int]:
     from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
-  run = RunDirectory(config.output_dir)
-  stages.summarize(run, stages.train(config, run, progress))
+  with RunDirectory(config.output_dir) as run:
+    stages.summarize(run, stages.train(config, run, progress))
   return None
 
 

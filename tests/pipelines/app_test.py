@@ -30,6 +30,7 @@ def test_exit_codes_are_the_documented_ones():
     "BAD_INPUT": 2,
     "VERIFICATION_FAILED": 3,
     "BUDGET_NOT_MET": 4,
+    "STORAGE_FULL": 5,
     "INTERRUPTED": 130,
     "OUTPUT_CLOSED": 141,
     "TERMINATED": 143,
@@ -42,12 +43,20 @@ def test_what_main_returns_is_the_exit_code(returned, code, capsys):
   assert capsys.readouterr().err == ""
 
 
+_FULL = (
+  "no space is left; free some and run the same command again; finished rounds are kept"
+)
+
+
 @pytest.mark.parametrize(
   ("error", "code", "line"),
   [
     (InputError("--x must be 1"), 2, "toy: --x must be 1"),
     (InputError("first\n  second"), 2, "toy: first second"),
-    (OSError(28, "No space left", "/a/b"), 2, "toy: /a/b: No space left"),
+    (OSError(13, "Permission denied", "/a/b"), 2, "toy: /a/b: Permission denied"),
+    (OSError(28, "No space left on device", "/a/b"), 5, f"toy: /a/b: {_FULL}"),
+    (OSError(122, "Disk quota exceeded"), 5, f"toy: {_FULL}"),
+    (RuntimeError("Unable to write (errno = 28, No space left on device)"), 5, f"toy: {_FULL}"),
     (VerificationError("mcu: 3 of 9"), 3, "toy: verification failed: mcu: 3 of 9"),
     (BudgetError("mcu: 9 of 8 bytes"), 4, "toy: budget not met: mcu: 9 of 8 bytes"),
     (

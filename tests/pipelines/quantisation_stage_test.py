@@ -93,7 +93,9 @@ def hurt(tmp_path_factory) -> Case:
 
 @pytest.fixture(scope="module")
 def outcome(hurt):
-  return hurt.quantise("auto")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(state_store, "_KEEP", 3)
+    return hurt.quantise("auto")
 
 
 def check_schema(facts) -> None:
@@ -132,8 +134,11 @@ class TestAuto:
   def test_goes_on_after_an_interrupted_round_to_the_same_bytes(self, hurt, outcome):
     folder = RunDirectory(hurt.path).state / "quantisation"
     store = state_store.StateStore(folder)
-    assert hurt.states == ["round_000001.state", "round_000002.state"]
-    (folder / "round_000002.state").unlink()
+    kept = [f"round_00000{version}.state" for version in (1, 2, 3)]
+    assert hurt.states == kept
+    # The last round, and what was found of it.
+    for name in kept[1:]:
+      (folder / name).unlink()
     latest = store.load_latest()
     assert latest is not None
     assert latest[0] == 1

@@ -1,8 +1,4 @@
-"""The main job end to end, in its own process: one run is done, many tests look.
-
-A second run of the same flags is broken off four ways and continued; it must end
-byte for byte as the first.
-"""
+"""The main job end to end, in its own process: one run is done, many tests look."""
 
 import copy
 import csv
@@ -11,7 +7,6 @@ import json
 import pathlib
 import re
 import shutil
-import signal
 from typing import NamedTuple
 
 import jsonschema
@@ -504,133 +499,3 @@ def test_run_exports_again_what_is_missing(finished, copied, monkeypatch):
   assert support.call("run", run.main, *arguments) == 0
   assert (copied.path / FP32_SPARSE).stat().st_mtime_ns == untouched
   assert _results(copied.path) == _results(finished.path)
-
-
-# ----------------------------------------------------------------- interruption
-
-
-class Broken(NamedTuple):
-  """A run that was broken off at several places and continued each time.
-
-  Attributes:
-    path: Its directory.
-    interrupted: Ctrl-C after pre-training.
-    killed: kill -9 once round 1 was stored.
-    kept: Names of the state files after the kill.
-    damaged: The state file that was then truncated.
-    terminated: SIGTERM once the round after it was stored again.
-    rounds_kept: Rounds in `metrics.csv` after SIGTERM.
-    last: Ran to the end.
-    codes: Exit codes of all four.
-  """
-
-  path: pathlib.Path
-  interrupted: support.App
-  killed: support.App
-  kept: list[str]
-  damaged: pathlib.Path
-  terminated: support.App
-  rounds_kept: list[str]
-  last: support.App
-  codes: list[int]
-
-
-@pytest.fixture(name="broken", scope="module")
-def fixture_broken(finished, work):
-  path = work / "second"
-  arguments = (f"--flagfile={finished.path / 'run.flags'}", f"--output_dir={path}")
-  states = path / "state" / "sparse"
-
-  def state(rounds):
-    return states / f"round_{rounds:06d}.state"
-
-  interrupted = support.App(work, "train", *arguments)
-  pretrained = path / "state" / "pretrained" / "round_000000.state"
-  codes = [interrupted.signal_when(pretrained, signal.SIGINT)]
-
-  killed = support.App(work, "run", *arguments)
-  codes.append(killed.signal_when(state(2), signal.SIGKILL))
-  kept = sorted(found.name for found in states.iterdir())
-  damaged = states / kept[-1]
-  damaged.write_bytes(damaged.read_bytes()[:-1000])
-  # What a kill in the middle of a write leaves.
-  (path / ".metrics.csv.abcd1234.partial").write_text("round,tr")
-
-  terminated = support.App(work, "run", *arguments)
-  codes.append(terminated.signal_when(state(3), signal.SIGTERM))
-  rows = csv.DictReader(io.StringIO((path / "metrics.csv").read_text()))
-  rounds_kept = [row["round"] for row in rows]
-
-  last = support.App(work, "run", *arguments)
-  codes.append(last.wait())
-  return Broken(
-    path, interrupted, killed, kept, damaged, terminated, rounds_kept, last, codes
-  )
-
-
-def test_exit_codes_tell_how_it_ended(broken):
-  assert broken.codes == [130, -signal.SIGKILL, 143, 0], broken.last.stderr
-
-
-@pytest.mark.parametrize(
-  ("which", "said"), [("interrupted", "train: interrupted; "), ("terminated", "run: terminated; ")]
-)
-def test_an_interruption_is_one_line(broken, which, said):
-  app = getattr(broken, which)
-  *before, last = app.stderr.splitlines()
-  assert last.startswith(said)
-  assert "run the same command again; finished rounds are kept" in last
-  assert not [line for line in before if "Traceback" in line or "rror" in line]
-  assert app.stdout == ""
-
-
-@pytest.mark.parametrize("which", ["interrupted", "killed", "terminated", "last"])
-def test_no_worker_outlives_its_run(broken, which):
-  assert getattr(broken, which).survivors() == []
-
-
-def test_the_killed_run_had_a_worker(broken):
-  assert [line for line in broken.killed.company if "worker_binary" in line]
-
-
-def test_finished_rounds_are_kept(broken):
-  assert broken.kept == ["round_000001.state", "round_000002.state"]
-  assert broken.rounds_kept[:2] == ["0", "1"]
-  assert "pre-training" in broken.interrupted.stderr
-  assert "pre-training" not in broken.killed.stderr
-  assert "selection (" not in broken.terminated.stderr
-  assert "sparse: going on after round 2" in broken.last.stderr
-  assert "sparse round 3/4" not in broken.last.stderr
-  assert "sparse round 4/4" in broken.last.stderr
-
-
-def test_a_damaged_state_is_passed_over_with_a_warning(broken):
-  said = broken.terminated.stderr
-  assert f"{broken.damaged} is damaged" in said
-  assert "sparse: going on after round 0" in said
-  assert "damaged" not in broken.last.stderr
-
-
-def test_the_continued_run_equals_the_uninterrupted_one(finished, broken):
-  expected, found = _results(finished.path), _results(broken.path)
-  assert found["metrics.csv"] == expected["metrics.csv"]
-  differing = [name for name in expected if found[name] != expected[name]]
-  assert differing == []
-
-
-def test_reports_of_equal_runs_are_equal(finished, broken):
-  expected = _report_without_seconds(finished.path)
-  assert _report_without_seconds(broken.path) == expected
-
-
-def test_leftovers_of_a_kill_are_removed(broken):
-  assert not [p for p in broken.path.rglob("*") if p.name.startswith(".")]
-
-
-def test_tensorboard_holds_every_round_once(broken):
-  rounds = []
-  for path in (broken.path / "tensorboard").glob("events.*"):
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-      event = tf.compat.v1.Event.FromString(record)
-      rounds += [event.step for v in event.summary.value if v.tag == "train_loss"]
-  assert sorted(rounds) == [0, 1, 2, 3]

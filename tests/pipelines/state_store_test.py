@@ -1,9 +1,11 @@
 """States are read back exactly; damaged ones are passed over."""
 
+import asyncio
 import logging
 
 import numpy as np
 import pytest
+import tensorflow_federated as tff
 
 from pipelines import state_store
 from tests.pipelines import support
@@ -132,3 +134,64 @@ def test_a_damaged_state_is_replaced_by_the_repeated_round(store, tmp_path):
   _path(tmp_path, 2).write_bytes(b"")
   _save(store, 2)
   assert store.load_latest()[0] == 2
+
+
+class TestManager:
+  """The same states, by TFF's interface."""
+
+  @pytest.fixture(name="manager")
+  def fixture_manager(self, tmp_path):
+    return state_store.CheckedStateManager(tmp_path / "states")
+
+  def test_is_one_of_tff(self, manager):
+    assert isinstance(manager, tff.program.ProgramStateManager)
+
+  def test_saves_what_it_loads(self, manager):
+    async def work():
+      assert await manager.get_versions() is None
+      assert await manager.load_latest(None) == (None, 0)
+      for version in (1, 2, 3):
+        state = state_store.RunState({"value": np.array([version])}, {"of": version})
+        await manager.save(state, version)
+      assert await manager.get_versions() == [2, 3]
+      loaded = await manager.load(2, None)
+      latest, version = await manager.load_latest(None)
+      assert (loaded.arrays["value"].tolist(), loaded.document) == ([2], {"of": 2})
+      assert (latest.arrays["value"].tolist(), version) == ([3], 3)
+      await manager.remove_all()
+      assert await manager.get_versions() is None
+
+    asyncio.run(work())
+
+  def test_resolves_references(self, manager):
+    class Reference(tff.program.MaterializableValueReference):
+      @property
+      def type_signature(self):
+        return tff.TensorType(np.float32, (2,))
+
+      async def get_value(self):
+        return np.array([1.5, 2.5], np.float32)
+
+    async def work():
+      await manager.save(state_store.RunState({"value": Reference()}, {}), 1)
+      return await manager.load(1)
+
+    assert asyncio.run(work()).arrays["value"].tolist() == [1.5, 2.5]
+
+  def test_what_is_not_there_is_not_found(self, manager, tmp_path):
+    state = state_store.RunState({"value": np.zeros(3)}, {})
+    asyncio.run(manager.save(state, 4))
+    with pytest.raises(tff.program.ProgramStateNotFoundError):
+      asyncio.run(manager.load(3))
+    (tmp_path / "states" / "round_000004.state").write_bytes(b"half")
+    with pytest.raises(tff.program.ProgramStateNotFoundError):
+      asyncio.run(manager.load(4))
+
+  def test_a_whole_state_is_not_written_over(self, manager, tmp_path):
+    state = state_store.RunState({"value": np.zeros(3)}, {})
+    asyncio.run(manager.save(state, 4))
+    with pytest.raises(tff.program.ProgramStateExistsError):
+      asyncio.run(manager.save(state, 4))
+    (tmp_path / "states" / "round_000004.state").write_bytes(b"half")
+    asyncio.run(manager.save(state, 4))
+    assert asyncio.run(manager.load(4)).arrays["value"].tolist() == [0, 0, 0]
