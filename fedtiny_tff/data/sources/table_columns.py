@@ -1,6 +1,7 @@
 """Columns of a table: which hold what, and their cells as codes and numbers."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Optional
 
@@ -48,7 +49,7 @@ def choose(table: TableFile, options: SourceOptions) -> Columns:
   """Finds a table's columns.
 
   Where none are named, features are all other columns of numbers. In CSV these are
-  the columns most of whose first 1,000 cells are numbers.
+  the columns with numbers in most of those of the first 1,000 cells that are not empty.
 
   Raises:
     InputError: When columns are missing or cannot hold what they are to hold.
@@ -63,10 +64,11 @@ def choose(table: TableFile, options: SourceOptions) -> Columns:
   split = SPLIT_COLUMN if SPLIT_COLUMN in table.types else None
   keys = Columns(options.label_column, client, split, ()).keys
   for name in keys:
-    if not _is_text(table.types[name]) and not pa.types.is_integer(table.types[name]):
+    kind = table.types[name]
+    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
       raise InputError(
-        f"{table.path}: column {texts.value(name)} is of type {table.types[name]}, "
-        "expected text or integers"
+        f"{table.path}: column {texts.value(name)} is of type {kind}, expected text, "
+        "integers or booleans; write it as one of these"
       )
   for name in options.feature_columns:
     if name not in table.types:
@@ -75,10 +77,11 @@ def choose(table: TableFile, options: SourceOptions) -> Columns:
       raise InputError(
         f"--feature_columns: {texts.value(name)} holds labels, clients or splits"
       )
-    if not _is_text(table.types[name]) and not _is_numeric(table.types[name]):
+    kind = table.types[name]
+    if not _is_text(kind) and not _is_numeric(kind):
       raise InputError(
-        f"{table.path}: column {texts.value(name)} is of type {table.types[name]}, "
-        "expected numbers"
+        f"{table.path}: column {texts.value(name)} is of type {kind}, expected numbers; "
+        "lists want a column for each value, or --dataset=client_tfrecord"
       )
   features = options.feature_columns or _numeric_columns(table, keys)
   return Columns(options.label_column, client, split, features)
@@ -137,7 +140,7 @@ def _numeric_columns(table: TableFile, keys: Sequence[str]) -> tuple[str, ...]:
   if not found:
     raise InputError(
       f"{table.path}: no column of numbers is left for features; name them with "
-      "--feature_columns"
+      "--feature_columns (lists want a column for each value)"
     )
   unnamed = [name for name in found if name in _ROW_NUMBERS]
   if unnamed:
@@ -156,14 +159,16 @@ def _numeric_by_cells(table: TableFile, names: Sequence[str]) -> list[str]:
   first = first.slice(0, _ROWS_LOOKED_AT)
   found = []
   for name in names:
-    numbers = np.isfinite(as_numbers(first.column(name)))
-    if numbers.mean() > 0.5:
+    cells = first.column(name)
+    numbers = np.count_nonzero(np.isfinite(as_numbers(cells)))
+    empty = pyarrow.compute.sum(pyarrow.compute.equal(as_text(cells), "")).as_py() or 0
+    if 2 * numbers > len(cells) - empty:
       found.append(name)
   return found
 
 
 def as_text(cells: pa.Array) -> pa.StringArray:
-  """Returns text or integers as text without spaces around it; nulls stay."""
+  """Returns cells as text without spaces around it; nulls stay."""
   return pyarrow.compute.utf8_trim_whitespace(cells.cast(pa.string()))
 
 
@@ -178,6 +183,11 @@ def as_numbers(cells: pa.Array) -> np.ndarray:
   elif pa.types.is_boolean(cells.type):
     cells = cells.cast(pa.int8())
   return cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def is_number(text: str) -> bool:
+  """Whether a cell's text is a number."""
+  return re.fullmatch(_NUMBER, text) is not None
 
 
 class Codes:

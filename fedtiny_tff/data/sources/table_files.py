@@ -1,5 +1,6 @@
 """Tables on disk, batch by batch: CSV and Parquet."""
 
+import codecs
 import contextlib
 import dataclasses
 import pathlib
@@ -16,6 +17,9 @@ from fedtiny_tff.errors import InputError
 # A row must fit into a block, and there are rows of thousands of columns.
 _CSV_BLOCK_BYTES = 8 * 2**20
 _PARQUET_BATCH_CELLS = 2**20
+_LONGEST_HEADER_BYTES = 2**20
+_OTHER_SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
+_NOT_UTF_8 = "is not UTF-8 text; save it as UTF-8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,7 @@ def _explained(path: str, ragged: Optional[list[str]] = None) -> Iterator[None]:
     if ragged:
       reason = ragged[0]
     elif isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
-      reason = "is not UTF-8 text; save it as UTF-8"
+      reason = _NOT_UTF_8
     else:
       reason = f"cannot be read: {texts.one_line(str(error).splitlines()[0])}"
     raise InputError(f"{path}: {reason}") from error
@@ -93,9 +97,25 @@ def open_csv(path: pathlib.Path) -> TableFile:
     with _explained(shown, ragged), reader(names) as rows:
       yield from rows
 
-  with _explained(shown, ragged), reader(()) as header:
-    types = _named_once(shown, header.schema)
+  with _explained(shown, ragged):
+    _refuse_other_forms(path, shown)
+    with reader(()) as header:
+      types = _named_once(shown, header.schema)
   return TableFile(shown, dict.fromkeys(types, pa.string()), 2, batches)
+
+
+def _refuse_other_forms(path: pathlib.Path, shown: str) -> None:
+  """Names what spreadsheets write instead of UTF-8 with commas."""
+  with path.open("rb") as file:
+    start = file.readline(_LONGEST_HEADER_BYTES)
+  if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+    raise InputError(f"{shown}: {_NOT_UTF_8}")
+  for separator, called in _OTHER_SEPARATORS.items():
+    if separator in start and b"," not in start:
+      raise InputError(
+        f"{shown}: cells are separated by {called}; write it with commas between them, "
+        "and with points in numbers"
+      )
 
 
 def open_parquet(path: pathlib.Path) -> TableFile:

@@ -1,8 +1,10 @@
 """Who and what each row of a table is about: labels, clients and splits, seen once."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
-from typing import Optional, Union
+from fractions import Fraction
+from typing import Optional
 
 import numpy as np
 import pyarrow as pa
@@ -124,19 +126,23 @@ class Classes:
   """Numbers of labels.
 
   Where the training labels are all integers they are sorted as such, and "01" is class
-  1; others are sorted as text.
+  1; other numbers are sorted as numbers, and keep how they are written; all else is
+  sorted as text.
 
   Attributes:
     names: Name of each class.
   """
 
   def __init__(self, labels: Iterable[str]):
-    """Makes classes of training labels, in any order."""
+    """Makes classes of training labels, in any order.
+
+    Raises:
+      ValueError: When two labels are one number, but not written alike.
+    """
     found = set(labels)
     self._as_integers = all(_integer(label) is not None for label in found)
-    self.names = tuple(
-      sorted({self._name(label) for label in found}, key=self._sort_key)
-    )
+    names = {self._name(label) for label in found}
+    self.names = tuple(_sorted(names))
     self._numbers = {name: number for number, name in enumerate(self.names)}
 
   def numbers(self, labels: Iterable[str]) -> np.ndarray:
@@ -149,8 +155,26 @@ class Classes:
     number = _integer(label)
     return label if number is None or not self._as_integers else str(number)
 
-  def _sort_key(self, name: str) -> Union[int, str]:
-    return int(name) if self._as_integers else name
+
+def _sorted(names: set[str]) -> list[str]:
+  """Sorts names as numbers where they all are some, otherwise as text."""
+  numbers = {name: _number(name) for name in sorted(names)}
+  if None in numbers.values():
+    return list(numbers)
+  ordered = sorted(numbers, key=lambda name: numbers[name] or 0)
+  for one, other in itertools.pairwise(ordered):
+    if numbers[one] == numbers[other]:
+      raise ValueError(
+        f"{texts.value(one)} and {texts.value(other)} are the same number; write a label "
+        "alike in all rows, and labels that are no numbers with a letter"
+      )
+  return ordered
+
+
+def _number(name: str) -> Optional[Fraction]:
+  # The exponent is bounded, for the fraction holds all digits.
+  plain = len(name) <= _MAX_DIGITS and table_columns.is_number(name)
+  return Fraction(name) if plain and "e" not in name.lower() else None
 
 
 def _integer(label: str) -> Optional[int]:

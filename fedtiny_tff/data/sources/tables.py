@@ -159,7 +159,11 @@ def _shape(options: SourceOptions, columns: int) -> tuple[int, ...]:
 def _classes(table: TableFile, columns: Columns, rows: Rows) -> Classes:
   """Returns the classes of the training split."""
   codes = np.unique(rows.labels[~rows.in_test & (rows.labels >= 0)])
-  classes = Classes(rows.label_names[code] for code in codes)
+  try:
+    classes = Classes(rows.label_names[code] for code in codes)
+  except ValueError as error:
+    column = texts.value(columns.label)
+    raise InputError(f"{table.path}: column {column}: labels {error}") from error
   if len(classes.names) > 1:
     return classes
   found = f"{texts.value(classes.names[0])} only" if classes.names else "nothing usable"

@@ -307,7 +307,7 @@ def test_quoted_cells_may_have_several_lines(tmp_path, monkeypatch):
       "x,y\n1,2\n",
       r"has no column 'label' \(--label_column\); its columns are 'x', 'y'",
     ),
-    ("label;x\nu;1\n", "no column 'label' .* its columns are 'label;x'$"),
+    ("label;x\nu;1\n", "cells are separated by semicolons"),
     ("label,x\nu,1\nv\n", r"row 3 \(the header is row 1\) has 1 cells, expected 2$"),
     ("label,x\nu,1\n\nv,1,2\n", r"row 3 \(the header is row 1\) has 3 cells, expect"),
     (b"label,x\nu\xff,1\nv,2\n", "a.csv: is not UTF-8 text; save it as UTF-8$"),
@@ -492,4 +492,60 @@ def test_text_that_is_no_utf_8_is_one_line(tmp_path):
   _refused(
     "a.parquet: cannot be read: In column 0: Invalid: Invalid UTF8", _parquet, tmp_path / "a.parquet",
     {"label": names, "x": [1.0, 2.0, 3.0]},
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (b"label;x\nu;1,5\nv;2,5\n", "a.csv: cells are separated by semicolons; write"),
+    (b"label\tx\nu\t1\nv\t2\n", "a.csv: cells are separated by tabs; write it with"),
+    ("label,x\nu,1\nv,2\n".encode("utf-16"), "a.csv: is not UTF-8 text; save it as"),
+    ("label,x\nu,1\nv,2\n".encode("utf-16-le"), "a.csv: is not UTF-8 text; save it"),
+  ],
+)
+def test_what_spreadsheets_write_instead_is_named(tmp_path, content, message):
+  (tmp_path / "a.csv").write_bytes(content)
+  with pytest.raises(InputError, match=message):
+    tables.open_csv(SourceOptions(data_dir=str(tmp_path / "a.csv")))
+
+
+def test_numbers_are_classes_in_their_order(tmp_path):
+  text = "label,x\n" + "10.0,1\n9.0,2\n-0.5,3\n" * 2
+  assert _csv(tmp_path / "a.csv", text).info.class_names == ("-0.5", "9.0", "10.0")
+  # One that is no number makes all of them text.
+  text += "none,4\nnone,5\n"
+  names = _csv(tmp_path / "a.csv", text).info.class_names
+  assert names == ("-0.5", "10.0", "9.0", "none")
+
+
+def test_one_number_in_two_spellings_is_refused(tmp_path):
+  _refused(
+    r"a.csv: column 'label': labels '1.1' and '1.10' are the same number; write",
+    _csv, tmp_path / "a.csv", "label,x\n1.1,1\n1.10,2\n2.0,3\n",
+  )  # fmt: skip
+
+
+def test_empty_cells_do_not_make_a_column_text(tmp_path):
+  text = "label,x,y,z\n" + "u,1,,a\n" * 6 + "v,2,3.5,1\n" * 3
+  dataset = _csv(tmp_path / "a.csv", text)
+  (note,) = dataset.notes
+  assert "features: 'x', 'y'; not used: 'z'" in note
+  _, _, _, bad = _read(dataset)
+  assert len(bad) == 6
+  assert all("field y: is empty" in each for each in bad)
+
+
+def test_booleans_are_labels_and_lists_are_no_features(tmp_path):
+  truth = pa.array([True, False] * 4)
+  dataset = _parquet(tmp_path / "a.parquet", {"label": truth, "x": [1.0, 2.0] * 4})
+  assert dataset.info.class_names == ("false", "true")
+  lists = pa.array([[1.0, 2.0]] * 8)
+  _refused(
+    r"no column of numbers .*lists want a column for each value",
+    _parquet, tmp_path / "b.parquet", {"label": truth, "x": lists},
+  )  # fmt: skip
+  _refused(
+    "column 'label' is of type double, expected text, integers or booleans; write it as",
+    _parquet, tmp_path / "c.parquet", {"label": [0.5, 1.5] * 4, "x": truth},
   )  # fmt: skip
