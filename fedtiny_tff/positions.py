@@ -103,6 +103,26 @@ class PositionCode:
   def _upper_parts(self, positions: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.right_shift(positions, tf.constant(self.low_bits, tf.int64))
 
+  def fits(self, encoded: tf.Tensor) -> tf.Tensor:
+    """Whether `decode` gives positions that a mask could have, bool.
+
+    Args:
+      encoded: uint8 [encoded_bytes], from whomever.
+    """
+    if self.is_implied:
+      return tf.constant(True)
+    if self.low_bits is None:
+      return tf.equal(_ones(packing.unpack_mask(encoded, self.size)), self.count)
+    marked = packing.unpack_mask(encoded[self._lower_bytes :], self._upper_size)
+
+    def ascend() -> tf.Tensor:
+      places = self.decode(encoded)
+      return tf.reduce_all(places[1:] > places[:-1]) & (places[-1] < self.size)
+
+    return tf.cond(
+      tf.equal(_ones(marked), self.count), ascend, lambda: tf.constant(False)
+    )
+
   def decode(self, encoded: tf.Tensor) -> tf.Tensor:
     """Decodes positions, in ascending order.
 
@@ -130,6 +150,10 @@ class PositionCode:
     upper = places - tf.range(self.count, dtype=tf.int64)
     shifted = tf.bitwise.left_shift(upper, tf.constant(self.low_bits, tf.int64))
     return shifted + tf.reduce_sum(digits * tf.constant(powers, tf.int64), axis=1)
+
+
+def _ones(bits: tf.Tensor) -> tf.Tensor:
+  return tf.math.count_nonzero(bits, dtype=tf.int64)
 
 
 def mask_at(places: tf.Tensor, size: int) -> tf.Tensor:

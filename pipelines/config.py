@@ -8,7 +8,15 @@ from typing import Any
 
 from absl import flags
 
-from fedtiny_tff import compute_dtypes, learning_rates, optimizers, schedules, training
+from fedtiny_tff import (
+  aggregation_config,
+  compute_dtypes,
+  learning_rates,
+  optimizers,
+  poisoning,
+  schedules,
+  training,
+)
 from fedtiny_tff.candidates import default_pool_size
 from fedtiny_tff.data import federation
 from fedtiny_tff.data.sources.options import SourceOptions
@@ -112,6 +120,8 @@ class RunConfig:
 
 
 _CHOICES: dict[str, Any] = {
+  "aggregation": aggregation_config.AGGREGATIONS,
+  "byzantine_attack": poisoning.ATTACKS,
   "on_bad_record": ("fail", "skip"),
   "strategy": strategies.STRATEGIES,
   "layer_densities": LAYER_COUNTS,
@@ -136,6 +146,11 @@ _AT_LEAST = {
   "window_rows": 0,
   "window_stride_rows": 0,
   "sample_rate_hz": 1,
+  "client_dropout": 0.0,
+  "client_stragglers": 0.0,
+  "min_reports": 1,
+  "trim_share": 0.0,
+  "byzantine_fraction": 0.0,
   "rounds": 1,
   "local_epochs": 1,
   "max_local_steps": 0,
@@ -230,10 +245,31 @@ def _check_numbers(values: dict[str, Any]) -> None:
       raise InputError(f"--{name} must be a finite number, got {value}")
   _check_ranges(values)
   _check_pruning(values)
+  _check_clients(values)
   if 0 < values["num_clients"] < values["clients_per_round"]:
     raise InputError(
       f"--clients_per_round is {values['clients_per_round']}, but there are only "
       f"--num_clients={values['num_clients']}: lower the one or raise the other"
+    )
+
+
+def _check_clients(values: dict[str, Any]) -> None:
+  lost = values["client_dropout"] + values["client_stragglers"]
+  if lost >= 1.0:
+    raise InputError(
+      f"--client_dropout and --client_stragglers lose all clients ({lost:g} of them); "
+      "their sum must be below 1"
+    )
+  if values["trim_share"] >= 0.5:
+    raise InputError(f"--trim_share must be below 0.5, got {values['trim_share']:g}")
+  if values["byzantine_fraction"] > 1.0:
+    raise InputError(
+      f"--byzantine_fraction must be at most 1, got {values['byzantine_fraction']:g}"
+    )
+  if 0 < values["clients_per_round"] < values["min_reports"]:
+    raise InputError(
+      f"--min_reports={values['min_reports']}, but a round has only "
+      f"--clients_per_round={values['clients_per_round']}; lower it"
     )
 
 

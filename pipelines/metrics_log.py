@@ -11,7 +11,7 @@ from pipelines import files
 
 COLUMNS = (
   "round", "train_loss", "train_accuracy", "eval_loss", "eval_accuracy", "density",
-  "clients", "seconds", "rss_mb", "bytes_up_per_client", "bytes_down_per_client",
+  "clients", "reports", "excluded", "attempts", "seconds", "rss_mb", "bytes_up_per_client", "bytes_down_per_client",
   "adjusted_block",
 )  # fmt: skip
 

@@ -6,23 +6,27 @@ the dense run it is compared with.
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any, Optional
 
 import numpy as np
 
-from fedtiny_tff import schedules, seeds, tasks
+from fedtiny_tff import schedules, tasks
 from fedtiny_tff.data.client_store import ClientReference
-from fedtiny_tff.federated import evaluation, rounds, states
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated import evaluation, messages, rounds, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
-from pipelines import process_memory, state_store
+from pipelines import participation, process_memory, state_store
 from pipelines.data_folder import RunData
 from pipelines.metrics_log import MetricsLog
 from pipelines.progress import Progress
 
 # Examples per batch when nothing is trained; has no influence on the result.
 _EVALUATION_BATCH = 256
+# Parts of a state that are tuples of arrays.
+_REMEMBERED = ("memory", "aggregation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,27 +51,30 @@ def to_arrays(weights: ModelWeights, mask: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def state_arrays(state: states.ServerState) -> dict[str, np.ndarray]:
-  """Names the arrays of a whole state, with what the strategy remembers."""
-  memory = {f"memory_{i:03d}": np.asarray(each) for i, each in enumerate(state.memory)}
-  return to_arrays(state.weights, state.mask) | memory
+  """Names the arrays of a whole state, with all that is remembered."""
+  return to_arrays(state.weights, state.mask) | {
+    f"{name}_{i:03d}": np.asarray(each)
+    for name in _REMEMBERED
+    for i, each in enumerate(getattr(state, name))
+  }
 
 
 def from_arrays(arrays: dict[str, np.ndarray], done: int) -> states.ServerState:
   """Rebuilds a server state after `done` rounds."""
   weights = ModelWeights(*(arrays[name] for name in ModelWeights._fields))
-  memory = tuple(arrays[name] for name in sorted(arrays) if name.startswith("memory_"))
-  return states.ServerState(weights, arrays["mask"], np.int32(done), memory)
+  remembered = {
+    name: tuple(arrays[each] for each in sorted(arrays) if each.startswith(f"{name}_"))
+    for name in _REMEMBERED
+  }
+  return states.ServerState(weights, arrays["mask"], np.int32(done), **remembered)
 
 
 def participants(
   config: config_lib.RunConfig, data: RunData, purpose: str, *numbers: int
 ) -> list[ClientReference]:
-  """Draws `--clients_per_round` clients for one round (or one purpose); 0 means all."""
-  generator = seeds.generator(config.seed, purpose, *numbers)
-  population = len(data.references)
-  count = config.clients_per_round or population
-  drawn = generator.choice(population, count, replace=False)
-  return [data.reference(client) for client in sorted(drawn)]
+  """Draws `--clients_per_round` clients for one purpose; 0 means all."""
+  clients = participation.drawn(config, data, purpose, *numbers)
+  return [data.reference(client) for client in clients]
 
 
 class Phase:
@@ -140,10 +147,12 @@ class Phase:
       self._strategy.plan_events(spec, active_counts, self._config.pruning),
       active_count=sum(active_counts),
       seed=self._config.seed,
-      all_clients_every_round=(
-        self._config.clients_per_round in (0, len(self._data.references))
+      all_clients_every_round=not participation.misses_rounds(
+        self._config, self._data
       ),
       memory=initial.memory,
+      aggregation=participation.aggregated(self._config, self._data),
+      poisoned=participation.poisoned(self._config, self._data),
     )
 
   def _evaluate(self, state: states.ServerState, clients: list[ClientReference]) -> Any:
@@ -169,22 +178,26 @@ class Phase:
     self, builder: rounds.RoundBuilder, state: states.ServerState, number: int
   ) -> tuple[states.ServerState, dict[str, Any], Optional[dict[str, Any]]]:
     start = time.monotonic()
-    clients = participants(self._config, self._data, "participants", number)
     computation = builder.computation(number, np.asarray(state.mask))
     instruction = builder.instruction(number, self._learning_rate(builder, number))
-    new_state, metrics = computation.run(state, clients, instruction)
+    new_state, metrics, who, attempts = self._reported(
+      lambda clients: computation.run(state, clients, instruction), number
+    )
     event = builder.event(number)
     moved = self._movement(state, new_state, number, event)
     last = number == self._config.rounds - 1
     held_out = None
     if last or (number + 1) % self._config.eval_every_rounds == 0:
-      held_out = self._evaluate(new_state, clients)
+      held_out = self._evaluate(new_state, who.reporting)
     row = {
       "round": number,
       **_means("train", metrics, self._definition.task),
       **_means("eval", held_out, self._definition.task),
       "density": int(np.count_nonzero(new_state.mask)) / self._models.full.spec.size,
-      "clients": len(clients),
+      "clients": who.invited,
+      "reports": int(metrics.accepted),
+      "excluded": len(who.reporting) - int(metrics.accepted),
+      "attempts": attempts,
       "seconds": round(time.monotonic() - start, 3),
       "rss_mb": round(process_memory.rss_mb(), 1),
       "bytes_up_per_client": computation.upload_bytes,
@@ -192,6 +205,43 @@ class Phase:
       "adjusted_block": event.block if event else "",
     }
     return new_state, row, moved
+
+  def _reported(
+    self,
+    run: Callable[
+      [list[ClientReference]], tuple[states.ServerState, messages.RoundMetrics]
+    ],
+    number: int,
+  ) -> tuple[
+    states.ServerState, messages.RoundMetrics, participation.Participants, int
+  ]:
+    """Runs a round, with other clients as long as too few reports count.
+
+    Returns:
+      State, metrics, who took part, and how often clients were drawn.
+
+    Raises:
+      InputError: When that does not help.
+    """
+    needed = self._config.min_reports
+    found = 0
+    for attempt in range(participation.MOST_ATTEMPTS):
+      who = participation.of_round(self._config, self._data, number, attempt)
+      found = len(who.reporting)
+      if found >= needed:
+        state, metrics = run(who.reporting)
+        found = int(metrics.accepted)
+        if found >= needed:
+          return state, metrics, who, attempt + 1
+      self._progress.say(
+        f"{self._name} round {number}: {found} of {needed} reports, drawn again "
+        f"({who.dropped} dropped out, {who.late} too late)"
+      )
+    raise InputError(
+      f"--min_reports={needed}: round {number} had {found} reports that count in its "
+      f"last of {participation.MOST_ATTEMPTS} draws; lower it, or draw more clients with "
+      "--clients_per_round"
+    )
 
   def _learning_rate(self, builder: rounds.RoundBuilder, number: int) -> float:
     rate = self._config.learning_rate(number)

@@ -162,6 +162,47 @@ def _define_training() -> None:
   )  # fmt: skip
 
 
+def _define_clients() -> None:
+  flags.DEFINE_float(
+    "client_dropout", 0.0, "Chance that a client drawn for a round reports nothing."
+  )
+  flags.DEFINE_float(
+    "client_stragglers", 0.0, "Chance that it reports when the round is over."
+  )
+  flags.DEFINE_integer(
+    "min_reports",
+    1,
+    "Reports that a round needs; with fewer that count it is repeated with other "
+    "clients.",
+  )
+  flags.DEFINE_string(
+    "aggregation",
+    "mean",
+    "How reports are put together: mean (weighed by examples), robust (TFF's zeroing "
+    "and clipping around it), trimmed_mean or median (of every coordinate).",
+  )
+  flags.DEFINE_float(
+    "trim_share", 0.2, "Of the clients, left out on either side by trimmed_mean."
+  )
+  flags.DEFINE_float(
+    "byzantine_fraction", 0.1, "Of the clients, how many misbehave in a simulated attack."
+  )
+  flags.DEFINE_string(
+    "byzantine_attack",
+    "none",
+    "What they do: none, sign_flip (send the opposite of what they learned), "
+    "label_flip (learn the labels in reverse), random_pairs (vote loudly for random "
+    "weights).",
+  )
+  _group(
+    "Clients that misbehave",
+    [
+      "client_dropout", "client_stragglers", "min_reports", "aggregation", "trim_share",
+      "byzantine_fraction", "byzantine_attack",
+    ],
+  )  # fmt: skip
+
+
 def _define_calibration() -> None:
   flags.DEFINE_string(
     "calibration_source",
@@ -286,6 +327,7 @@ GROUPS.update(data_flags.GROUPS)
 _define_model()
 _define_pruning()
 _define_training()
+_define_clients()
 _define_calibration()
 _define_quantisation()
 _define_microcontroller()

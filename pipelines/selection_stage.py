@@ -7,12 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import batches, seeds, tfmot_masking, training
+from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import selection, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
-from pipelines import data_folder, rounds_stage
+from pipelines import data_folder, participation, rounds_stage
 from pipelines.data_folder import RunData
 
 COLUMNS = ("candidate", "density", "loss", "accuracy", "chosen")
@@ -77,6 +78,7 @@ def _score(
     active_count=int(np.count_nonzero(masks[0])),
     batch_size=config.batch_size,
     adaptive=config.selection == "adaptive",
+    aggregation=participation.aggregated(config, data),
   )
   clients = rounds_stage.participants(config, data, "selection")
   return select(selection.make_pool(weights, masks), clients)
@@ -116,6 +118,11 @@ def choose(
   chosen = 0
   if strategy.selects and config.selection != "none":
     result = _score(config, data, model_definition, weights, masks)
+    if not result.reports:
+      raise InputError(
+        "selection: no client's scores of the candidates count; look at the data with "
+        "python -m pipelines.data, or take --selection=none"
+      )
     examples = np.maximum(np.asarray(result.metrics.examples, np.float64), 1.0)
     losses = np.asarray(result.metrics.loss_sum, np.float64) / examples
     hits = np.asarray(result.metrics.correct, np.float64) / examples

@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedtiny_tff import aggregation_config
+from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import client_work as client_work_lib
 from fedtiny_tff.federated import messages, states
 from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel
@@ -66,6 +68,7 @@ def compose(
   prunable_size: int,
   active_after: int,
   held_positions: Optional[np.ndarray] = None,
+  aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
 ) -> tff.Computation:
   """Wires a round around the client work.
 
@@ -77,37 +80,30 @@ def compose(
       adjustment shrinks the model.
     held_positions: uint8 [bytes], where every participant holds the mask already;
       None for positions to travel.
+    aggregation: How reports are put together.
 
   Returns:
     (SparseState@SERVER, {ClientReference}@CLIENTS, RoundInstruction@SERVER) to
-    (SparseState@SERVER, Metrics@SERVER).
+    (SparseState@SERVER, RoundSums@SERVER).
   """
-  update_type = work.computation.type_signature.result
+  report_type = work.computation.type_signature.result
   instruction_type = work.computation.type_signature.parameter[3]
   values = _build_values(state_type, held_positions)
   place_positions = _build_positions(state_type, held_positions)
-  replaces = work.adjustment is not None and work.adjustment.replaces_weights
-
-  @tff.tensorflow.computation(state_type, update_type.model)
-  def merge(
-    state: states.SparseState, mean: messages.TrainedModel
-  ) -> states.SparseState:
-    variance = mean.second_moment - tf.square(mean.mean_offset)
-    model = messages.SparseModel(
-      state.model.active_values if replaces else mean.active_values,
-      state.model.positions,
-      mean.dense,
-      state.model.batch_norm_mean + mean.mean_offset,
-      tf.maximum(variance, 0.0),
-    )
-    return states.SparseState(model, state.round_index + 1, state.memory)
-
+  merge_model = _build_merge(
+    state_type,
+    report_type.update.model,
+    work.computation.type_signature.parameter[1],
+    work.adjustment is not None and work.adjustment.replaces_weights,
+    aggregation,
+  )
   adjust = _build_adjust(
     work.adjustment,
-    update_type,
+    report_type.update,
     state_type,
     instruction_type,
     _Sizes(prunable_size, active_after),
+    aggregation,
   )
 
   @tff.federated_computation(
@@ -119,16 +115,106 @@ def compose(
     received = tff.federated_broadcast(tff.federated_map(values, state))
     positions = place_positions(state)
     told = tff.federated_broadcast(instruction)
-    update = tff.federated_map(
-      work.computation, (clients, received, positions, told)
-    )
-    mean = tff.federated_mean(update.model, update.weight)
-    merged = tff.federated_map(merge, (state, mean))
+    report = tff.federated_map(work.computation, (clients, received, positions, told))
+    merged = merge_model(state, received, report)
     if adjust is not None:
-      merged = adjust(merged, update, instruction)
-    return merged, tff.federated_sum(update.metrics)
+      merged = adjust(merged, report, instruction)
+    sums = messages.RoundSums(report.update.metrics, report.verdict)
+    return merged, tff.federated_sum(tff.federated_zip(sums))
 
   return next_round
+
+
+def _build_merge(
+  state_type: tff.Type,
+  model_type: tff.Type,
+  values_type: tff.Type,
+  replaces: bool,
+  aggregation: aggregation_config.Aggregation,
+) -> Callable[[Any, Any, Any], Any]:
+  """Builds how clients' models become the server's.
+
+  Args:
+    state_type: Type of the state.
+    model_type: Of a client's trained model.
+    values_type: Of what it received.
+    replaces: Whether its active values travel elsewhere.
+    aggregation: How models are put together.
+
+  Returns:
+    From state, received values and reports to the state with the new model.
+  """
+
+  def with_mean(
+    state: states.SparseState, mean: messages.TrainedModel
+  ) -> states.SparseState:
+    variance = mean.second_moment - tf.square(mean.mean_offset)
+    model = messages.SparseModel(
+      state.model.active_values if replaces else mean.active_values,
+      state.model.positions,
+      mean.dense,
+      state.model.batch_norm_mean + mean.mean_offset,
+      tf.maximum(variance, 0.0),
+    )
+    return state._replace(model=model, round_index=state.round_index + 1)
+
+  @tff.tensorflow.computation(state_type, model_type)
+  def merge(
+    state: states.SparseState, mean: messages.TrainedModel
+  ) -> states.SparseState:
+    return with_mean(state, mean)
+
+  if aggregation.name == aggregation_config.ROBUST:
+    return _build_robust_merge(state_type, model_type, values_type, with_mean)
+  if aggregation.is_stacked:
+    stacked = aggregation_lib.stacked_mean(aggregation, model_type)
+    return lambda state, received, report: tff.federated_map(
+      merge, (state, stacked(report.update.model, report.verdict.accepted))
+    )
+  return lambda state, received, report: tff.federated_map(
+    merge, (state, tff.federated_mean(report.update.model, report.update.weight))
+  )
+
+
+def _build_robust_merge(
+  state_type: tff.Type,
+  model_type: tff.Type,
+  values_type: tff.Type,
+  with_mean: Callable[[Any, Any], states.SparseState],
+) -> Callable[[Any, Any, Any], Any]:
+  """Builds the merge by TFF's zeroing and clipping of how far clients moved."""
+  process = aggregation_lib.robust_process(model_type)
+  moved = aggregation_lib.offsets_computation(model_type, values_type)
+  kept_type = process.state_type.member
+
+  @tff.tensorflow.computation(state_type)
+  def kept(state: states.SparseState) -> Any:
+    return state.aggregation
+
+  @tff.tensorflow.computation(state_type, model_type, kept_type)
+  def merge(
+    state: states.SparseState, mean: messages.TrainedModel, new: Any
+  ) -> states.SparseState:
+    model = state.model
+    values = mean.active_values
+    if values.shape[0] == model.active_values.shape[0]:
+      values = values + model.active_values
+    trained = messages.TrainedModel(
+      values,
+      mean.dense + model.dense,
+      mean.mean_offset,
+      mean.second_moment + model.batch_norm_variance,
+    )
+    return with_mean(state, trained)._replace(aggregation=new)
+
+  def merge_reports(state: Any, received: Any, report: Any) -> Any:
+    offsets = tff.federated_map(moved, (report.update.model, received))
+    output = process.next(
+      tff.federated_map(kept, state), offsets, report.update.weight
+    )
+    return tff.federated_map(merge, (state, output.result, output.state))
+
+  return merge_reports
 
 
 class _Sizes(NamedTuple):
@@ -144,42 +230,30 @@ def _build_adjust(
   state_type: tff.Type,
   instruction_type: tff.Type,
   sizes: _Sizes,
+  aggregation: aggregation_config.Aggregation,
 ) -> Any:
   """Builds the server's mask adjustment, or None for a round without one."""
   if adjustment is None:
     return None
   if not adjustment.statistics_specs():
     apply_alone = _build_apply(adjustment, state_type, (), instruction_type, sizes)
-    return lambda merged, update, instruction: tff.federated_map(
+    return lambda merged, report, instruction: tff.federated_map(
       apply_alone, (merged, instruction)
     )
-  weighted_type = tff.types.to_type([update_type.statistics, np.float32])
+  vote_mean = aggregation_lib.vote_mean(aggregation, adjustment, update_type.statistics)
 
   @tff.tensorflow.computation()
   def zero() -> Any:
-    return adjustment.zero(), tf.zeros([], tf.float32)
+    return adjustment.zero()
 
-  total_type = zero.type_signature.result
+  apply = _build_apply(
+    adjustment, state_type, zero.type_signature.result, instruction_type, sizes
+  )
 
-  @tff.tensorflow.computation(total_type, weighted_type)
-  def accumulate(total: Any, sent: Any) -> Any:
-    statistics, weight = sent
-    return adjustment.accumulate(total[0], statistics, weight), total[1] + weight
-
-  @tff.tensorflow.computation(total_type, total_type)
-  def merge(left: Any, right: Any) -> Any:
-    return tf.nest.map_structure(tf.add, tuple(left), tuple(right))
-
-  @tff.tensorflow.computation(total_type)
-  def report(total: Any) -> Any:
-    return tf.nest.map_structure(lambda t: t / tf.maximum(total[1], 1e-30), total[0])
-
-  mean_type = report.type_signature.result
-  apply = _build_apply(adjustment, state_type, mean_type, instruction_type, sizes)
-
-  def adjust(merged: Any, update: Any, instruction: Any) -> Any:
-    sent = tff.federated_zip((update.statistics, update.weight))
-    mean = tff.federated_aggregate(sent, zero(), accumulate, merge, report)
+  def adjust(merged: Any, report: Any, instruction: Any) -> Any:
+    mean = vote_mean(
+      report.update.statistics, report.update.weight, report.verdict.accepted
+    )
     return tff.federated_map(apply, (merged, mean, instruction))
 
   return adjust
@@ -204,7 +278,7 @@ def _build_apply(
     before = ServerModel(weights, mask, tuple(state.memory))
     after = adjustment.apply(before, mean, instruction.counts, instruction.round_index)
     model = messages.pack_model(after.weights, after.mask, sizes.active_after)
-    return states.SparseState(model, state.round_index, after.memory)
+    return state._replace(model=model, memory=after.memory)
 
   if isinstance(mean_type, tuple):
 

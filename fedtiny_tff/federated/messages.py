@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import packing, positions
+from fedtiny_tff import guards, packing, positions
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -114,6 +114,70 @@ class ClientUpdate(NamedTuple):
   weight: tf.Tensor
   metrics: Metrics
   statistics: tuple
+
+
+class ClientReport(NamedTuple):
+  """What the server has of a client after it has looked at it.
+
+  Attributes:
+    update: What the client sent; zeros where it does not count.
+    verdict: Whether it counts, and if not, why.
+  """
+
+  update: ClientUpdate
+  verdict: guards.Verdict
+
+
+class RoundSums(NamedTuple):
+  """What a round adds up over its clients.
+
+  Attributes:
+    metrics: Of those that count.
+    verdict: How many count, and how many do not for which reason.
+  """
+
+  metrics: Metrics
+  verdict: guards.Verdict
+
+
+class RoundMetrics(NamedTuple):
+  """The same, without structure; all float32.
+
+  Attributes:
+    loss_sum: See `Metrics`.
+    correct: See `Metrics`.
+    examples: See `Metrics`.
+    accepted: See `guards.Verdict`.
+    not_finite: See `guards.Verdict`.
+    wrong_count: See `guards.Verdict`.
+    outlandish: See `guards.Verdict`.
+  """
+
+  loss_sum: np.float32
+  correct: np.float32
+  examples: np.float32
+  accepted: np.float32
+  not_finite: np.float32
+  wrong_count: np.float32
+  outlandish: np.float32
+
+
+def offsets(trained: TrainedModel, received: ModelValues) -> TrainedModel:
+  """Returns how far each part of a model moved.
+
+  Args:
+    trained: What a client reports; without active values these did not move.
+    received: What it was sent.
+  """
+  values = trained.active_values
+  if values.shape[0] == received.active_values.shape[0]:
+    values = values - received.active_values
+  return TrainedModel(
+    values,
+    trained.dense - received.dense,
+    trained.mean_offset,
+    trained.second_moment - received.batch_norm_variance,
+  )
 
 
 def pack_model(weights: ModelWeights, mask: tf.Tensor, active: int) -> SparseModel:

@@ -18,14 +18,16 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import (
+  aggregation_config,
   keras_graphs,
+  poisoning,
   positions,
   schedules,
-  tasks,
   tfmot_masking,
   training,
 )
 from fedtiny_tff.data import client_store
+from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import client_work, composition, messages, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
@@ -55,12 +57,14 @@ class RoundComputation:
 
   Attributes:
     next: (SparseState@SERVER, {ClientReference}@CLIENTS, RoundInstruction@SERVER)
-      to (SparseState@SERVER, Metrics@SERVER).
+      to (SparseState@SERVER, RoundSums@SERVER).
     prunable_size: Prunable weights of the model.
     download_bytes: Payload each client receives.
     upload_bytes: Payload each client sends.
     position_bytes: The part of the download that says where active weights are.
     uses_memory: Whether the round reads and changes what the strategy remembers.
+    initialize: () to what the aggregation remembers before the first round, at the
+      server; None where it remembers nothing.
   """
 
   next: tff.Computation
@@ -69,25 +73,39 @@ class RoundComputation:
   upload_bytes: int
   position_bytes: int
   uses_memory: bool = False
+  initialize: Optional[tff.Computation] = None
 
   def run(
     self,
     state: states.ServerState,
     clients: Sequence[client_store.ClientReference],
     instruction: messages.RoundInstruction,
-  ) -> tuple[states.ServerState, tasks.Metrics]:
-    """Runs the round in the current TFF context; states are dense NumPy arrays."""
+  ) -> tuple[states.ServerState, messages.RoundMetrics]:
+    """Runs the round in the current TFF context; states are dense NumPy arrays.
+
+    Nothing is usable of a state to which no client's report contributed: look at
+    `RoundMetrics.accepted` first.
+    """
     sparse = states.to_sparse(state)
     if self.uses_memory:
       sparse = sparse._replace(memory=state.memory)
-    result, metrics = self.next(sparse, list(clients), instruction)
+    if self.initialize is not None:
+      known = self.initialize()
+      kept = state.aggregation or tuple(tf.nest.flatten(known))
+      sparse = sparse._replace(aggregation=tf.nest.pack_sequence_as(known, kept))
+    result, sums = self.next(sparse, list(clients), instruction)
     new_state = states.to_dense(
       states.SparseState(result.model, result.round_index), self.prunable_size
     )
-    memory = state.memory
+    memory, aggregation = state.memory, state.aggregation
     if self.uses_memory:
       memory = tuple(np.asarray(each) for each in result.memory)
-    return new_state._replace(memory=memory), tasks.Metrics(*metrics)
+    if self.initialize is not None:
+      aggregation = tuple(map(np.asarray, tf.nest.flatten(result.aggregation)))
+    return (
+      new_state._replace(memory=memory, aggregation=aggregation),
+      messages.RoundMetrics(*sums.metrics, *sums.verdict),
+    )
 
 
 class RoundBuilder:
@@ -105,6 +123,8 @@ class RoundBuilder:
     seed: int,
     all_clients_every_round: bool = False,
     memory: Sequence[np.ndarray] = (),
+    aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
+    poisoned: poisoning.Poisoning = poisoning.NOBODY,
   ):
     """Fixes everything static.
 
@@ -120,13 +140,20 @@ class RoundBuilder:
       all_clients_every_round: Whether no client ever misses a round; then a mask
         that a round has sent once is held by all until it is adjusted.
       memory: Arrays like those that the strategy remembers.
+      aggregation: How clients' reports are put together.
+      poisoned: Which clients misbehave, and how.
     """
     self._definition = model_definition
     self._store = store
     self._config = config
     self._strategy = strategy
     self._events = {event.round_index: event for event in events}
-    self._penalty = strategy.client_penalty(model_definition.spec, self.events)
+    self._client_options = client_work.ClientOptions(
+      strategy.client_penalty(model_definition.spec, self.events),
+      strategy.layer_transform,
+      poisoned,
+    )
+    self._aggregation = aggregation
     self._active_count = active_count
     self._memory = tuple(memory)
     self._seed = seed
@@ -157,7 +184,19 @@ class RoundBuilder:
 
   def _state_type(self, active: int, block: Optional[int]) -> tff.Type:
     memory = self._memory if block is not None else ()
-    return states.sparse_state_type(self._sizes, active, memory)
+    process = self._process(active)
+    kept = None if process is None else process.state_type.member
+    return states.sparse_state_type(self._sizes, active, memory, kept)
+
+  def _process(self, active: int) -> Optional[tff.templates.AggregationProcess]:
+    """Returns what aggregates models and remembers something, if it does.
+
+    What it remembers is of one type, whatever the number of active weights.
+    """
+    if self._aggregation.name != aggregation_config.ROBUST:
+      return None
+    update = messages.client_update_type(self._sizes, active, tff.types.to_type(()))
+    return aggregation_lib.robust_process(update.model)
 
   def event(self, round_index: int) -> Optional[schedules.AdjustmentEvent]:
     """Returns the adjustment at the end of a round, if there is one."""
@@ -239,10 +278,12 @@ class RoundBuilder:
       layers = 0 if block is None else len(self._definition.spec.blocks[block])
       computation = client_work.build_client_work(
         self._definition, self._store, self._config, adjustment, self._seed,
-        messages.model_values_type(self._sizes, key.active),
-        messages.positions_type(self._sizes, key.active),
-        messages.instruction_type(layers),
-        penalty=self._penalty, layer_transform=self._strategy.layer_transform,
+        (
+          messages.model_values_type(self._sizes, key.active),
+          messages.positions_type(self._sizes, key.active),
+          messages.instruction_type(layers),
+        ),
+        self._client_options,
       )  # fmt: skip
       self._work_by_key[key] = client_work.ClientWork(computation, adjustment)
     return self._work_by_key[key]
@@ -257,14 +298,17 @@ class RoundBuilder:
       self._sizes.prunable,
       key.active_after,
       held_positions,
+      self._aggregation,
     )
+    process = self._process(key.active)
     _, values, sent, instruction = work.computation.type_signature.parameter
     position_bytes = messages.size_bytes(sent) if held_positions is None else 0
     return RoundComputation(
       next_round,
       self._sizes.prunable,
       messages.size_bytes(values) + position_bytes + messages.size_bytes(instruction),
-      messages.size_bytes(work.computation.type_signature.result),
+      messages.size_bytes(work.computation.type_signature.result.update),
       position_bytes,
       key.block is not None and bool(self._memory),
+      None if process is None else process.initialize,
     )

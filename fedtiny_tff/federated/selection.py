@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import (
+  aggregation_config,
   batch_statistics,
   keras_graphs,
   positions,
@@ -23,7 +24,7 @@ from fedtiny_tff import (
   training,
 )
 from fedtiny_tff.data import client_store
-from fedtiny_tff.federated import evaluation, messages
+from fedtiny_tff.federated import evaluation, messages, selection_votes
 from fedtiny_tff.models import definition
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -62,12 +63,15 @@ class SelectionResult(NamedTuple):
   """What the server learns.
 
   Attributes:
-    metrics: Sums over all held-out parts, each float32 [candidates].
+    metrics: Sums over all held-out parts, each float32 [candidates]; or what most
+      clients agree on, as if of one example.
     statistics: BN statistics under which the candidates were scored.
+    reports: float32, clients whose scores count; without any, nothing else is usable.
   """
 
   metrics: training.Metrics
   statistics: BatchNormStatistics
+  reports: tf.Tensor
 
 
 def make_pool(weights: ModelWeights, masks: np.ndarray) -> CandidatePool:
@@ -217,6 +221,7 @@ def build_selection(
   active_count: int,
   batch_size: int,
   adaptive: bool = True,
+  aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
 ) -> tff.Computation:
   """Builds the selection of a candidate.
 
@@ -228,6 +233,7 @@ def build_selection(
     batch_size: Examples per mini-batch.
     adaptive: Score under pooled BN statistics (the paper); otherwise under the
       pre-trained ones ("vanilla selection").
+    aggregation: How clients' reports are put together.
 
   Returns:
     (CandidatePool@SERVER, {ClientReference}@CLIENTS) to SelectionResult@SERVER.
@@ -238,9 +244,10 @@ def build_selection(
   score = _build_score(
     model_definition, store, pool_type, statistics_type, batch_size
   )
+  vote = selection_votes.score_vote(aggregation, score.type_signature.result)
   pretrained = _build_pretrained(pool_type, candidates)
   adapt = (
-    _build_adapt(model_definition, store, pool_type, batch_size)
+    _build_adapt(model_definition, store, pool_type, batch_size, aggregation)
     if adaptive and sizes.batch_norm_mean
     else None
   )
@@ -257,9 +264,8 @@ def build_selection(
       statistics = adapt(pool, received, clients)
     sent_back = tff.federated_broadcast(statistics)
     scores = tff.federated_map(score, (clients, received, sent_back))
-    return tff.federated_zip(
-      SelectionResult(tff.federated_sum(scores), statistics)
-    )
+    voted = vote(scores, clients)
+    return tff.federated_zip(SelectionResult(voted[0], statistics, voted[1]))
 
   return select
 
@@ -280,9 +286,11 @@ def _build_adapt(
   store: client_store.ClientStore,
   pool_type: tff.Type,
   batch_size: int,
+  aggregation: aggregation_config.Aggregation,
 ) -> Callable[[Any, Any, Any], Any]:
   """Builds the first exchange: clients' moments to pooled statistics."""
   measure = _build_measure(model_definition, store, pool_type, batch_size)
+  vote = selection_votes.moments_vote(aggregation, measure.type_signature.result)
 
   @tff.tensorflow.computation(pool_type, measure.type_signature.result)
   def pool_moments(
@@ -292,6 +300,7 @@ def _build_adapt(
 
   def adapt(pool: Any, received: Any, clients: Any) -> Any:
     moments = tff.federated_map(measure, (clients, received))
-    return tff.federated_map(pool_moments, (pool, tff.federated_sum(moments)))
+    voted = vote(moments, clients)
+    return tff.federated_map(pool_moments, (pool, voted[0]))
 
   return adapt

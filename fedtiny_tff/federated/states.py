@@ -5,7 +5,7 @@ time of dense vectors, and an ordinary round only replaces values in it.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -23,12 +23,15 @@ class ServerState(NamedTuple):
     mask: bool [prunable weights].
     round_index: int32, rounds finished.
     memory: What the strategy remembers from one adjustment to the next.
+    aggregation: What the aggregation remembers from round to round; empty before the
+      first round, and where it remembers nothing.
   """
 
   weights: ModelWeights
   mask: np.ndarray
   round_index: np.int32
   memory: tuple[np.ndarray, ...] = ()
+  aggregation: tuple[np.ndarray, ...] = ()
 
 
 class SparseState(NamedTuple):
@@ -39,15 +42,20 @@ class SparseState(NamedTuple):
     round_index: int32, rounds finished.
     memory: The strategy's, in rounds that adjust masks; empty in others, which neither
       read nor change it.
+    aggregation: The aggregation's, any structure.
   """
 
   model: messages.SparseModel
   round_index: tf.Tensor
   memory: tuple[tf.Tensor, ...] = ()
+  aggregation: Any = ()
 
 
 def sparse_state_type(
-  sizes: ModelWeights, active: int, memory: Sequence[np.ndarray] = ()
+  sizes: ModelWeights,
+  active: int,
+  memory: Sequence[np.ndarray] = (),
+  aggregation: Optional[tff.Type] = None,
 ) -> tff.Type:
   """Type of a sparse state (unplaced).
 
@@ -55,10 +63,14 @@ def sparse_state_type(
     sizes: Vector lengths of the model.
     active: Unpruned weights.
     memory: Arrays like those that the strategy remembers.
+    aggregation: Type of what the aggregation remembers, if it does.
   """
   model = messages.sparse_model_type(sizes, active)
   kept = tuple(tff.TensorType(each.dtype.type, each.shape) for each in memory)
-  return tff.types.to_type(SparseState(model, tff.TensorType(np.int32), kept))
+  remembered = () if aggregation is None else aggregation
+  return tff.types.to_type(
+    SparseState(model, tff.TensorType(np.int32), kept, remembered)
+  )
 
 
 def to_sparse(state: ServerState) -> SparseState:

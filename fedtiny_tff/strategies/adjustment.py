@@ -73,9 +73,12 @@ class Adjustment:
     replaces_weights: Whether clients' masks differ after their training, so that their
       prunable weights cannot be averaged as vectors of one mask; these then travel in
       the statistics alone, and `apply` makes the new ones of them.
+    statistics_are_scores: Whether only the order of the accumulated statistics
+      matters, so that a client's may be scaled.
   """
 
   replaces_weights = False
+  statistics_are_scores = True
 
   def train(self, trainer: training.LocalTrainer, start: ClientStart) -> Trained:
     """Trains, and looks at the last step's gradient.
@@ -108,6 +111,15 @@ class Adjustment:
   def statistics_specs(self) -> Any:
     """Returns what a client sends beside its model as tf.TensorSpecs, () for nothing."""
     raise TypeError(f"{type(self).__name__} must say what shapes clients send")
+
+  def positions_fit(self, statistics: Any) -> tf.Tensor:
+    """Whether all positions in what a client sent exist, bool.
+
+    Args:
+      statistics: As sent; nothing of it is trusted.
+    """
+    del statistics
+    return tf.constant(True)
 
   def zero(self) -> Any:
     """Returns the empty accumulator, a structure of tensors."""

@@ -73,6 +73,7 @@ class ClientMaskAdjustment(Adjustment):
   """Drop and grow at the clients; average what they have, and prune back."""
 
   replaces_weights = True
+  statistics_are_scores = False
 
   def __init__(self, plan: base.AdjustmentPlan):
     """Takes the layout and the length of messages; the block is the whole model."""
@@ -119,6 +120,10 @@ class ClientMaskAdjustment(Adjustment):
       tf.TensorSpec([self._active_count], tf.float32),
       tf.TensorSpec([self._code.encoded_bytes], tf.uint8),
     )
+
+  def positions_fit(self, statistics: OwnWeights) -> tf.Tensor:
+    """Whether they are those of a mask; see the base."""
+    return self._code.fits(statistics.positions)
 
   def zero(self) -> MaskedSums:
     """Returns float32 zeros for every prunable weight."""

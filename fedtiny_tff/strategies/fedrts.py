@@ -75,6 +75,8 @@ class _Grown(NamedTuple):
 class ThompsonAdjustment(Adjustment):
   """Draws the mask; clients vote."""
 
+  statistics_are_scores = False
+
   def __init__(self, plan: base.AdjustmentPlan):
     """Takes the layout and the number of votes; the block is the whole model."""
     check_entire(plan.spec, "fedrts")
@@ -119,6 +121,10 @@ class ThompsonAdjustment(Adjustment):
   def statistics_specs(self) -> Votes:
     """Returns the shape of what a client sends."""
     return Votes(tf.TensorSpec([self._code.encoded_bytes], tf.uint8))
+
+  def positions_fit(self, statistics: Votes) -> tf.Tensor:
+    """Whether they are those of a mask; see the base."""
+    return self._code.fits(statistics.positions)
 
   def zero(self) -> tf.Tensor:
     """Returns float32 zeros for every prunable weight."""

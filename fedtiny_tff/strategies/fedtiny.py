@@ -102,6 +102,15 @@ class TopGradientAdjustment(Adjustment):
       tf.TensorSpec([values], tf.float32),
     )
 
+  def positions_fit(self, statistics: TopGradients) -> tf.Tensor:
+    """Whether every group that was sent lies within the block; see the base."""
+    parts = tf.split(statistics.indices, self._capacities)
+    fits = [
+      tf.reduce_all((part >= 0) & (part <= self._starts[-1] - size))
+      for part, size in zip(parts, self._group_sizes, strict=True)
+    ]
+    return tf.reduce_all(fits)
+
   def zero(self) -> tf.Tensor:
     """Returns float32 zeros for every weight of the block."""
     return tf.zeros([self._starts[-1]], tf.float32)

@@ -10,7 +10,7 @@ import pytest
 import rich.console
 
 from fedtiny_tff import schedules, tasks, training
-from fedtiny_tff.federated import states
+from fedtiny_tff.federated import messages, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import metrics_log, rounds_stage, state_store
@@ -46,6 +46,7 @@ class _Builder:
     self.rates = []
     self.masks = []
     self.wrong_layer = None
+    self.excluded = 0
 
   @property
   def events(self):
@@ -74,7 +75,8 @@ class _Builder:
       if self.wrong_layer == number:
         mask[0] = not mask[0]
       value = state.weights.prunable[0] + 1
-      metrics = training.Metrics(np.float32(6), np.float32(1), np.float32(4))
+      sums = 6, 1, 4, len(clients) - self.excluded, self.excluded, 0, 0
+      metrics = messages.RoundMetrics(*map(np.float32, sums))
       new = states.ServerState(_weights(value), mask, np.int32(number + 1), memory)
       return new, metrics
 
@@ -118,6 +120,7 @@ def fixture_world(tmp_path, monkeypatch):
     references=references,
     clients=None,
     reference=lambda k: rounds_stage.ClientReference(*references[k]),
+    info=types.SimpleNamespace(num_classes=2),
   )
   strategy = _Swaps(events)
   definition: Any = types.SimpleNamespace(spec=SPEC, task=tasks.CLASSIFY)

@@ -58,6 +58,7 @@ def fixture_scored(monkeypatch):
         numbers + np.zeros([3, channels], np.float32),
         numbers + np.full([3, channels], 10, np.float32),
       ),
+      np.float32(2),
     )
 
   monkeypatch.setattr(selection_stage, "_score", score)

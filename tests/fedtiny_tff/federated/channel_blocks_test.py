@@ -92,11 +92,13 @@ class TestPairsByHand:
     )
     work = client_work.build_client_work(
       _blocked(support.linear_model(), 2), federation[0], CONFIG, adjustment, 0,
-      messages.model_values_type(LINEAR_SIZES, 2),
-      messages.positions_type(LINEAR_SIZES, 2),
-      messages.instruction_type(1),
+      (
+        messages.model_values_type(LINEAR_SIZES, 2),
+        messages.positions_type(LINEAR_SIZES, 2),
+        messages.instruction_type(1),
+      ),
     )  # fmt: skip
-    sent = work.type_signature.result.statistics
+    sent = work.type_signature.result.update.statistics
     assert sent.compact_representation() == "<indices=int32[1],values=float32[2]>"
     ordinary, event = (builder.computation(r).upload_bytes for r in (0, 1))
     assert event == ordinary + 4 + 2 * 4

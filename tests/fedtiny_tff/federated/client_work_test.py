@@ -47,14 +47,16 @@ def _build(tmp_path, sent):
   return client_work.build_client_work(
     support.linear_model(), store,
     training.TrainingConfig(optimizers.OptimizerConfig("sgd", 0.1)), _Says(sent), 0,
-    messages.model_values_type(SIZES, 2), messages.positions_type(SIZES, 2),
-    messages.instruction_type(1),
+    (
+      messages.model_values_type(SIZES, 2), messages.positions_type(SIZES, 2),
+      messages.instruction_type(1),
+    ),
   )  # fmt: skip
 
 
 def test_what_was_said_is_the_type_of_the_message(tmp_path):
   work = _build(tmp_path, lambda: Sent(tf.zeros([3]), tf.zeros([2], tf.uint8)))
-  found = work.type_signature.result.statistics
+  found = work.type_signature.result.update.statistics
   assert found.compact_representation() == "<values=float32[3],positions=uint8[2]>"
 
 

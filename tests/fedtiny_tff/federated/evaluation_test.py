@@ -66,7 +66,7 @@ class TestBuildEvaluation:
     assert computation.type_signature.compact_representation() == (
       "(<state=<model=<active_values=float32[40],positions=uint8[16],"
       "dense=float32[41],batch_norm_mean=float32[10],batch_norm_variance=float32[10]>,"
-      "round_index=int32,memory=<>>@SERVER,clients={<client=int64,first_record=int64,"
+      "round_index=int32,memory=<>,aggregation=<>>@SERVER,clients={<client=int64,first_record=int64,"
       "training_examples=int64,development_examples=int64>}@CLIENTS> -> "
       "<loss_sum=float32,correct=float32,examples=float32>@SERVER)"
     )

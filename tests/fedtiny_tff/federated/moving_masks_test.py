@@ -183,9 +183,9 @@ class TestFedDST:
 
   def test_the_message_is_values_and_positions(self, builder):
     work = builder._client_work(rounds._Key(0, 12, 12)).computation.type_signature
-    sent = work.result.statistics.compact_representation()
+    sent = work.result.update.statistics.compact_representation()
     assert sent == f"<values=float32[12],positions=uint8[{POSITION_BYTES}]>"
-    assert work.result.model.active_values.shape == (0,)
+    assert work.result.update.model.active_values.shape == (0,)
     ordinary, event = (builder.computation(number) for number in (0, 1))
     assert event.upload_bytes == ordinary.upload_bytes + POSITION_BYTES
     assert event.download_bytes == ordinary.download_bytes + 4 * len(MOVED)
@@ -249,7 +249,7 @@ class TestFedRTS:
 
   def test_the_message_is_positions_only(self, builder):
     work = builder._client_work(rounds._Key(0, 12, 12)).computation.type_signature
-    sent = work.result.statistics.compact_representation()
+    sent = work.result.update.statistics.compact_representation()
     assert sent == f"<positions=uint8[{POSITION_BYTES}]>"
     ordinary, event = (builder.computation(number) for number in (0, 1))
     assert event.upload_bytes == ordinary.upload_bytes + POSITION_BYTES

@@ -24,7 +24,7 @@ MODEL_TAIL = (
 )
 STATE = (
   "<model=<active_values=float32[{0}],positions=uint8[{3}],"
-  f"{MODEL_TAIL}>,round_index=int32,memory=<>>@SERVER"
+  f"{MODEL_TAIL}>,round_index=int32,memory=<>,aggregation=<>>@SERVER"
 )
 REFERENCES = (
   "{{<client=int64,first_record=int64,training_examples=int64,"
@@ -33,7 +33,8 @@ REFERENCES = (
 ROUND = (
   f"(<state={STATE},clients={REFERENCES},instruction=<round_index=int32,"
   f"learning_rate=float32,counts=int32[{{4}}]>@SERVER> -> <{STATE},"
-  "<loss_sum=float32,correct=float32,examples=float32>@SERVER>)"
+  "<metrics=<loss_sum=float32,correct=float32,examples=float32>,verdict=<accepted="
+  "float32,not_finite=float32,wrong_count=float32,outlandish=float32>>@SERVER>)"
 )
 
 
@@ -63,7 +64,7 @@ class Setting:
     result, metrics = computation.run(
       state, self.references if references is None else references, instruction
     )
-    return result, training.Metrics(*map(float, metrics))
+    return result, training.Metrics(*map(float, metrics[:3]))
 
 
 def make_setting(
@@ -274,13 +275,15 @@ class TestBytes:
     sizes = ModelWeights(4, 2, 0, 0)
     work = client_work.build_client_work(
       linear.definition, linear.store, linear.config, adjustment, 0,
-      messages.model_values_type(sizes, 2), messages.positions_type(sizes, 2),
-      instruction_type,
+      (
+        messages.model_values_type(sizes, 2), messages.positions_type(sizes, 2),
+        instruction_type,
+      ),
     )  # fmt: skip
     model = messages.pack_model(zeros.weights, tf.constant(zeros.mask), 2)
     instruction = linear.builder.instruction(round_index, 0.1)
     values = messages.without_positions(model)
-    update = work(linear.references[0], values, model.positions, instruction)
+    update = work(linear.references[0], values, model.positions, instruction).update
 
     def payload(value) -> int:
       return sum(leaf.nbytes for leaf in support.leaves(value))

@@ -24,7 +24,7 @@ def test_type():
   assert states.sparse_state_type(SIZES, 4).compact_representation() == (
     "<model=<active_values=float32[4],positions=uint8[2],dense=float32[3],"
     "batch_norm_mean=float32[2],batch_norm_variance=float32[2]>,round_index=int32,"
-    "memory=<>>"
+    "memory=<>,aggregation=<>>"
   )
 
 
@@ -66,7 +66,7 @@ class TestMemory:
 
   def test_type(self):
     found = states.sparse_state_type(SIZES, 4, self.MEMORY).compact_representation()
-    assert found.endswith("round_index=int32,memory=<float32[10],int64[3]>>")
+    assert found.endswith("round_index=int32,memory=<float32[10],int64[3]>,aggregation=<>>")
 
   def test_ordinary_rounds_do_not_take_it(self):
     mask = np.isin(np.arange(10), (0, 2, 9))

@@ -1,0 +1,93 @@
+"""Who takes part in a round, who is lost on the way, and who only seems to take part.
+
+Everything is drawn from the seed, the round and the client, so that a continued run
+loses the same clients.
+"""
+
+from typing import NamedTuple
+
+from fedtiny_tff import aggregation_config, poisoning, seeds
+from fedtiny_tff.data.client_store import ClientReference
+from pipelines import config as config_lib
+from pipelines.data_folder import RunData
+
+# Draws of clients for one round before it is given up.
+MOST_ATTEMPTS = 20
+
+
+class Participants(NamedTuple):
+  """Clients of a round.
+
+  Attributes:
+    invited: How many were drawn.
+    reporting: Those that report in time.
+    dropped: How many report nothing.
+    late: How many report when the round is over.
+  """
+
+  invited: int
+  reporting: list[ClientReference]
+  dropped: int
+  late: int
+
+
+def drawn(
+  config: config_lib.RunConfig, data: RunData, purpose: str, *numbers: int
+) -> list[int]:
+  """Draws `--clients_per_round` clients for one round (or one purpose); 0 means all."""
+  generator = seeds.generator(config.seed, purpose, *numbers)
+  population = len(data.references)
+  count = config.clients_per_round or population
+  return sorted(generator.choice(population, count, replace=False).tolist())
+
+
+def of_round(
+  config: config_lib.RunConfig, data: RunData, number: int, attempt: int
+) -> Participants:
+  """Draws the clients of a round, and loses some.
+
+  Args:
+    config: The run's flags.
+    data: Its clients.
+    number: The round.
+    attempt: How often the round was drawn before, for want of reports.
+  """
+  again = (attempt,) if attempt else ()
+  invited = drawn(config, data, "participants", number, *again)
+  reporting: list[ClientReference] = []
+  dropped, late = 0, 0
+  for client in invited:
+    fate = seeds.generator(config.seed, "fate", number, attempt, client).random()
+    if fate < config.client_dropout:
+      dropped += 1
+    elif fate < config.client_dropout + config.client_stragglers:
+      late += 1
+    else:
+      reporting.append(data.reference(client))
+  return Participants(len(invited), reporting, dropped, late)
+
+
+def misses_rounds(config: config_lib.RunConfig, data: RunData) -> bool:
+  """Whether a client may ever miss a round."""
+  return (
+    config.clients_per_round not in (0, len(data.references))
+    or config.client_dropout + config.client_stragglers > 0.0
+  )
+
+
+def poisoned(config: config_lib.RunConfig, data: RunData) -> poisoning.Poisoning:
+  """Says which clients misbehave, and how."""
+  if config.byzantine_attack == poisoning.NONE:
+    return poisoning.NOBODY
+  clients = poisoning.draw_clients(
+    config.seed, len(data.references), config.byzantine_fraction
+  )
+  return poisoning.Poisoning(
+    config.byzantine_attack, clients, data.info.num_classes
+  )
+
+
+def aggregated(config: config_lib.RunConfig, data: RunData) -> aggregation_config.Aggregation:
+  """Says how reports are put together."""
+  slots = config.clients_per_round or len(data.references)
+  return aggregation_config.Aggregation(config.aggregation, config.trim_share, slots)
