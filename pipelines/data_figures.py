@@ -238,9 +238,13 @@ def _sizes(sizes: np.ndarray, names: Sequence[str]) -> matplotlib.figure.Figure:
     axes.step(places + 1, totals[order][places], where="mid", color=_COLOURS[0])
     axes.set_yscale("log" if totals.max() > _WIDE_RANGE * totals.min() else "linear")
     axes.grid(alpha=0.3)
-    _in_full(axes.xaxis)
-    _in_full(axes.yaxis)
+    for axis in (axes.xaxis, axes.yaxis):
+      if axis.get_scale() == "linear":
+        axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+      _in_full(axis)
   median = float(np.median(totals))
   axes.axhline(median, color="black", linestyle="--", label=f"median {median:,g}")
-  axes.legend(fontsize="small", frameon=False)
+  axes.legend(
+    loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False
+  )
   return figure

@@ -227,11 +227,16 @@ def _assigned(
     client_ids = tuple(found.client_ids[number] for number in assigned.clients)
   else:
     client_ids = tuple(str(number) for number in assigned.clients)
-  return Unwritten(source, found, assigned, name, client_ids, _assignment(config))
+  return Unwritten(
+    source, found, assigned, name, client_ids, _assignment(config, name)
+  )
 
 
-def _assignment(config: config_lib.RunConfig) -> dict[str, Any]:
-  return {name: config.values[name] for name in data_config.ASSIGNMENT}
+def _assignment(
+  config: config_lib.RunConfig, partitioner: Optional[str]
+) -> dict[str, Any]:
+  given = {name: config.values[name] for name in data_config.ASSIGNMENT}
+  return {**given, "partitioner": partitioner}
 
 
 def _natural_numbers(
@@ -276,7 +281,12 @@ def _from_file(
   if len(assigned.training) != len(saved.training):
     raise InputError(f"--partition_file={name}: has clients without training examples")
   return Unwritten(
-    source, found, assigned, "file", saved.client_ids, _assignment(config)
+    source,
+    found,
+    assigned,
+    "file",
+    saved.client_ids,
+    _assignment(config, config.partitioner),
   )
 
 
@@ -305,6 +315,21 @@ def _check_held_out(assigned: federation.Federation) -> None:
       "no client has an example to hold out: each holds out a tenth of its own, one "
       "stays to train on, and copies of what anybody trains on are left out; look at "
       "the data with python -m pipelines.data"
+    )
+
+
+def check_test(plan: DataPlan) -> None:
+  """Raises `InputError` when there is nothing to judge the final model on."""
+  if plan.unwritten is not None:
+    count = len(plan.unwritten.found.test)
+  else:
+    assert plan.written is not None
+    count = plan.written.test.num_records
+  if not count:
+    raise InputError(
+      f"dataset {plan.info.name}: no example to test on; bring a test split, or more "
+      "examples: where there is none, --test_share of each owner's classes of five or "
+      "more is it"
     )
 
 

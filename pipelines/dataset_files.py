@@ -82,6 +82,11 @@ def _owned(
     A dataset that names them, and how many they are.
   """
   _refuse_prepared(config)
+  if config.anomaly_classes:
+    raise InputError(
+      "--anomaly_classes: only --to_format=prepared leaves anomalies out; take that, or "
+      "name them when you train"
+    )
   whole = config_lib.RunConfig({**config.values, "public_samples_per_class": 0})
   opened = data_plan.open_dataset(whole)
   plan = data_plan.plan_data(whole, opened, tasks.CLASSIFY, progress)

@@ -33,6 +33,10 @@ def train(
   config = density_budget.adopt(config, run)
   run.check(config)
   if run.report.exists() and run.model.exists():
+    progress.say(
+      f"{run.path}: finished before, with the data as they were then; to read them again, "
+      "name a new --output_dir"
+    )
     return run.read_report()
   is_begun = run.flags.exists()
   experiment = training_pipeline.plan_experiment(

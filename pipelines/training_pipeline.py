@@ -115,6 +115,7 @@ def plan_experiment(
   experiment = Experiment(
     config, data_plan.plan_data(config, opened, found.task, progress), planned
   )
+  data_plan.check_test(experiment.data)
   # Refuses what the method cannot do with these data and rounds, before any is run.
   strategy.check_public(experiment.data.public_examples)
   cost_figures.expected_plan(strategy, found, config.pruning, config.selection)

@@ -77,6 +77,9 @@ def content_hashes(features: np.ndarray) -> np.ndarray:
     uint64 [n].
   """
   rows = np.ascontiguousarray(features).reshape(len(features), -1)
+  if rows.dtype.kind == "f":
+    # Models see no difference between 0 and -0.
+    rows = rows + rows.dtype.type(0)
   return np.array(
     [
       int.from_bytes(hashlib.blake2b(row, digest_size=_CONTENT_BYTES).digest(), "little")

@@ -413,6 +413,29 @@ class TestPartitionFile:
       support.plan_data(support.make_config(partition_file="/nowhere"))
 
 
+def test_no_example_to_test_on_is_refused_before_training(tmp_path):
+  rows = "".join(f"u{i // 4},{i % 2},{i}\n" for i in range(40))
+  (tmp_path / "few.csv").write_text("client,label,x\n" + rows)
+  config = support.make_config(
+    dataset="csv", data_dir=str(tmp_path / "few.csv"), feature_shape=["1", "1", "1"],
+    num_clients=0, clients_per_round=2, public_samples_per_class=0,
+  )  # fmt: skip
+  plan = support.plan_data(config)
+  with pytest.raises(InputError, match=r"dataset csv: no example to test on; bring a te"):
+    data_plan.check_test(plan)
+  written = data_stage.write_data(plan, tmp_path / "data")
+  with pytest.raises(InputError, match="no example to test on"):
+    data_plan.check_test(data_plan.DataPlan(plan.info, 0, plan.training_sizes, (), None, written))
+
+
+def test_the_partitioner_that_was_used_may_be_named(tmp_path):
+  data_stage.write_data(support.plan_data(support.make_config()), tmp_path)
+  options = {"dataset": "prepared", "data_dir": str(tmp_path), "num_clients": 0}
+  support.plan_data(support.make_config(**options, partitioner="dirichlet"))
+  with pytest.raises(InputError, match=r"--partitioner=iid: .* prepared with dirichlet"):
+    support.plan_data(support.make_config(**options, partitioner="iid"))
+
+
 def test_more_participants_than_clients_are_refused():
   config = support.make_config(num_clients=0, clients_per_round=1000)
   with pytest.raises(InputError, match="num_clients"):

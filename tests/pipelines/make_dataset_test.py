@@ -12,6 +12,7 @@ from fedtiny_tff.data.examples import Batch, fail_on_bad_record
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources.options import SourceOptions
 from pipelines import data_folder, make_dataset
+from tests.fedtiny_tff.data.sources import records
 from tests.pipelines import support
 
 
@@ -113,6 +114,10 @@ def test_prepared_data_are_those_of_a_run(tmp_path):
     (["--to_format=zip"], "--to_format must be one of prepared, client_tfrecord"),
     (["--dataset=mnist"], "--dataset must be one of"),
     (
+      ["--anomaly_classes=9", "--to_format=client_tfrecord"],
+      "--anomaly_classes: only --to_format=prepared leaves anomalies out",
+    ),
+    (
       ["--dataset=prepared", "--to_format=client_sqlite"],
       "--dataset=prepared: is split already; convert the dataset it was made from",
     ),
@@ -207,3 +212,23 @@ def test_overlapping_windows_stay_together(tmp_path, capsys):
   assert len(parts[1]) == held_out > 0
   shared = {row for window in parts[0] for row in window}
   assert not [window for window in parts[1] if window & shared]
+
+
+@pytest.mark.parametrize("form", ["client_tfrecord", "client_sqlite"])
+def test_grey_images_come_back(tmp_path, form):
+  generator = np.random.default_rng(0)
+  for number in range(12):
+    folder = tmp_path / "photos" / f"u{number % 2}" / "ab"[number // 6]
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = generator.integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    (folder / f"{number}.png").write_bytes(records.png(pixels))
+  flags = ["--dataset=image_folder", f"--data_dir={tmp_path / 'photos'}", "--num_clients=0",
+           "--partitioner=natural", "--image_size=8x8", "--image_channels=1"]  # fmt: skip
+  assert _call(tmp_path / "made", *flags, f"--to_format={form}") == 0
+  again = sources.load(form, SourceOptions(data_dir=str(tmp_path / "made")))
+  source = sources.load(
+    "image_folder",
+    SourceOptions(data_dir=str(tmp_path / "photos"), image_size=(8, 8), image_channels=1),
+  )
+  assert again.info.preprocessing.extraction == source.info.preprocessing.extraction
+  assert _all(again, "train") == _all(source, "train")

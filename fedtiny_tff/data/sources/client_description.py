@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Optional
 
 from fedtiny_tff.data.examples import SPLITS, TEST, TRAIN
 from fedtiny_tff.data.extraction import NO_EXTRACTION
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.data.sources import texts
 from fedtiny_tff.errors import InputError
@@ -220,7 +221,10 @@ def _preprocessing(
       f"{len(preprocessing.mean)}"
     )
   extraction = preprocessing.extraction
-  extracted = extraction.output_shape(extraction.raw_shape or shape)
+  raw_shape = extraction.raw_shape or shape
+  if isinstance(extraction, Resize) and extraction.grey:
+    raw_shape = (*shape[:-1], 3)
+  extracted = extraction.output_shape(raw_shape)
   if tuple(extracted) != shape:
     raise InputError(
       f"preprocessing: extraction makes features of shape {list(extracted)}, but shape "

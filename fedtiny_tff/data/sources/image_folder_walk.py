@@ -133,7 +133,7 @@ class Walk:
       elif problem := _folder_problem(entry.name, len(names)):
         self._found.append(_bad(path, problem))
       else:
-        self.enter(path, (*names, entry.name))
+        self.enter(path, (*names, texts.composed(entry.name)))
 
   def _add(self, entry: "os.DirEntry[str]", path: str, names: tuple[str, ...]) -> None:
     """Adds what is no folder."""

@@ -10,6 +10,15 @@ from fedtiny_tff.data import feature_ops
 
 _BMP_HEADER = struct.Struct("<14xI10xH")
 _BMP_PALETTE = 14
+# A large camera's; decoded they take 200 MB.
+_MOST_PIXELS = 1 << 26
+_JPEG = b"\xff\xd8\xff"
+# How files begin, and where and how they say width and height.
+_SIZES = (
+  (b"\x89PNG\r\n\x1a\n", struct.Struct(">II"), 16),
+  (b"GIF8", struct.Struct("<HH"), 6),
+  (b"BM", struct.Struct("<ii"), 18),
+)
 
 
 class UnusableImage(ValueError):
@@ -41,6 +50,7 @@ def decode(
     UnusableImage: When it cannot be decoded, or is in colour and must not be.
   """
   _check_palette(encoded)
+  _check_size(encoded)
   try:
     image = tf.io.decode_image(encoded, 3, expand_animations=False)
     if channels == 1:
@@ -58,6 +68,30 @@ def _grey(image: tf.Tensor, makes_grey: bool) -> tf.Tensor:
   if not makes_grey and tf.reduce_any(image != image[..., :1]):
     raise UnusableImage("is in colour, expected grey")
   return feature_ops.greyed(image)
+
+
+def _check_size(encoded: bytes) -> None:
+  """Refuses an image that would fill the memory, by the size that it declares."""
+  height, width = _declared_size(encoded)
+  if height * width > _MOST_PIXELS:
+    raise UnusableImage(
+      f"is of {height}×{width} pixels, more than {_MOST_PIXELS:,} in all"
+    )
+
+
+def _declared_size(encoded: bytes) -> tuple[int, int]:
+  """Returns height and width as a file's header says; (0, 0) where it says nothing."""
+  for magic, layout, place in _SIZES:
+    if encoded.startswith(magic) and len(encoded) >= place + layout.size:
+      width, height = layout.unpack_from(encoded, place)
+      return abs(height), abs(width)
+  if encoded.startswith(_JPEG):
+    try:
+      height, width, _ = tf.io.extract_jpeg_shape(encoded).numpy().tolist()
+    except tf.errors.OpError:
+      return 0, 0
+    return height, width
+  return 0, 0
 
 
 def _check_palette(encoded: bytes) -> None:

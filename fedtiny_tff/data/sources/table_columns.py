@@ -63,13 +63,7 @@ def choose(table: TableFile, options: SourceOptions) -> Columns:
     raise _missing(table, options.label_column, "--label_column")
   split = SPLIT_COLUMN if SPLIT_COLUMN in table.types else None
   keys = Columns(options.label_column, client, split, ()).keys
-  for name in keys:
-    kind = table.types[name]
-    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-      raise InputError(
-        f"{table.path}: column {texts.value(name)} is of type {kind}, expected text, "
-        "integers or booleans; write it as one of these"
-      )
+  _check_keys(table, keys)
   for name in options.feature_columns:
     if name not in table.types:
       raise _missing(table, name, "--feature_columns")
@@ -85,6 +79,22 @@ def choose(table: TableFile, options: SourceOptions) -> Columns:
       )
   features = options.feature_columns or _numeric_columns(table, keys)
   return Columns(options.label_column, client, split, features)
+
+
+def _check_keys(table: TableFile, keys: Sequence[str]) -> None:
+  """Refuses a column in two roles, and one that cannot hold names."""
+  for name in keys:
+    kind = table.types[name]
+    if keys.count(name) > 1:
+      raise InputError(
+        f"{table.path}: column {texts.value(name)} is to hold two of labels, owners and "
+        "splits; name others with --label_column and --client_column"
+      )
+    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+      raise InputError(
+        f"{table.path}: column {texts.value(name)} is of type {kind}, expected text, "
+        "integers or booleans; write it as one of these"
+      )
 
 
 def told(table: TableFile, columns: Columns) -> str:
@@ -110,6 +120,8 @@ def told(table: TableFile, columns: Columns) -> str:
 def _missing(table: TableFile, name: str, flag: str) -> InputError:
   names = [texts.value(other) for other in table.types]
   more = ", ..." if len(names) > _NAMES_SHOWN else ""
+  if any(other != other.strip() for other in table.types):
+    more += "; spaces around names count, so remove them"
   return InputError(
     f"{table.path}: has no column {texts.value(name)} ({flag}); its columns are "
     f"{', '.join(names[:_NAMES_SHOWN])}{more}"
@@ -208,7 +220,7 @@ class Codes:
     codes = [
       -1
       if texts.problem_of_name(name)
-      else self._codes.setdefault(name, len(self._codes))
+      else self._codes.setdefault(texts.composed(name), len(self._codes))
       for name in encoded.dictionary.to_pylist()
     ]
     # Nulls stand at the end.

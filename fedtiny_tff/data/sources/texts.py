@@ -7,6 +7,8 @@ _LONGEST = 60
 # Arrays of names are as wide as the longest one.
 _LONGEST_NAME = 256
 _UNUSABLE_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+# They turn the direction of what follows them, and so what a reader sees.
+_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def one_line(text: str) -> str:
@@ -21,6 +23,14 @@ def value(found: object) -> str:
   """Returns a value as a message shows it: quoted where it is text, and never long."""
   text = one_line(repr(found))
   return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def composed(name: str) -> str:
+  """Returns a name with one character for each letter with an accent (NFC).
+
+  File systems differ in how they write these.
+  """
+  return unicodedata.normalize("NFC", name)
 
 
 def problem_of_name(name: object) -> Optional[str]:
@@ -38,6 +48,9 @@ def problem_of_name(name: object) -> Optional[str]:
     return f"is {type(name).__name__} {value(name)}, expected text"
   if len(name) > _LONGEST_NAME:
     return f"has {len(name)} characters, expected at most {_LONGEST_NAME}"
-  if any(unicodedata.category(letter) in _UNUSABLE_CATEGORIES for letter in name):
+  if any(
+    letter in _TURNING or unicodedata.category(letter) in _UNUSABLE_CATEGORIES
+    for letter in name
+  ):
     return f"has characters that no name may have: {value(name)}"
   return None

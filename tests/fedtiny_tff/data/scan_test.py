@@ -140,3 +140,9 @@ def test_the_digest_is_of_contents_labels_and_their_order():
 def test_bad_records_say_where_they_are():
   assert str(BadRecord("f.csv", 3, "x", "is NaN")) == "f.csv, record 3, field x: is NaN"
   assert str(BadRecord("f.png", None, None, "is empty")) == "f.png: is empty"
+
+
+def test_zero_has_no_sign():
+  one, other = (np.array([[0.5, zero]], np.float32) for zero in (0.0, -0.0))
+  assert one.tobytes() != other.tobytes()
+  assert scan.content_hashes(one) == scan.content_hashes(other)

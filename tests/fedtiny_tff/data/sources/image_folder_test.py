@@ -371,3 +371,12 @@ def test_wrong_options(tmp_path):
   for data_dir in (None, "", str(tmp_path / "none"), str(tmp_path / "cat" / "1.png")):
     with pytest.raises(InputError, match="image_folder needs --data_dir: a folder"):
       image_folder.open_image_folder(SourceOptions(data_dir=data_dir))
+
+
+def test_accents_are_one_character_whatever_the_file_system(tmp_path):
+  _write(tmp_path / "u1" / "caf\u00e9" / "1.png", 1)
+  _write(tmp_path / "u2" / "cafe\u0301" / "1.png", 2)
+  _write(tmp_path / "u2" / "dog" / "1.png", 3)
+  dataset = _open(tmp_path)
+  assert dataset.info.class_names == ("caf\u00e9", "dog")
+  assert _read(dataset)[:2] == ([1, 2, 3], [0, 0, 1])

@@ -549,3 +549,41 @@ def test_booleans_are_labels_and_lists_are_no_features(tmp_path):
     "column 'label' is of type double, expected text, integers or booleans; write it as",
     _parquet, tmp_path / "c.parquet", {"label": [0.5, 1.5] * 4, "x": truth},
   )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"label_column": "client"},
+    {"label_column": "split"},
+    {"client_column": "split"},
+    {"client_column": "label"},
+  ],
+)
+def test_a_column_has_one_role(tmp_path, options):
+  text = "client,label,split,x\nann,u,train,1\nann,v,train,2\n"
+  _refused(
+    "is to hold two of labels, owners and splits; name others with --label_column",
+    _csv, tmp_path / "a.csv", text, **options,
+  )  # fmt: skip
+
+
+def test_spaces_around_names_are_pointed_at(tmp_path):
+  _refused(
+    "no column 'label' .*' x'; spaces around names count, so remove them",
+    _csv, tmp_path / "a.csv", "client, label, x\nann, u, 1\n",
+  )  # fmt: skip
+
+
+def test_accents_are_one_character(tmp_path):
+  text = "client,label,x\n" + "caf\u00e9,u,1\ncafe\u0301,v,2\n" * 2
+  dataset = _csv(tmp_path / "a.csv", text)
+  assert set(_read(dataset)[2]) == {"caf\u00e9"}
+
+
+def test_thousands_of_columns_are_opened_at_once(tmp_path):
+  names = ["label", *(f"c{i}" for i in range(20_000))]
+  rows = [",".join([label, *["1"] * 20_000]) for label in "uv"]
+  (tmp_path / "a.csv").write_text("\n".join([",".join(names), *rows]) + "\n")
+  opened = table_files.open_csv(tmp_path / "a.csv")
+  assert len(opened.types) == 20_001

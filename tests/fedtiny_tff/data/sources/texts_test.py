@@ -54,3 +54,18 @@ def test_names(name):
 )
 def test_what_is_no_name(name, problem):
   assert texts.problem_of_name(name) == problem.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("letter", ["\u202e", "\u2066", "\u202a"])
+def test_what_turns_the_direction_of_text_is_in_no_name(letter):
+  problem = texts.problem_of_name(f"b{letter}evil")
+  assert problem is not None
+  assert letter not in problem
+
+
+def test_emoji_of_several_characters_are_names():
+  assert texts.problem_of_name("\U0001f469\u200d\U0001f52c") is None
+
+
+def test_names_are_composed():
+  assert texts.composed("cafe\u0301") == "caf\u00e9"
