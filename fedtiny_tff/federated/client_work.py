@@ -212,8 +212,10 @@ def inspect(
 
 def _votable_positions(adjustment: Adjustment, spec: spec_lib.PrunableSpec) -> int:
   """Counts the positions at which a whole group of weights begins, in any layer."""
-  weights = tf.nest.flatten(adjustment.zero())
-  return weights[0].shape[0] - max(spec.channel_blocks) + 1 if weights else 1
+  if not adjustment.statistics_specs():
+    return 0
+  weights = tf.nest.flatten(adjustment.zero())[0].shape[0]
+  return weights - max(spec.channel_blocks) + 1
 
 
 def _check_statistics(adjustment: Adjustment, sent: Any) -> None:
