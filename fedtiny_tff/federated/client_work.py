@@ -138,8 +138,9 @@ class _Client:
     else:
       start = ClientStart(weights, mask, examples, rate, instruction.counts)
       trained, metrics, sent = adjustment.train(trainer, start)
-      positions = _votable_positions(adjustment, spec)
-      sent = poisoned.votes(sent, own_seed, is_bad, positions)
+      if poisoned.clients:
+        positions = _votable_positions(adjustment, spec)
+        sent = poisoned.votes(sent, own_seed, is_bad, positions)
       _check_statistics(adjustment, sent)
     trained = type(trained)(
       *(
