@@ -5,12 +5,18 @@ of outlandish size and its clipping of long ones, both by norms learnt over the 
 votes count with Euclidean norm 1 each. `trimmed_mean` and `median` take what most
 clients agree on, coordinate by coordinate (`fedtiny_tff.robust`), of models and votes
 alike; the server then needs memory for all reports of a round.
+
+A mean may be made private (`fedtiny_tff.privacy`), by secure sums
+(`fedtiny_tff.secure_config`), or both.
 """
 
 import dataclasses
+from typing import Optional
 
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.privacy import Privacy
 from fedtiny_tff.robust import MEDIAN_SHARE
+from fedtiny_tff.secure_config import SecureSums
 
 MEAN = "mean"
 ROBUST = "robust"
@@ -29,11 +35,15 @@ class Aggregation:
     name: One of `AGGREGATIONS`.
     trim_share: Of the clients, left out on either side by `trimmed_mean`; in [0, 0.5).
     slots: Most clients of a round; only where reports are held side by side.
+    privacy: How reports are made private; None for not at all.
+    secure: How they are added up unseen; None for in the open.
   """
 
   name: str = MEAN
   trim_share: float = 0.2
   slots: int = 0
+  privacy: Optional[Privacy] = None
+  secure: Optional[SecureSums] = None
 
   def __post_init__(self) -> None:
     if self.name not in AGGREGATIONS:
@@ -47,11 +57,21 @@ class Aggregation:
         f"aggregation {self.name} holds all reports of a round side by side: of 1 to "
         f"{_MOST_SLOTS} clients, not {self.slots}; lower --clients_per_round"
       )
+    if self.hides_reports and self.name != MEAN:
+      raise InputError(
+        f"--aggregation={self.name} looks at reports one by one, which neither "
+        "differential privacy nor secure aggregation lets it do; take mean"
+      )
 
   @property
   def is_stacked(self) -> bool:
     """Whether reports are held side by side."""
     return self.name in (TRIMMED_MEAN, MEDIAN)
+
+  @property
+  def hides_reports(self) -> bool:
+    """Whether the server learns sums only, or private ones."""
+    return self.privacy is not None or self.secure is not None
 
   @property
   def share(self) -> float:

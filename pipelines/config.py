@@ -15,6 +15,7 @@ from fedtiny_tff import (
   optimizers,
   poisoning,
   schedules,
+  secure_config,
   training,
 )
 from fedtiny_tff.candidates import default_pool_size
@@ -26,7 +27,7 @@ from fedtiny_tff.models import pruning_scope
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from pipelines import boards, data_config, run_flags, tflm_checkout
+from pipelines import boards, data_config, privacy_checks, run_flags, tflm_checkout
 from tflite_export import arm64_setup, targets
 
 SELECTIONS = ("adaptive", "vanilla", "none")
@@ -122,6 +123,8 @@ class RunConfig:
 _CHOICES: dict[str, Any] = {
   "aggregation": aggregation_config.AGGREGATIONS,
   "byzantine_attack": poisoning.ATTACKS,
+  "secure_aggregation": secure_config.MODES,
+  "secure_votes": secure_config.VOTES,
   "on_bad_record": ("fail", "skip"),
   "strategy": strategies.STRATEGIES,
   "layer_densities": LAYER_COUNTS,
@@ -151,6 +154,7 @@ _AT_LEAST = {
   "min_reports": 1,
   "trim_share": 0.0,
   "byzantine_fraction": 0.0,
+  "secure_vote_buckets": 16,
   "rounds": 1,
   "local_epochs": 1,
   "max_local_steps": 0,
@@ -187,6 +191,7 @@ _AT_MOST = {
   "batch_size": 10**6,
   "pretrain_epochs": 10**5,
   "pool_size": 1000,
+  "secure_vote_buckets": 2**24,
   "calibration_samples": 10**9,
   "quantisation_aware_rounds": 10**6,
   "dirichlet_alpha": 1e6,
@@ -246,6 +251,7 @@ def _check_numbers(values: dict[str, Any]) -> None:
   _check_ranges(values)
   _check_pruning(values)
   _check_clients(values)
+  privacy_checks.check(values)
   if 0 < values["num_clients"] < values["clients_per_round"]:
     raise InputError(
       f"--clients_per_round is {values['clients_per_round']}, but there are only "

@@ -12,7 +12,7 @@ from pipelines import files
 COLUMNS = (
   "round", "train_loss", "train_accuracy", "eval_loss", "eval_accuracy", "density",
   "clients", "reports", "excluded", "attempts", "seconds", "rss_mb", "bytes_up_per_client", "bytes_down_per_client",
-  "adjusted_block",
+  "secure_extra_bytes", "epsilon", "adjusted_block",
 )  # fmt: skip
 
 

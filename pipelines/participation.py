@@ -4,12 +4,17 @@ Everything is drawn from the seed, the round and the client, so that a continued
 loses the same clients.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
+
+import numpy as np
 
 from fedtiny_tff import aggregation_config, poisoning, seeds
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.strategies import base
 from pipelines import config as config_lib
+from pipelines import privacy_plan
 from pipelines.data_folder import RunData
 
 # Draws of clients for one round before it is given up.
@@ -35,10 +40,18 @@ class Participants(NamedTuple):
 def drawn(
   config: config_lib.RunConfig, data: RunData, purpose: str, *numbers: int
 ) -> list[int]:
-  """Draws `--clients_per_round` clients for one round (or one purpose); 0 means all."""
+  """Draws `--clients_per_round` clients for one round (or one purpose); 0 means all.
+
+  Under differential privacy every client is drawn by itself, so that how many there are
+  varies: that is what the accounting counts on.
+  """
   generator = seeds.generator(config.seed, purpose, *numbers)
   population = len(data.references)
   count = config.clients_per_round or population
+  if privacy_plan.is_private(config):
+    most = privacy_plan.most_clients(config, population)
+    chosen = np.flatnonzero(generator.random(population) < count / population)
+    return chosen[:most].tolist()
   return sorted(generator.choice(population, count, replace=False).tolist())
 
 
@@ -89,28 +102,48 @@ def poisoned(config: config_lib.RunConfig, data: RunData) -> poisoning.Poisoning
 
 
 def aggregated(
-  config: config_lib.RunConfig, population: int
+  config: config_lib.RunConfig,
+  population: int,
+  largest_examples: int,
+  strategy: base.Strategy,
 ) -> aggregation_config.Aggregation:
   """Says how reports are put together.
-
-  Raises:
-    InputError: When a server could not hold the reports that this needs.
-  """
-  slots = config.clients_per_round or population
-  return aggregation_config.Aggregation(config.aggregation, config.trim_share, slots)
-
-
-def check(config: config_lib.RunConfig, population: int) -> None:
-  """Makes sure that rounds can have as many reports as they need, and no more.
 
   Args:
     config: The run's flags.
     population: All clients.
+    largest_examples: Of a client.
+    strategy: The method.
+
+  Raises:
+    InputError: When a server could not hold the reports that this needs, or cannot keep
+      to a guarantee.
+  """
+  return aggregation_config.Aggregation(
+    config.aggregation,
+    config.trim_share,
+    config.clients_per_round or population,
+    privacy_plan.make_privacy(config, population, strategy),
+    privacy_plan.make_secure(config, population, largest_examples),
+  )
+
+
+def check(
+  config: config_lib.RunConfig, sizes: Iterable[int], strategy: base.Strategy
+) -> None:
+  """Makes sure that rounds can have as many reports as they need, and no more.
+
+  Args:
+    config: The run's flags.
+    sizes: Training examples of every client.
+    strategy: The method.
 
   Raises:
     InputError: Naming the flag.
   """
-  aggregated(config, population)
+  known = list(sizes)
+  population = len(known)
+  aggregated(config, population, int(max(known)), strategy)
   most = config.clients_per_round or population
   if config.min_reports > most:
     raise InputError(

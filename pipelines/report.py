@@ -7,7 +7,7 @@ import numpy as np
 import rich.console
 import tensorflow as tf
 
-from fedtiny_tff import device_cost, tasks
+from fedtiny_tff import device_cost, secure_config, tasks
 from pipelines import (
   artifact_table,
   client_evaluation,
@@ -15,6 +15,7 @@ from pipelines import (
   data_folder,
   files,
   model_files,
+  privacy_plan,
 )
 from pipelines import config as config_lib
 from pipelines.run_directory import RunDirectory
@@ -76,6 +77,22 @@ def _without_blanks(row: dict[str, Any]) -> dict[str, Any]:
   return {name: None if value == "" else value for name, value in row.items()}
 
 
+def _hidden(config: config_lib.RunConfig, outcome: TrainingOutcome) -> dict[str, Any]:
+  """Returns what reports were hidden by, and what that is worth and costs."""
+  planned = privacy_plan.plan(
+    config, len(outcome.data.references), outcome.models.strategy
+  )
+  secure = None
+  if config.secure_aggregation != secure_config.NONE:
+    secure = {
+      "sums": config.secure_aggregation,
+      "bits": config.secure_bits,
+      "votes": config.secure_votes,
+      "extra_upload_bytes": sum(r["secure_extra_bytes"] for r in outcome.sparse.rows),
+    }
+  return {"privacy": planned and planned.summary(), "secure_aggregation": secure}
+
+
 def _nonzero(outcome: TrainingOutcome) -> int:
   weights = outcome.sparse.state.weights
   return int(np.count_nonzero(weights.prunable) + np.count_nonzero(weights.dense))
@@ -124,6 +141,7 @@ def make_report(
     "layers": _layers(outcome),
     "accuracy": {"dense": dense and dense.accuracy, "sparse": sparse.accuracy},
     "client_accuracy": clients and clients.summary(),
+    **_hidden(config, outcome),
     "auc": sparse.auc,
     "auc_by_model": {"dense": dense and dense.auc, "sparse": sparse.auc},
     "selection": [_without_blanks(row) for row in outcome.candidates],
@@ -201,9 +219,29 @@ def print_summary(
   )  # fmt: skip
   for block, moved in _moved_by_block(report).items():
     console.print(f"Block {block}: {moved}", highlight=False, soft_wrap=True)
+  for line in _hidden_lines(report):
+    console.print(line, highlight=False, soft_wrap=True)
   console.print(
     f"Files: {run.path}/  Report: {run.report}", highlight=False, soft_wrap=True
   )
+
+
+def _hidden_lines(report: dict[str, Any]) -> list[str]:
+  """Says what privacy and secure aggregation came to, if they were asked for."""
+  lines = []
+  private, secure = report["privacy"], report["secure_aggregation"]
+  if private:
+    lines.append(
+      f"Privacy: ε = {private['epsilon']:.2f} at δ = {private['delta']:.1e} for each of "
+      f"{private['clients']:,} clients, noise multiplier "
+      f"{private['noise_multiplier']:.3f}, {private['releases']} releases"
+    )
+  if secure:
+    lines.append(
+      f"Secure aggregation ({secure['sums']}, {secure['bits']} bits): "
+      f"{secure['extra_upload_bytes']:+,} bytes of upload a client over all rounds"
+    )
+  return lines
 
 
 def _moved_by_block(report: dict[str, Any]) -> dict[int, str]:

@@ -18,7 +18,7 @@ from fedtiny_tff.federated import evaluation, messages, rounds, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
-from pipelines import participation, process_memory, state_store
+from pipelines import participation, privacy_plan, process_memory, state_store
 from pipelines.data_folder import RunData
 from pipelines.metrics_log import MetricsLog
 from pipelines.progress import Progress
@@ -101,6 +101,14 @@ class Phase:
     self._log = log
     self._progress = progress
     self._evaluations: dict[int, Any] = {}
+    references = data.references
+    self._aggregation = participation.aggregated(
+      config,
+      len(references),
+      privacy_plan.largest_examples(references),
+      models.strategy,
+    )
+    self._privacy = privacy_plan.plan(config, len(references), models.strategy)
 
   def run(self, initial: states.ServerState) -> PhaseResult:
     """Runs the rounds that are not finished yet.
@@ -151,9 +159,7 @@ class Phase:
         self._config, self._data
       ),
       memory=initial.memory,
-      aggregation=participation.aggregated(
-        self._config, len(self._data.references)
-      ),
+      aggregation=self._aggregation,
       poisoned=participation.poisoned(self._config, self._data),
     )
 
@@ -166,6 +172,7 @@ class Phase:
         self._data.clients,
         active_count=active_count,
         batch_size=_EVALUATION_BATCH,
+        secure=self._aggregation.secure,
       )
     return self._evaluations[active_count](states.to_sparse(self._plain(state)), clients)
 
@@ -204,6 +211,10 @@ class Phase:
       "rss_mb": round(process_memory.rss_mb(), 1),
       "bytes_up_per_client": computation.upload_bytes,
       "bytes_down_per_client": computation.download_bytes,
+      "secure_extra_bytes": computation.secure_extra_bytes,
+      "epsilon": ""
+      if self._privacy is None
+      else self._privacy.after_round(number, self._config.rounds),
       "adjusted_block": event.block if event else "",
     }
     return new_state, row, moved
@@ -225,7 +236,8 @@ class Phase:
     Raises:
       InputError: When that does not help.
     """
-    needed = self._config.min_reports
+    # A private round counts whoever reports: its sums are divided by those expected.
+    needed = 0 if self._privacy is not None else self._config.min_reports
     found = 0
     for attempt in range(participation.MOST_ATTEMPTS):
       who = participation.of_round(self._config, self._data, number, attempt)

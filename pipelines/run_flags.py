@@ -6,7 +6,7 @@ plug-in dicts are therefore checked when the configuration is built.
 
 from absl import flags
 
-from pipelines import data_flags
+from pipelines import data_flags, privacy_flags
 
 FLAGS = flags.FLAGS
 
@@ -328,6 +328,8 @@ _define_model()
 _define_pruning()
 _define_training()
 _define_clients()
+privacy_flags.define()
+GROUPS.update(privacy_flags.GROUPS)
 _define_calibration()
 _define_quantisation()
 _define_microcontroller()

@@ -13,7 +13,7 @@ from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
-from pipelines import data_folder, participation, rounds_stage
+from pipelines import data_folder, participation, privacy_plan, rounds_stage
 from pipelines.data_folder import RunData
 
 COLUMNS = ("candidate", "density", "loss", "accuracy", "chosen")
@@ -70,6 +70,7 @@ def _score(
   model_definition: definition.ModelDefinition,
   weights: ModelWeights,
   masks: np.ndarray,
+  strategy: base.Strategy,
 ) -> selection.SelectionResult:
   select = selection.build_selection(
     model_definition,
@@ -78,7 +79,12 @@ def _score(
     active_count=int(np.count_nonzero(masks[0])),
     batch_size=config.batch_size,
     adaptive=config.selection == "adaptive",
-    aggregation=participation.aggregated(config, len(data.references)),
+    aggregation=participation.aggregated(
+      config,
+      len(data.references),
+      privacy_plan.largest_examples(data.references),
+      strategy,
+    ),
   )
   clients = rounds_stage.participants(config, data, "selection")
   return select(selection.make_pool(weights, masks), clients)
@@ -117,7 +123,7 @@ def choose(
   ]
   chosen = 0
   if strategy.selects and config.selection != "none":
-    result = _score(config, data, model_definition, weights, masks)
+    result = _score(config, data, model_definition, weights, masks, strategy)
     if not result.reports:
       raise InputError(
         "selection: no client's scores of the candidates count; look at the data with "
@@ -129,7 +135,8 @@ def choose(
     chosen = int(np.argmin(losses))
     for row, loss, hit in zip(rows, losses, hits, strict=True):
       row["loss"] = round(float(loss), 6)
-      if model_definition.task.has_classes:
+      # Private scores say which candidate is better, not how good it is.
+      if model_definition.task.has_classes and not privacy_plan.is_private(config):
         row["accuracy"] = round(float(hit), 6)
     weights = weights._replace(
       batch_norm_mean=np.asarray(result.statistics.mean)[chosen],

@@ -28,6 +28,7 @@ from pipelines import (
   model_files,
   participation,
   planned_model,
+  privacy_plan,
   quantisation_stage,
   rounds_stage,
   selection_stage,
@@ -117,7 +118,8 @@ def plan_experiment(
     config, data_plan.plan_data(config, opened, found.task, progress), planned
   )
   data_plan.check_test(experiment.data)
-  participation.check(config, len(experiment.data.training_sizes))
+  participation.check(config, experiment.data.training_sizes, strategy)
+  privacy_plan.check_method(config, strategy, found)
   # Refuses what the method cannot do with these data and rounds, before any is run.
   strategy.check_public(experiment.data.public_examples)
   cost_figures.expected_plan(strategy, found, config.pruning, config.selection)
@@ -276,6 +278,14 @@ def train(
       for the run's own folder.
   """
   stages = _Training(experiment, run, progress, folder or run.data)
+  for line in privacy_plan.warnings(
+    experiment.config,
+    privacy_plan.plan(
+      experiment.config, len(stages.data.references), experiment.strategy
+    ),
+    experiment.definition.spec.size,
+  ):
+    progress.say(line)
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", "starting TFF's worker"):

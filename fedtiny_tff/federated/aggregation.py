@@ -106,7 +106,7 @@ def _specs(value_type: tff.Type) -> Any:
 
 def vote_mean(
   aggregation: Aggregation, adjustment: Adjustment, statistics_type: tff.Type
-) -> Callable[[Any, Any, Any], Any]:
+) -> Callable[[Any, Any], Any]:
   """Builds the mean of what clients send for an adjustment.
 
   Args:
@@ -115,7 +115,7 @@ def vote_mean(
     statistics_type: Of what a client sends.
 
   Returns:
-    From statistics, weights and whether they count, at the clients, to the mean of
+    From reports, and the round's instruction at the server, to the mean of
     `adjustment.zero()`'s structure at the server.
   """
 
@@ -130,7 +130,9 @@ def vote_mean(
         lambda each: tf.TensorSpec(each.shape, each.dtype), adjustment.zero()
       )
     stacked = stacked_mean(aggregation, statistics_type, contribution, one)
-    return lambda statistics, weight, accepted: stacked(statistics, accepted)
+    return lambda report, instruction: stacked(
+      report.update.statistics, report.verdict.accepted
+    )
 
   def weighted(total: Any, statistics: Any, weight: tf.Tensor) -> Any:
     if aggregation.name == MEAN:
@@ -139,7 +141,9 @@ def vote_mean(
     return tf.nest.map_structure(lambda a, b: a + weight * b, total, vote)
 
   mean = _weighted_mean(adjustment, statistics_type, weighted)
-  return lambda statistics, weight, accepted: mean(statistics, weight)
+  return lambda report, instruction: mean(
+    report.update.statistics, report.update.weight
+  )
 
 
 def _weighted_mean(

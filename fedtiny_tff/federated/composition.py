@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 from fedtiny_tff import aggregation_config
 from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import client_work as client_work_lib
-from fedtiny_tff.federated import messages, states
+from fedtiny_tff.federated import messages, releases, secure_sums, states
 from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel
 
 
@@ -92,11 +92,14 @@ def compose(
   place_positions = _build_positions(state_type, held_positions)
   merge_model = _build_merge(
     state_type,
-    report_type.update.model,
+    report_type.update,
     work.computation.type_signature.parameter[1],
     work.adjustment is not None and work.adjustment.replaces_weights,
     aggregation,
+    _count_parts(work, report_type.update),
   )
+  sums_type = messages.RoundSums(report_type.update.metrics, report_type.verdict)
+  add_up = secure_sums.sum_of(aggregation.secure, tff.types.to_type(sums_type))
   adjust = _build_adjust(
     work.adjustment,
     report_type.update,
@@ -104,6 +107,7 @@ def compose(
     instruction_type,
     _Sizes(prunable_size, active_after),
     aggregation,
+    _count_parts(work, report_type.update),
   )
 
   @tff.federated_computation(
@@ -120,30 +124,40 @@ def compose(
     if adjust is not None:
       merged = adjust(merged, report, instruction)
     sums = messages.RoundSums(report.update.metrics, report.verdict)
-    return merged, tff.federated_sum(tff.federated_zip(sums))
+    return merged, add_up(tff.federated_zip(sums))
 
   return next_round
 
 
+def _count_parts(work: client_work_lib.ClientWork, update_type: tff.Type) -> int:
+  """Counts the things that a round reveals of a client."""
+  votes = work.adjustment is not None and bool(work.adjustment.statistics_specs())
+  channels = secure_sums.count_values(update_type.model.mean_offset)
+  return releases.count_parts(channels, votes)
+
+
 def _build_merge(
   state_type: tff.Type,
-  model_type: tff.Type,
+  update_type: tff.Type,
   values_type: tff.Type,
   replaces: bool,
   aggregation: aggregation_config.Aggregation,
+  parts: int,
 ) -> Callable[[Any, Any, Any], Any]:
   """Builds how clients' models become the server's.
 
   Args:
     state_type: Type of the state.
-    model_type: Of a client's trained model.
+    update_type: Of what a client sends.
     values_type: Of what it received.
     replaces: Whether its active values travel elsewhere.
     aggregation: How models are put together.
+    parts: Things that the round reveals.
 
   Returns:
     From state, received values and reports to the state with the new model.
   """
+  model_type = update_type.model
 
   def with_mean(
     state: states.SparseState, mean: messages.TrainedModel
@@ -164,6 +178,9 @@ def _build_merge(
   ) -> states.SparseState:
     return with_mean(state, mean)
 
+  if aggregation.hides_reports:
+    mean = releases.model_mean(aggregation, state_type, update_type, values_type, parts)
+    return _build_hidden_merge(state_type, merge, mean)
   if aggregation.name == aggregation_config.ROBUST:
     return _build_robust_merge(state_type, model_type, values_type, with_mean)
   if aggregation.is_stacked:
@@ -174,6 +191,28 @@ def _build_merge(
   return lambda state, received, report: tff.federated_map(
     merge, (state, tff.federated_mean(report.update.model, report.update.weight))
   )
+
+
+def _build_hidden_merge(
+  state_type: tff.Type,
+  merge: tff.Computation,
+  mean: Callable[[Any, Any, Any], tuple[Any, Any]],
+) -> Callable[[Any, Any, Any], Any]:
+  """Builds the merge of a mean that remembers something of its own, or nothing."""
+  kept_type = state_type.aggregation
+
+  @tff.tensorflow.computation(state_type, kept_type)
+  def with_kept(state: states.SparseState, kept: Any) -> states.SparseState:
+    return state._replace(aggregation=kept)
+
+  def merge_reports(state: Any, received: Any, report: Any) -> Any:
+    trained, kept = mean(state, received, report)
+    merged = tff.federated_map(merge, (state, trained))
+    if kept is None:
+      return merged
+    return tff.federated_map(with_kept, (merged, kept))
+
+  return merge_reports
 
 
 def _build_robust_merge(
@@ -231,6 +270,7 @@ def _build_adjust(
   instruction_type: tff.Type,
   sizes: _Sizes,
   aggregation: aggregation_config.Aggregation,
+  parts: int,
 ) -> Any:
   """Builds the server's mask adjustment, or None for a round without one."""
   if adjustment is None:
@@ -240,7 +280,12 @@ def _build_adjust(
     return lambda merged, report, instruction: tff.federated_map(
       apply_alone, (merged, instruction)
     )
-  vote_mean = aggregation_lib.vote_mean(aggregation, adjustment, update_type.statistics)
+  if aggregation.hides_reports:
+    vote_mean = releases.vote_mean(aggregation, adjustment, update_type, parts)
+  else:
+    vote_mean = aggregation_lib.vote_mean(
+      aggregation, adjustment, update_type.statistics
+    )
 
   @tff.tensorflow.computation()
   def zero() -> Any:
@@ -251,9 +296,7 @@ def _build_adjust(
   )
 
   def adjust(merged: Any, report: Any, instruction: Any) -> Any:
-    mean = vote_mean(
-      report.update.statistics, report.update.weight, report.verdict.accepted
-    )
+    mean = vote_mean(report, instruction)
     return tff.federated_map(apply, (merged, mean, instruction))
 
   return adjust

@@ -1,13 +1,13 @@
 """Federated evaluation: the model on the clients' held-out parts."""
 
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import keras_graphs, tfmot_masking, training
+from fedtiny_tff import keras_graphs, secure_config, tfmot_masking, training
 from fedtiny_tff.data import client_store
-from fedtiny_tff.federated import messages, states
+from fedtiny_tff.federated import messages, secure_sums, states
 from fedtiny_tff.models import definition
 
 
@@ -26,6 +26,7 @@ def build_evaluation(
   *,
   active_count: int,
   batch_size: int,
+  secure: Optional[secure_config.SecureSums] = None,
 ) -> tff.Computation:
   """Builds the evaluation of a server state.
 
@@ -34,6 +35,7 @@ def build_evaluation(
     store: Where clients read their records.
     active_count: Unpruned weights.
     batch_size: Examples per batch.
+    secure: How sums are added up unseen; None for in the open.
 
   Returns:
     (SparseState@SERVER, {ClientReference}@CLIENTS) to Metrics@SERVER.
@@ -54,12 +56,14 @@ def build_evaluation(
     weights, mask, _ = messages.unpack_model(model, sizes.prunable)
     return evaluator.evaluate(weights, mask, read_development(store, client))
 
+  add_up = secure_sums.sum_of(secure, evaluate.type_signature.result)
+
   @tff.federated_computation(
     tff.FederatedType(state_type, tff.SERVER),
     tff.FederatedType(messages.reference_type(), tff.CLIENTS),
   )
   def evaluation(state: Any, clients: Any) -> Any:
     model = tff.federated_broadcast(tff.federated_map(pack, state))
-    return tff.federated_sum(tff.federated_map(evaluate, (clients, model)))
+    return add_up(tff.federated_map(evaluate, (clients, model)))
 
   return evaluation

@@ -28,7 +28,13 @@ from fedtiny_tff import (
 )
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import aggregation as aggregation_lib
-from fedtiny_tff.federated import client_work, composition, messages, states
+from fedtiny_tff.federated import (
+  client_work,
+  composition,
+  messages,
+  releases,
+  states,
+)
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.adjustment import Adjustment
@@ -62,6 +68,7 @@ class RoundComputation:
     download_bytes: Payload each client receives.
     upload_bytes: Payload each client sends.
     position_bytes: The part of the download that says where active weights are.
+    secure_extra_bytes: The part of the upload that secure aggregation adds.
     uses_memory: Whether the round reads and changes what the strategy remembers.
     initialize: () to what the aggregation remembers before the first round, at the
       server; None where it remembers nothing.
@@ -72,6 +79,7 @@ class RoundComputation:
   download_bytes: int
   upload_bytes: int
   position_bytes: int
+  secure_extra_bytes: int = 0
   uses_memory: bool = False
   initialize: Optional[tff.Computation] = None
 
@@ -184,19 +192,21 @@ class RoundBuilder:
 
   def _state_type(self, active: int, block: Optional[int]) -> tff.Type:
     memory = self._memory if block is not None else ()
-    process = self._process(active)
-    kept = None if process is None else process.state_type.member
+    initialize = self._initialize(active)
+    kept = None if initialize is None else initialize.type_signature.result.member
     return states.sparse_state_type(self._sizes, active, memory, kept)
 
-  def _process(self, active: int) -> Optional[tff.templates.AggregationProcess]:
-    """Returns what aggregates models and remembers something, if it does.
+  def _initialize(self, active: int) -> Optional[tff.Computation]:
+    """Returns () to what the aggregation remembers before the first round, if it does.
 
-    What it remembers is of one type, whatever the number of active weights.
+    That is of one type, whatever the number of active weights.
     """
+    if self._aggregation.privacy is not None:
+      return releases.initialize_clip_norms(self._aggregation.privacy)
     if self._aggregation.name != aggregation_config.ROBUST:
       return None
     update = messages.client_update_type(self._sizes, active, tff.types.to_type(()))
-    return aggregation_lib.robust_process(update.model)
+    return aggregation_lib.robust_process(update.model).initialize
 
   def event(self, round_index: int) -> Optional[schedules.AdjustmentEvent]:
     """Returns the adjustment at the end of a round, if there is one."""
@@ -300,15 +310,18 @@ class RoundBuilder:
       held_positions,
       self._aggregation,
     )
-    process = self._process(key.active)
     _, values, sent, instruction = work.computation.type_signature.parameter
     position_bytes = messages.size_bytes(sent) if held_positions is None else 0
+    report = work.computation.type_signature.result
+    plain_bytes = messages.size_bytes(report.update)
+    upload_bytes = releases.upload_bytes(self._aggregation, report, work.adjustment)
     return RoundComputation(
       next_round,
       self._sizes.prunable,
       messages.size_bytes(values) + position_bytes + messages.size_bytes(instruction),
-      messages.size_bytes(work.computation.type_signature.result.update),
+      upload_bytes,
       position_bytes,
+      upload_bytes - plain_bytes,
       key.block is not None and bool(self._memory),
-      None if process is None else process.initialize,
+      self._initialize(key.active),
     )

@@ -17,6 +17,8 @@ import grpc
 import portpicker
 import tensorflow_federated as tff
 
+from fedtiny_tff.federated import secure_sums
+
 _MAX_MESSAGE_BYTES = 2_000_000_000
 _START_TIMEOUT_SECONDS = 60.0
 _STOP_TIMEOUT_SECONDS = 3.0
@@ -99,7 +101,7 @@ class LocalRuntime(contextlib.AbstractContextManager):
     )
     context = tff.framework.SyncExecutionContext(
       executor_fn=executors,
-      compiler_fn=tff.backends.native.desugar_and_transform_to_native,
+      compiler_fn=secure_sums.compile_simulated,
       transform_args=tff.tensorflow.transform_args,
       transform_result=tff.tensorflow.transform_result,
     )

@@ -24,7 +24,12 @@ from fedtiny_tff import (
   training,
 )
 from fedtiny_tff.data import client_store
-from fedtiny_tff.federated import evaluation, messages, selection_votes
+from fedtiny_tff.federated import (
+  evaluation,
+  hidden_selection,
+  messages,
+  selection_votes,
+)
 from fedtiny_tff.models import definition
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -244,11 +249,17 @@ def build_selection(
   score = _build_score(
     model_definition, store, pool_type, statistics_type, batch_size
   )
-  vote = selection_votes.score_vote(aggregation, score.type_signature.result)
+  measures = adaptive and bool(sizes.batch_norm_mean)
+  if aggregation.hides_reports:
+    vote = hidden_selection.scores_mean(
+      aggregation, score.type_signature.result, 1 + measures
+    )
+  else:
+    vote = selection_votes.score_vote(aggregation, score.type_signature.result)
   pretrained = _build_pretrained(pool_type, candidates)
   adapt = (
     _build_adapt(model_definition, store, pool_type, batch_size, aggregation)
-    if adaptive and sizes.batch_norm_mean
+    if measures
     else None
   )
 
@@ -290,9 +301,16 @@ def _build_adapt(
 ) -> Callable[[Any, Any, Any], Any]:
   """Builds the first exchange: clients' moments to pooled statistics."""
   measure = _build_measure(model_definition, store, pool_type, batch_size)
-  vote = selection_votes.moments_vote(aggregation, measure.type_signature.result)
+  moments_type = measure.type_signature.result
+  if aggregation.hides_reports:
+    mean = hidden_selection.moments_mean(aggregation, moments_type, pool_type)
+  else:
+    vote = selection_votes.moments_vote(aggregation, moments_type)
 
-  @tff.tensorflow.computation(pool_type, measure.type_signature.result)
+    def mean(moments: Any, clients: Any, received: Any, pool: Any) -> Any:
+      return vote(moments, clients)[0]
+
+  @tff.tensorflow.computation(pool_type, moments_type)
   def pool_moments(
     pool: CandidatePool, moments: batch_statistics.BatchMoments
   ) -> BatchNormStatistics:
@@ -300,7 +318,7 @@ def _build_adapt(
 
   def adapt(pool: Any, received: Any, clients: Any) -> Any:
     moments = tff.federated_map(measure, (clients, received))
-    voted = vote(moments, clients)
-    return tff.federated_map(pool_moments, (pool, voted[0]))
+    pooled = mean(moments, clients, received, pool)
+    return tff.federated_map(pool_moments, (pool, pooled))
 
   return adapt

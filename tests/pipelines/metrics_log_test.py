@@ -24,6 +24,8 @@ def _row(number, **changes):
     "rss_mb": 512.5,
     "bytes_up_per_client": 100,
     "bytes_down_per_client": 200,
+    "secure_extra_bytes": 0,
+    "epsilon": "",
     "adjusted_block": "",
     **changes,
   }

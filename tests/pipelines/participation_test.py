@@ -9,8 +9,11 @@ import pytest
 from fedtiny_tff import poisoning
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.strategies import fedtiny
 from pipelines import participation
 from tests.pipelines import support
+
+FEDTINY = fedtiny.FedTiny()
 
 
 def _data(population=40) -> Any:
@@ -91,19 +94,19 @@ def test_bad_clients_are_drawn_for_an_attack_only():
 
 def test_reports_are_held_for_as_many_as_take_part():
   config = _config(aggregation="trimmed_mean", trim_share=0.3)
-  made = participation.aggregated(config, 40)
+  made = participation.aggregated(config, 40, 5, FEDTINY)
   assert (made.name, made.trim_share, made.slots) == ("trimmed_mean", 0.3, 20)
   everybody = _config(aggregation="median", clients_per_round=0)
-  assert participation.aggregated(everybody, 40).slots == 40
+  assert participation.aggregated(everybody, 40, 5, FEDTINY).slots == 40
 
 
 def test_rounds_can_have_what_they_need():
-  participation.check(_config(min_reports=20), 40)
+  participation.check(_config(min_reports=20), [5] * 40, FEDTINY)
   everybody = {"num_clients": 0, "clients_per_round": 0}
   with pytest.raises(InputError, match="of 1 to 1000 clients, not 2000; lower"):
-    participation.check(_config(**everybody, aggregation="median"), 2000)
+    participation.check(_config(**everybody, aggregation="median"), [5] * 2000, FEDTINY)
   with pytest.raises(InputError, match="--min_reports=50, but a round has only 40"):
-    participation.check(_config(**everybody, min_reports=50), 40)
+    participation.check(_config(**everybody, min_reports=50), [5] * 40, FEDTINY)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ TFF, no tfmot, no packing.
 import contextlib
 import io
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from fedtiny_tff.data import client_store
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
@@ -99,6 +101,14 @@ def overwritten(store: ClientStore, first: int, count: int) -> Iterator[None]:
     yield
   finally:
     path.write_bytes(before)
+
+
+def open_aggregations(computation: tff.Computation) -> set[str]:
+  """Names the ways in which a computation's server sees what clients report."""
+  proto = tff.framework.serialize_computation(computation).SerializeToString()
+  ways = ("sum", "mean", "weighted_mean", "aggregate", "collect", "reduce")
+  names = (f"federated_{way}" for way in ways)
+  return {name for name in names if re.search(rb"\b" + name.encode() + rb"\b", proto)}
 
 
 def linear_model() -> ModelDefinition:

@@ -1,0 +1,410 @@
+"""Models and votes put together so that the server learns sums only, or private ones.
+
+A model is looked at as how far it moved: weights as they are, batch-norm statistics in
+units of the global model's deviation, so that their lengths can be bounded without
+knowing the scale of the data. Votes have Euclidean norm 1 where only their order
+matters.
+
+    clients: parts of an update -> clip -> integers
+    server:  secure sum -> noise -> mean -> model
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedtiny_tff import guards, robust, secure_config, seeds, sketches
+from fedtiny_tff.aggregation_config import Aggregation
+from fedtiny_tff.federated import messages, private_means, secure_sums, states
+from fedtiny_tff.privacy import Privacy
+from fedtiny_tff.strategies.adjustment import Adjustment
+
+# Keeps channels without any spread from counting without bounds.
+LEAST_VARIANCE = 1e-3
+# Noise must not make a variance vanish: it may fall to this share in a round.
+LEAST_VARIANCE_SHARE = 0.25
+
+
+class ModelParts(NamedTuple):
+  """How far a model moved.
+
+  Attributes:
+    weights: float32 active values and other trainable parameters.
+    batch_norm: float32 running means and second moments, in units of deviations and
+      variances.
+  """
+
+  weights: tuple[tf.Tensor, tf.Tensor]
+  batch_norm: tuple[tf.Tensor, tf.Tensor]
+
+
+def parts_of(
+  trained: messages.TrainedModel,
+  received: messages.ModelValues,
+  accepted: tf.Tensor,
+) -> ModelParts:
+  """Returns how far a client's model moved; not at all where it does not count.
+
+  Args:
+    trained: What it reports.
+    received: What it was sent.
+    accepted: float32, whether it counts.
+  """
+  moved = messages.offsets(trained, received)
+  variance = received.batch_norm_variance + LEAST_VARIANCE
+  parts = ModelParts(
+    (moved.active_values, moved.dense),
+    (moved.mean_offset / tf.sqrt(variance), moved.second_moment / variance),
+  )
+  return guards.blank_unless(accepted, parts)
+
+
+def model_from(
+  model: messages.SparseModel, mean: ModelParts, is_noisy: bool
+) -> messages.TrainedModel:
+  """Returns the mean model.
+
+  Args:
+    model: From which it moved.
+    mean: How far.
+    is_noisy: Whether variances have to be held.
+  """
+  (values, dense), (mean_offset, second_moment) = mean.weights, mean.batch_norm
+  if values.shape[0] == model.active_values.shape[0]:
+    values = values + model.active_values
+  old = model.batch_norm_variance
+  variance = old + LEAST_VARIANCE
+  offset = mean_offset * tf.sqrt(variance)
+  second = old + second_moment * variance
+  if is_noisy:
+    second = tf.maximum(second, tf.square(offset) + LEAST_VARIANCE_SHARE * old)
+  return messages.TrainedModel(values, dense + model.dense, offset, second)
+
+
+def count_parts(channels: int, votes: bool) -> int:
+  """Counts the things that a round reveals.
+
+  Args:
+    channels: Of batch-norm layers.
+    votes: Whether clients vote.
+  """
+  return 1 + (channels > 0) + votes
+
+
+def initialize_clip_norms(privacy: Privacy) -> tff.Computation:
+  """Builds () to the first clip norms of the parts of a model, at the server."""
+  first = (privacy.clip_norm,) * len(ModelParts._fields)
+
+  @tff.tensorflow.computation()
+  def norms() -> Any:
+    return tuple(tf.constant(each, tf.float32) for each in first)
+
+  @tff.federated_computation()
+  def initialize() -> Any:
+    return tff.federated_eval(norms, tff.SERVER)
+
+  return initialize
+
+
+def model_mean(
+  aggregation: Aggregation,
+  state_type: tff.Type,
+  update_type: tff.Type,
+  values_type: tff.Type,
+  parts: int,
+) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+  """Builds how models become one.
+
+  Args:
+    aggregation: With privacy, secure sums or both.
+    state_type: Of the server's state, before the round.
+    update_type: Of what a client sends.
+    values_type: Of what it received.
+    parts: Things that the round reveals, see `count_parts`.
+
+  Returns:
+    From state, received values and reports to the mean (TrainedModel) at the server and
+    what is remembered of it, None for nothing.
+  """
+
+  @tff.tensorflow.computation(update_type.model, values_type, np.float32)
+  def split(
+    trained: messages.TrainedModel, received: messages.ModelValues, accepted: tf.Tensor
+  ) -> ModelParts:
+    return parts_of(trained, received, accepted)
+
+  parts_type = split.type_signature.result
+  is_noisy = aggregation.privacy is not None
+
+  @tff.tensorflow.computation(state_type, parts_type)
+  def join(state: states.SparseState, mean: ModelParts) -> messages.TrainedModel:
+    return model_from(state.model, mean, is_noisy)
+
+  if is_noisy:
+    averaged = _private_parts(aggregation, state_type, parts_type, parts)
+  else:
+    averaged = _secure_parts(aggregation, parts_type)
+
+  def merge(state: Any, received: Any, report: Any) -> tuple[Any, Any]:
+    accepted = report.verdict.accepted
+    split_up = tff.federated_map(split, (report.update.model, received, accepted))
+    mean, kept = averaged(state, split_up, report.update.weight)
+    return tff.federated_map(join, (state, mean)), kept
+
+  return merge
+
+
+def _private_parts(
+  aggregation: Aggregation, state_type: tff.Type, parts_type: tff.Type, parts: int
+) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+  privacy, secure = aggregation.privacy, aggregation.secure
+  assert privacy is not None
+  summed = None
+  if secure is not None:
+    grid = secure.grid(secure_config.MODEL_LIMIT)
+    summed = secure_sums.SecureFloatSum(secure, grid)
+  part_types = {name: getattr(parts_type, name) for name in ModelParts._fields}
+  means, seeds_of, pick = [], [], []
+  round_index = _round_index_of(state_type)
+  for number, name in enumerate(ModelParts._fields):
+    query = private_means.update_query(privacy, parts)
+    part_type = part_types[name]
+    is_empty = not secure_sums.count_values(part_type)
+    means.append(
+      None
+      if is_empty
+      else private_means.private_mean(
+        query, privacy.expected_clients, part_type, summed
+      )
+    )
+    base = private_means.noise_seed(privacy, name)
+    seeds_of.append(private_means.round_seed(base))
+    pick.append(_clip_norm_of(state_type, number))
+
+  def averaged(state: Any, value: Any, weight: Any) -> tuple[Any, Any]:
+    del weight
+    index = tff.federated_map(round_index, state)
+    results, kept = [], []
+    for number, name in enumerate(ModelParts._fields):
+      norm = tff.federated_map(pick[number], state)
+      part, mean = getattr(value, name), means[number]
+      if mean is None:
+        results.append(tff.federated_eval(_nothing(part_types[name]), tff.SERVER))
+        kept.append(norm)
+        continue
+      result, after = mean(norm, tff.federated_map(seeds_of[number], index), part)
+      results.append(result)
+      kept.append(after)
+    return (
+      tff.federated_zip(ModelParts(*results)),
+      tff.federated_zip(tuple(kept)),
+    )
+
+  return averaged
+
+
+def _nothing(empty_type: tff.Type) -> tff.Computation:
+  """Builds () to a structure of tensors without elements."""
+
+  @tff.tensorflow.computation()
+  def nothing() -> Any:
+    return tff.types.type_to_py_container(
+      tff.types.structure_from_tensor_type_tree(
+        lambda tensor: tf.zeros(tensor.shape, tensor.dtype), empty_type
+      ),
+      empty_type,
+    )
+
+  return nothing
+
+
+def _round_index_of(state_type: tff.Type) -> tff.Computation:
+  @tff.tensorflow.computation(state_type)
+  def round_index(state: states.SparseState) -> tf.Tensor:
+    return state.round_index
+
+  return round_index
+
+
+def _clip_norm_of(state_type: tff.Type, number: int) -> tff.Computation:
+  @tff.tensorflow.computation(state_type)
+  def clip_norm(state: states.SparseState) -> tf.Tensor:
+    return state.aggregation[number]
+
+  return clip_norm
+
+
+def _secure_parts(
+  aggregation: Aggregation, parts_type: tff.Type
+) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+  mean = secure_mean(aggregation, parts_type, secure_config.MODEL_LIMIT)
+  return lambda state, value, weight: (mean(value, weight), None)
+
+
+def secure_mean(
+  aggregation: Aggregation, value_type: tff.Type, limit: float
+) -> Callable[[Any, Any], Any]:
+  """Builds a mean by secure sums: from values and numbers of examples to the server's.
+
+  Args:
+    aggregation: With secure sums.
+    value_type: Structure of float32 tensors.
+    limit: Largest magnitude of their elements.
+  """
+  secure = aggregation.secure
+  assert secure is not None
+  largest = secure.largest_examples
+
+  @tff.tensorflow.computation(value_type, np.float32)
+  def weigh(value: Any, weight: tf.Tensor) -> Any:
+    share = tf.minimum(weight / largest, 1.0)
+    return tf.nest.map_structure(lambda each: each * share, value), share
+
+  weighed_type = weigh.type_signature.result
+
+  @tff.tensorflow.computation(weighed_type[0], np.float32)
+  def divide(total: Any, shares: tf.Tensor) -> Any:
+    return tf.nest.map_structure(lambda each: each / tf.maximum(shares, 1e-30), total)
+
+  sum_values = secure_sums.secure_sum(secure, secure.grid(limit), weighed_type[0])
+  sum_shares = secure_sums.secure_sum(secure, secure.wide_grid, weighed_type[1])
+
+  def mean(value: Any, weight: Any) -> Any:
+    weighed = tff.federated_map(weigh, (value, weight))
+    return tff.federated_map(divide, (sum_values(weighed[0]), sum_shares(weighed[1])))
+
+  return mean
+
+
+class _Votes(NamedTuple):
+  """How a vote travels.
+
+  Attributes:
+    sent: (statistics, accepted, round seed) to what is added up.
+    received: (mean, round seed) to the structure of `Adjustment.zero`.
+  """
+
+  sent: tff.Computation
+  received: tff.Computation
+
+
+def _votes(
+  aggregation: Aggregation, adjustment: Adjustment, statistics_type: tff.Type
+) -> _Votes:
+  secure = aggregation.secure
+  buckets = 0
+  if secure is not None and adjustment.statistics_are_scores:
+    buckets = secure.vote_buckets
+  with tf.Graph().as_default():
+    zero = adjustment.zero()
+    if buckets and (tf.nest.is_nested(zero) or len(zero.shape) != 1):
+      raise ValueError("votes must be one vector to be hashed")
+    size = 0 if tf.nest.is_nested(zero) else int(zero.shape[0])
+
+  @tff.tensorflow.computation(statistics_type, np.float32, tff.TensorType(np.int32, [2]))
+  def sent(statistics: Any, accepted: tf.Tensor, seed: tf.Tensor) -> Any:
+    def vote() -> Any:
+      value = adjustment.accumulate(adjustment.zero(), statistics, tf.ones([]))
+      return robust.to_unit_norm(value) if adjustment.statistics_are_scores else value
+
+    # What was left out is blank, and positions that are blank cannot be decoded.
+    value = tf.cond(accepted > 0.0, vote, adjustment.zero)
+    if not buckets:
+      return value
+    # A row's norm is about the vector's; together they are to have its.
+    return sketches.sketch(value, buckets, seed) / np.sqrt(sketches.ROWS)
+
+  @tff.tensorflow.computation(
+    sent.type_signature.result, tff.TensorType(np.int32, [2])
+  )
+  def received(mean: Any, seed: tf.Tensor) -> Any:
+    if not buckets:
+      return tf.nest.map_structure(tf.identity, mean)
+    return sketches.estimate(mean * np.sqrt(sketches.ROWS), size, seed)
+
+  return _Votes(sent, received)
+
+
+def upload_bytes(
+  aggregation: Aggregation, report_type: tff.Type, adjustment: Optional[Adjustment]
+) -> int:
+  """Counts what a client sends in a round.
+
+  Args:
+    aggregation: How reports are put together.
+    report_type: Of what the server has of a client.
+    adjustment: What its statistics are for, if there are any.
+  """
+  update, secure = report_type.update, aggregation.secure
+  if secure is None:
+    return messages.size_bytes(update)
+  values = secure_sums.count_values(update.model)
+  if adjustment is not None and adjustment.statistics_specs():
+    votes = _votes(aggregation, adjustment, update.statistics)
+    values += secure_sums.count_values(votes.sent.type_signature.result)
+  sums = secure_sums.count_values(update.metrics) + secure_sums.count_values(
+    report_type.verdict
+  )
+  # Private updates weigh alike and send no weight.
+  sums += aggregation.privacy is None
+  return secure.values_bytes(values) + secure.sums_bytes(sums)
+
+
+def vote_mean(
+  aggregation: Aggregation,
+  adjustment: Adjustment,
+  update_type: tff.Type,
+  parts: int,
+) -> Callable[[Any, Any], Any]:
+  """Builds the mean of what clients send for an adjustment.
+
+  Args:
+    aggregation: With privacy, secure sums or both.
+    adjustment: What votes are for.
+    update_type: Of what a client sends.
+    parts: Things that the round reveals, see `count_parts`.
+
+  Returns:
+    From reports, and the round's instruction at the server, to the mean of
+    `adjustment.zero()`'s structure at the server.
+
+  Raises:
+    ValueError: For private votes that cannot be scaled, whose lengths have no bound.
+  """
+  votes = _votes(aggregation, adjustment, update_type.statistics)
+  privacy, secure = aggregation.privacy, aggregation.secure
+  if privacy is not None and not adjustment.statistics_are_scores:
+    raise ValueError(f"{type(adjustment).__name__} sends what cannot be made private")
+  sketch_seed = private_means.round_seed(seeds.stateless(secure.seed if secure else 0))
+  value_type = votes.sent.type_signature.result
+  if privacy is not None:
+    summed = secure and secure_sums.SecureFloatSum(secure, secure.grid(1.0))
+    noised = private_means.private_mean(
+      private_means.fixed_query(privacy, parts, 1.0),
+      privacy.expected_clients,
+      value_type,
+      summed,
+    )
+    noise_seed = private_means.round_seed(private_means.noise_seed(privacy, "votes"))
+  else:
+    limit = 1.0 if adjustment.statistics_are_scores else secure_config.MODEL_LIMIT
+    added = secure_mean(aggregation, value_type, limit)
+
+  def mean(report: Any, instruction: Any) -> Any:
+    seed_here = tff.federated_map(sketch_seed, instruction.round_index)
+    told = tff.federated_broadcast(seed_here)
+    update, accepted = report.update, report.verdict.accepted
+    sent = tff.federated_map(votes.sent, (update.statistics, accepted, told))
+    if privacy is None:
+      summed_up = added(sent, update.weight)
+    else:
+      one = tff.federated_value(np.float32(1.0), tff.SERVER)
+      summed_up, _ = noised(
+        one, tff.federated_map(noise_seed, instruction.round_index), sent
+      )
+    return tff.federated_map(votes.received, (summed_up, seed_here))
+
+  return mean
