@@ -1,7 +1,7 @@
 """Test accuracy under differential privacy and secure aggregation.
 
-A made-up federation of 2,000 clients with 20 examples each, digits_cnn at 10 % density,
-25 rounds of about 100 clients, two adjustments of every block; one seed. Whole runs,
+A made-up federation of 2,000 clients with 20 examples each, digits_cnn at 20 % density,
+25 rounds of about 100 clients, seven adjustments; one seed. Whole runs,
 one after another.
 """
 
@@ -32,10 +32,10 @@ def _train(folder: pathlib.Path, extra: list[str]) -> dict[str, Any]:
     [
       sys.executable, "-m", "pipelines.train", f"--output_dir={folder}",
       "--dataset=synthetic", "--synthetic_clients=2000", "--model=digits_cnn",
-      "--num_clients=0", "--clients_per_round=100", "--public_samples_per_class=0",
-      "--pretrain_epochs=0", "--target_density=0.1", "--pool_size=4", "--rounds=25",
-      "--adjust_every_rounds=3", "--adjust_until_round=20", "--local_epochs=2",
-      "--batch_size=10", "--client_learning_rate=0.05", "--eval_every_rounds=25",
+      "--num_clients=0", "--clients_per_round=100", "--public_samples_per_class=10",
+      "--pretrain_epochs=20", "--target_density=0.2", "--pool_size=4", "--rounds=25",
+      "--adjust_every_rounds=3", "--adjust_until_round=20", "--local_epochs=5",
+      "--batch_size=10", "--client_learning_rate=0.1", "--eval_every_rounds=25",
       "--nodense_baseline", "--quantisation_aware=never", *extra,
     ],
     check=True,

@@ -1,4 +1,4 @@
-"""Every method on the digits, three rounds each, in one comparison; and what is refused."""
+"""Methods on the digits, three rounds each, in one comparison; and what is refused."""
 
 import csv
 import json
@@ -15,7 +15,9 @@ _SMALL = {
   **support.TINY, "width": 0.5, "rounds": 3, "adjust_until_round": 3, "pool_size": 2,
   "clients_per_round": 2, "num_clients": 2, "max_local_steps": 2, "public_samples_per_class": 1,
 }  # fmt: skip
-_METHODS = [*registry.STRATEGIES, *comparison_grid.VARIANTS]
+_ALL = [*registry.STRATEGIES, *comparison_grid.VARIANTS]
+# One of each kind: dense, dense and small, made once, moving, and a variant.
+_SOME = ["fedavg", "small_dense", "snip", "prunefl", "fedtiny", "fedtiny_no_progressive"]
 _DENSITY = 0.3
 
 
@@ -29,10 +31,21 @@ def _call(folder, methods, *more):
   return support.call("compare", compare.main, *_arguments(folder, methods, *more))
 
 
+@pytest.fixture(
+  name="methods",
+  scope="module",
+  params=[
+    pytest.param(_SOME, id="some"), pytest.param(_ALL, id="all", marks=pytest.mark.slow),
+  ],
+)  # fmt: skip
+def fixture_methods(request):
+  return request.param
+
+
 @pytest.fixture(name="folder", scope="module")
-def fixture_folder(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("comparison") / "all"
-  assert _call(folder, _METHODS) == 0
+def fixture_folder(tmp_path_factory, methods):
+  folder = tmp_path_factory.mktemp("comparison") / "compared"
+  assert _call(folder, methods) == 0
   return folder
 
 
@@ -41,9 +54,9 @@ def _rows(folder):
     return {row["method"]: row for row in csv.DictReader(file)}
 
 
-def test_every_method_has_its_row(folder):
+def test_every_method_has_its_row(folder, methods):
   rows = _rows(folder)
-  assert set(rows) == set(_METHODS)
+  assert set(rows) == set(methods)
   for method, row in rows.items():
     assert 0.0 <= float(row["accuracy"]) <= 1.0, method
     assert row["rounds"] == "3"
@@ -52,8 +65,8 @@ def test_every_method_has_its_row(folder):
     assert row["density"] == ("1.0" if method == "fedavg" else str(_DENSITY))
 
 
-def test_sparse_methods_keep_exactly_the_density(folder):
-  for method in _METHODS:
+def test_sparse_methods_keep_exactly_the_density(folder, methods):
+  for method in methods:
     (path,) = folder.glob(f"runs/{method}-density*/report.json")
     report = json.loads(path.read_text())
     strategy = registry.get_strategy(report["run"]["strategy"])
@@ -72,27 +85,27 @@ def _product(shape):
   return product
 
 
-def test_methods_that_adjust_have_moved_their_masks(folder):
+def test_methods_that_adjust_have_moved_their_masks(folder, methods):
   moved = {}
-  for method in _METHODS:
+  for method in methods:
     (path,) = folder.glob(f"runs/{method}-density*/report.json")
     events = json.loads(path.read_text())["events"]
     moved[method] = sum(x["dropped"] for event in events for x in event["layers"])
   still = ("fedavg", "small_dense", "snip", "synflow", "fl_pqsu", "fedtiny_no_progressive")
-  assert {method for method in _METHODS if not moved[method]} == {
+  assert {method for method in methods if not moved[method]} == {
     *still, "federated_pruning",
-  }  # fmt: skip
+  } & set(methods)  # fmt: skip
 
 
 def test_all_start_from_the_same_clients(folder):
   assert [path.name for path in (folder / "data").iterdir()] == ["alpha1-seed5"]
 
 
-def test_tables_and_figures_are_there(folder):
+def test_tables_and_figures_are_there(folder, methods):
   document = json.loads((folder / "results.json").read_text())
-  assert len(document["results"]) == len(document["means"]) == len(_METHODS)
+  assert len(document["results"]) == len(document["means"]) == len(methods)
   text = (folder / "results.md").read_text()
-  assert all(f"| {method} |" in text for method in _METHODS)
+  assert all(f"| {method} |" in text for method in methods)
   assert {path.name for path in (folder / "figures").iterdir()} == {
     "accuracy_density.png", "accuracy_flops.png", "accuracy_memory.png",
     "accuracy_upload.png", f"accuracy_rounds_{_DENSITY}.png",
@@ -100,9 +113,9 @@ def test_tables_and_figures_are_there(folder):
   }  # fmt: skip
 
 
-def test_the_same_command_runs_nothing_again(folder, capsys):
+def test_the_same_command_runs_nothing_again(folder, methods, capsys):
   before = support.snapshot(folder / "cells"), (folder / "results.csv").read_bytes()
-  assert _call(folder, _METHODS) == 0
+  assert _call(folder, methods) == 0
   assert "cell 1/" not in capsys.readouterr().err
   after = support.snapshot(folder / "cells"), (folder / "results.csv").read_bytes()
   assert after == before

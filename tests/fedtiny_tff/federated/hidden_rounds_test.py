@@ -58,6 +58,18 @@ class _Linear:
     )
 
 
+def test_a_private_state_holds_a_clip_norm_for_each_part(tmp_path):
+  federation = _linear(tmp_path, [2.0])
+  for aggregation, kept in (
+    (Aggregation(privacy=QUIET), "<float32,float32>"),
+    (Aggregation(secure=SECURE), "<>"),
+  ):
+    builder = _builder(federation, support.linear_model(), aggregation, 4)
+    signature = builder.computation(0).next.type_signature
+    assert f"memory=<>,aggregation={kept}>@SERVER" in str(signature.parameter[0])
+    assert str(signature.result[0]) == str(signature.parameter[0])
+
+
 @pytest.mark.parametrize("mode", [BITWIDTH, MODULAR])
 def test_secure_sums_are_the_weighted_mean(tmp_path, mode):
   part = support.make_part([[4, 0]] * 3, [0] * 3)
