@@ -1,0 +1,142 @@
+"""Workers and slow clients for tests of the runtimes."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import pathlib
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import psutil
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedtiny_tff.data.client_store import ClientStore
+from fedtiny_tff.federated import worker_process
+
+_POLL_SECONDS = 0.05
+# A generous limit for waits that normally take milliseconds.
+_POLLS = 200
+
+
+def until(condition) -> bool:
+  """Waits, within bounds, for a condition."""
+  for _ in range(_POLLS):
+    if condition():
+      return True
+    time.sleep(_POLL_SECONDS)
+  return False
+
+
+def is_running(pid: int) -> bool:
+  """Whether a process exists and is not a zombie that nobody has reaped."""
+  try:
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+  except (FileNotFoundError, ProcessLookupError):
+    return False
+  return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def free_ports(count: int) -> list[int]:
+  """Finds ports that nobody listens at now."""
+  with contextlib.ExitStack() as stack:
+    found = [stack.enter_context(socket.socket()) for _ in range(count)]
+    for each in found:
+      each.bind(("127.0.0.1", 0))
+    return [each.getsockname()[1] for each in found]
+
+
+def slept(value: tf.Tensor, seconds: float) -> tf.Tensor:
+  """Returns a tensor after a pause that takes no processor time."""
+  dataset = tf.data.Dataset.from_tensors(value)
+  sleeping = tf.raw_ops.SleepDataset(
+    input_dataset=dataset._variant_tensor,
+    sleep_microseconds=tf.constant(round(seconds * 1e6), tf.int64),
+    output_types=[value.dtype],
+    output_shapes=[value.shape],
+  )
+  spec = tf.TensorSpec(value.shape, value.dtype)
+  return tf.data.experimental.from_variant(sleeping, spec).get_single_element()
+
+
+@dataclasses.dataclass(frozen=True)
+class SlowStore(ClientStore):
+  """A store whose reading takes time, so that a round can be disturbed."""
+
+  seconds: float = 0.0
+
+  def read(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    return super().read(slept(tf.convert_to_tensor(first), self.seconds), count)
+
+
+def slow_store(store: ClientStore, seconds: float) -> SlowStore:
+  """Makes a store slow."""
+  return SlowStore(store.path, store.info, store.num_records, seconds)
+
+
+def slow_sum(seconds: float) -> tff.Computation:
+  """Builds the sum of the clients' numbers, each of which takes its time."""
+
+  @tff.tensorflow.computation(np.int32)
+  def wait(number):
+    return slept(number, seconds)
+
+  @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+  def total(numbers):
+    return tff.federated_sum(tff.federated_map(wait, numbers))
+
+  return total
+
+
+# The kernel ends a worker with the thread that started it.
+_STARTER = concurrent.futures.ThreadPoolExecutor(1)
+
+
+class Workers:
+  """Workers on this machine that can be hurt and mended, from any thread."""
+
+  def __init__(self, count: int):
+    self.addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    self._running: dict[int, worker_process.WorkerProcess] = {}
+
+  @property
+  def pids(self) -> set[int]:
+    return {worker.pid for worker in self._running.values()}
+
+  def start(self, number: int) -> None:
+    worker = worker_process.WorkerProcess(1, self.addresses[number])
+    self._running[number] = _STARTER.submit(worker.__enter__).result()
+
+  def kill(self, number: int) -> None:
+    """Ends one with SIGKILL, and its launcher."""
+    worker = self._running.pop(number)
+    psutil.Process(worker.pid).parent().kill()
+    worker.stop()
+
+  def silence(self, number: int) -> None:
+    """Has one answer no more, as if it were cut off."""
+    psutil.Process(self._running[number].pid).send_signal(signal.SIGSTOP)
+
+  def wake(self, number: int) -> None:
+    psutil.Process(self._running[number].pid).send_signal(signal.SIGCONT)
+
+  def stop(self) -> None:
+    for number, worker in self._running.items():
+      self.wake(number)
+      worker.stop()
+    self._running.clear()
+
+
+@contextlib.contextmanager
+def running_workers(count: int) -> Iterator[Workers]:
+  """Starts workers, and ends what is left of them."""
+  workers = Workers(count)
+  try:
+    for number in range(count):
+      workers.start(number)
+    yield workers
+  finally:
+    workers.stop()
