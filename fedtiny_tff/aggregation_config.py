@@ -44,8 +44,8 @@ class Aggregation:
       raise InputError(f"trim_share must be in [0, 0.5), got {self.trim_share:g}")
     if self.is_stacked and not 1 <= self.slots <= _MOST_SLOTS:
       raise InputError(
-        f"aggregation {self.name} holds all reports of a round side by side: 1 to "
-        f"{_MOST_SLOTS} clients, not {self.slots}"
+        f"aggregation {self.name} holds all reports of a round side by side: of 1 to "
+        f"{_MOST_SLOTS} clients, not {self.slots}; lower --clients_per_round"
       )
 
   @property

@@ -74,14 +74,15 @@ def trimmed_mean(stack: Stack, share: float) -> Any:
 
   Args:
     stack: At least one client.
-    share: Of the clients, left out on either side, rounded down; so many that one or
-      two are left where that is all of them.
+    share: Of the clients, left out on either side, rounded down: at least one of three
+      or more, unless it is 0; and so many that one or two are left.
 
   Returns:
     A structure like a client's value.
   """
   count = stack.count
   trimmed = tf.cast(tf.floor(share * tf.cast(count, tf.float32) + 1e-4), tf.int32)
+  trimmed = tf.maximum(trimmed, 1 if share > 0.0 else 0)
   trimmed = tf.maximum(tf.minimum(trimmed, (count - 1) // 2), 0)
 
   def of_one(rows: tf.Tensor) -> tf.Tensor:

@@ -1,11 +1,13 @@
 """A picture of some examples of each class: images, signals or bars of values."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.figure
+import matplotlib.font_manager
 import numpy as np
 
 from fedtiny_tff.data.examples import DatasetInfo
@@ -28,9 +30,21 @@ _COLOURS = (
 Draw = Callable[[Any, np.ndarray], None]
 
 
+@functools.cache
+def _font() -> Any:
+  return matplotlib.font_manager.get_font(matplotlib.font_manager.findfont("DejaVu Sans"))
+
+
 def label(name: str) -> str:
-  """Returns a name as it can stand in a picture: short, and no formula."""
-  shown = texts.one_line(name)
+  """Returns a name as it can stand in a picture: short, and no formula.
+
+  Letters that the font lacks, which would all be the same box, are told by their codes.
+  """
+  font = _font()
+  shown = "".join(
+    letter if font.get_char_index(ord(letter)) else f"U+{ord(letter):X} "
+    for letter in texts.one_line(name)
+  ).strip()
   first, last = _SHOWN_LETTERS
   # Many names differ at their ends only.
   if len(shown) > first + last + 1:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fedtiny_tff import aggregation_config, poisoning, seeds
 from fedtiny_tff.data.client_store import ClientReference
+from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
 from pipelines.data_folder import RunData
 
@@ -87,7 +88,31 @@ def poisoned(config: config_lib.RunConfig, data: RunData) -> poisoning.Poisoning
   )
 
 
-def aggregated(config: config_lib.RunConfig, data: RunData) -> aggregation_config.Aggregation:
-  """Says how reports are put together."""
-  slots = config.clients_per_round or len(data.references)
+def aggregated(
+  config: config_lib.RunConfig, population: int
+) -> aggregation_config.Aggregation:
+  """Says how reports are put together.
+
+  Raises:
+    InputError: When a server could not hold the reports that this needs.
+  """
+  slots = config.clients_per_round or population
   return aggregation_config.Aggregation(config.aggregation, config.trim_share, slots)
+
+
+def check(config: config_lib.RunConfig, population: int) -> None:
+  """Makes sure that rounds can have as many reports as they need, and no more.
+
+  Args:
+    config: The run's flags.
+    population: All clients.
+
+  Raises:
+    InputError: Naming the flag.
+  """
+  aggregated(config, population)
+  most = config.clients_per_round or population
+  if config.min_reports > most:
+    raise InputError(
+      f"--min_reports={config.min_reports}, but a round has only {most} clients; lower it"
+    )

@@ -151,7 +151,9 @@ class Phase:
         self._config, self._data
       ),
       memory=initial.memory,
-      aggregation=participation.aggregated(self._config, self._data),
+      aggregation=participation.aggregated(
+        self._config, len(self._data.references)
+      ),
       poisoned=participation.poisoned(self._config, self._data),
     )
 

@@ -78,7 +78,7 @@ def _score(
     active_count=int(np.count_nonzero(masks[0])),
     batch_size=config.batch_size,
     adaptive=config.selection == "adaptive",
-    aggregation=participation.aggregated(config, data),
+    aggregation=participation.aggregated(config, len(data.references)),
   )
   clients = rounds_stage.participants(config, data, "selection")
   return select(selection.make_pool(weights, masks), clients)

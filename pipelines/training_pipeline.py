@@ -26,6 +26,7 @@ from pipelines import (
   files,
   metrics_log,
   model_files,
+  participation,
   planned_model,
   quantisation_stage,
   rounds_stage,
@@ -116,6 +117,7 @@ def plan_experiment(
     config, data_plan.plan_data(config, opened, found.task, progress), planned
   )
   data_plan.check_test(experiment.data)
+  participation.check(config, len(experiment.data.training_sizes))
   # Refuses what the method cannot do with these data and rounds, before any is run.
   strategy.check_public(experiment.data.public_examples)
   cost_figures.expected_plan(strategy, found, config.pruning, config.selection)

@@ -138,8 +138,9 @@ class _Client:
     else:
       start = ClientStart(weights, mask, examples, rate, instruction.counts)
       trained, metrics, sent = adjustment.train(trainer, start)
-      positions = _votable_positions(adjustment, spec)
-      sent = poisoned.votes(sent, own_seed, is_bad, positions)
+      if poisoned.clients:
+        positions = _votable_positions(adjustment, spec)
+        sent = poisoned.votes(sent, own_seed, is_bad, positions)
       _check_statistics(adjustment, sent)
     trained = type(trained)(
       *(
@@ -212,8 +213,10 @@ def inspect(
 
 def _votable_positions(adjustment: Adjustment, spec: spec_lib.PrunableSpec) -> int:
   """Counts the positions at which a whole group of weights begins, in any layer."""
-  weights = tf.nest.flatten(adjustment.zero())
-  return weights[0].shape[0] - max(spec.channel_blocks) + 1 if weights else 1
+  if not adjustment.statistics_specs():
+    return 0
+  weights = tf.nest.flatten(adjustment.zero())[0].shape[0]
+  return weights - max(spec.channel_blocks) + 1
 
 
 def _check_statistics(adjustment: Adjustment, sent: Any) -> None:

@@ -44,7 +44,8 @@ def test_stacks_in_any_two_parts_give_what_numpy_gives(rows, share, cut):
                  for part in (rows[:cut], rows[cut:]))  # fmt: skip
   merged = robust.merge(left, right)
   assert int(merged.count) == len(rows)
-  trimmed = min(int(share * len(rows) + 1e-4), (len(rows) - 1) // 2)
+  trimmed = max(int(share * len(rows) + 1e-4), 1 if share else 0)
+  trimmed = min(trimmed, (len(rows) - 1) // 2)
   ordered = np.sort(np.float32(rows), axis=0)[trimmed : len(rows) - trimmed]
   np.testing.assert_allclose(
     robust.trimmed_mean(merged, share), ordered.mean(axis=0, dtype=np.float64),
@@ -59,6 +60,11 @@ def test_one_of_five_cannot_leave_what_the_others_say(share):
     found = robust.trimmed_mean(_stack([*honest, np.full(20, liar)]), share).numpy()
     assert (found >= honest.min(axis=0) - 1e-6).all()
     assert (found <= honest.max(axis=0) + 1e-6).all()
+
+
+def test_of_three_one_is_left_out_whatever_its_share():
+  stack = _stack([[1.0], [2.0], [1e30]])
+  assert robust.trimmed_mean(stack, 0.2).numpy().tolist() == [2.0]
 
 
 def test_structures_are_averaged_part_by_part():

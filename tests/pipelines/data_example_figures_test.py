@@ -129,3 +129,17 @@ def test_no_example_at_all():
 )
 def test_labels(name, shown):
   assert data_example_figures.label(name) == shown
+
+
+@pytest.mark.parametrize(
+  ("name", "shown"),
+  [
+    ("café", "café"),
+    ("$x$", r"\$x\$"),
+    ("\u72d7", "U+72D7"),
+    ("\u72d7\u732b", "U+72D7 U+732B"),
+    ("a long name of things", "a long …things"),
+  ],
+)
+def test_names_can_be_told_apart_in_pictures(name, shown):
+  assert data_example_figures.label(name) == shown

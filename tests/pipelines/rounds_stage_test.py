@@ -10,10 +10,11 @@ import pytest
 import rich.console
 
 from fedtiny_tff import schedules, tasks, training
+from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import messages, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
-from pipelines import metrics_log, rounds_stage, state_store
+from pipelines import metrics_log, participation, rounds_stage, state_store
 from pipelines.progress import Progress
 from tests.fedtiny_tff.support import spec_of_sizes
 from tests.pipelines import support
@@ -489,3 +490,30 @@ def test_rounds_are_run_with_their_participants(world):
   world.phase().run(_state())
   for number, clients in world.builder.rounds:
     assert clients == _drawn(world, number)
+
+
+class TestReports:
+  """Three of four clients are drawn for a round."""
+
+  def test_rows_tell_who_counted(self, world):
+    world.builder.excluded = 1
+    row = world.phase().run(_state()).rows[0]
+    assert [row[name] for name in ("clients", "reports", "excluded", "attempts")] == [
+      3, 2, 1, 1,
+    ]  # fmt: skip
+
+  def test_a_round_with_too_few_is_repeated_with_others(self, world):
+    result = world.phase(client_dropout=0.5, min_reports=2, seed=1).run(_state())
+    attempts = [row["attempts"] for row in result.rows]
+    assert max(attempts) > 1
+    # Those that drew too few were not run; state and rounds are as without.
+    assert [number for number, _ in world.builder.rounds] == [0, 1, 2, 3, 4]
+    assert all(len(clients) >= 2 for _, clients in world.builder.rounds)
+    assert result.state.weights.prunable[0] == 5.0
+
+  def test_a_round_whose_reports_do_not_count_is_not_kept(self, world):
+    world.builder.excluded = 2
+    with pytest.raises(InputError, match=r"--min_reports=2: round 0 had 1 reports that c"):
+      world.phase(min_reports=2).run(_state())
+    assert len(world.builder.rounds) == participation.MOST_ATTEMPTS
+    assert state_store.StateStore(world.path / "state").load_latest() is None

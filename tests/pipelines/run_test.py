@@ -141,7 +141,7 @@ def test_metrics_have_a_row_a_round(finished):
   text = (finished.path / "metrics.csv").read_text()
   assert text.splitlines()[0] == (
     "round,train_loss,train_accuracy,eval_loss,eval_accuracy,density,clients,"
-    "seconds,rss_mb,bytes_up_per_client,bytes_down_per_client,adjusted_block"
+    "reports,excluded,attempts,seconds,rss_mb,bytes_up_per_client,bytes_down_per_client,adjusted_block"
   )
   assert [row["round"] for row in finished.rows()] == ["0", "1", "2", "3"]
 
@@ -434,7 +434,8 @@ def test_a_finished_run_only_prints_its_summary(
   assert support.call(name, main, *finished.arguments) == 0
   printed = capsys.readouterr()
   assert printed.out == finished.app.stdout
-  assert printed.err == ""
+  (line,) = printed.err.splitlines()
+  assert f"{finished.path}: finished before, with the data as they were then" in line
   assert support.snapshot(finished.path) == before
 
 

@@ -252,4 +252,4 @@ class TestReplacedWeights:
     assert sizes[0] == sizes[1] == 4 * (2 + 2) + 4 + 12
     work = builder._client_work(rounds._Key(0, 2, 2)).computation.type_signature.result
     assert work.update.model.active_values.shape == (0,)
-    assert work.statistics[0].shape == (2,)
+    assert work.update.statistics[0].shape == (2,)

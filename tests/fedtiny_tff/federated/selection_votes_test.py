@@ -90,8 +90,8 @@ def test_scores_that_cannot_be_are_left_out(name, lie):
   [
     _scores((1, 1), examples=11),
     _scores((1, 1), examples=1e6),
-    _scores((1, 1))._replace(correct=np.float32([11, 0])),
-    _scores((1, 1))._replace(correct=np.float32([-1, 0])),
+    _scores((1, 1))._replace(correct=np.array([11, 0], np.float32)),
+    _scores((1, 1))._replace(correct=np.array([-1, 0], np.float32)),
   ],
 )
 def test_counts_that_cannot_be_do_not_count(report):
@@ -126,7 +126,7 @@ def test_sums_are_those_of_all_where_nobody_lies():
     _moments(1.0, 5.0),
     _moments(np.nan),
     _moments(1.0)._replace(second=np.full((2, 1), 0.5 * 40)),  # Below the mean squared.
-    _moments(1.0)._replace(count=np.float64([[40], [80]])),
+    _moments(1.0)._replace(count=np.array([[40.0], [80.0]])),
   ],
 )
 def test_moments_that_cannot_be_do_not_count(report):
