@@ -12,34 +12,38 @@ from absl import flags
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import worker_channel, worker_process
 from pipelines import app, worker_health
+from pipelines.errors import ExitCode
 
 _SUMMARY = """
-Runs TFF's own worker, which computes clients' work for a run elsewhere.
+Runs TFF's own worker, which computes clients' work for runs on other machines.
 
   python -m pipelines.worker --port=8000 --health_port=8001 --shared_dir=/shared/runs
 
-The worker has no authentication: whoever reaches its port can run any computation and
-read any file that it can. It therefore listens on this machine alone unless --address
-says otherwise; docs/several_machines.md shows a TLS proxy before it. The run's data
-folder must be at the same path on this machine as where the run was started.
+It works until Ctrl-C or SIGTERM, which end it with exit code 0. The worker has no
+authentication: whoever reaches its port can run any computation and read any file that
+it can. It therefore listens on this machine alone unless --address says otherwise;
+docs/several_machines.md shows a TLS proxy before it. A run's directory must be at the
+same path on this machine as where the run was started.
 """
 
 _PORT = flags.DEFINE_integer("port", None, "Port of the worker, 1 to 65535; needed.")
 _ADDRESS = flags.DEFINE_string(
-  "address",
-  "127.0.0.1",
-  "Address to listen on; 0.0.0.0 or :: for all interfaces.",
+  "address", "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all interfaces."
 )
 _CLIENTS = flags.DEFINE_integer(
   "max_concurrent_clients", 2, "Clients whose work is computed at the same time."
 )
 _SHARED_DIR = flags.DEFINE_string(
-  "shared_dir", "", "Folder with the data folders of runs, which must be readable here; empty = unchecked."
+  "shared_dir",
+  "",
+  "Folder that must be readable for the worker to be ready, such as that of the runs' "
+  "directories; empty = none.",
 )
 _HEALTH_PORT = flags.DEFINE_integer(
   "health_port",
   0,
-  "Port of an HTTP server with /healthz and /readyz, for probes; 0 = none.",
+  "Port of an HTTP server for probes: /healthz answers 200 while the worker lives, "
+  "/readyz while it can take work, else 503; 0 = none.",
 )
 _HEALTH_ADDRESS = flags.DEFINE_string(
   "health_address", "", "Address to listen on for probes; empty = as --address."
@@ -66,13 +70,18 @@ def main() -> Optional[int]:
     raise InputError(f"--shared_dir={problem}")
   with contextlib.ExitStack() as stack:
     listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    worker = _start(stack, listen)
     if not ipaddress.ip_address(address).is_loopback:
       _warn(f"whoever reaches {listen} can run any computation; guard the port")
-    worker = _start(stack, listen)
     health = _HEALTH_PORT.value and _serve_health(stack, worker, address)
     where = f", health at port {health}" if health else ""
     print(f"TFF's worker is ready at {listen} (process {worker.pid}){where}", flush=True)
-    code = worker.wait()
+    try:
+      code = worker.wait()
+    except KeyboardInterrupt:
+      # SIGTERM as well. There is no other end that is not a failure.
+      _warn("told to stop")
+      return ExitCode.DONE
   _warn(f"TFF's worker ended by itself (exit code {code}); look for want of memory")
   return 1
 
@@ -103,7 +112,7 @@ def folder_problem(folder: str) -> str:
   if not folder:
     return ""
   if not pathlib.Path(folder).is_dir():
-    return f"{folder}: is no folder on this machine; mount it at the same path as the run's"
+    return f"{folder}: is no folder on this machine; mount it where the run has it"
   if not os.access(folder, os.R_OK | os.X_OK):
     return f"{folder}: cannot be read by this user; change its permissions"
   return ""
@@ -117,8 +126,8 @@ def _start(stack: contextlib.ExitStack, listen: str) -> worker_process.WorkerPro
     except worker_process.IsolationRefused as refused:
       if _ADDRESS.value not in _WILDCARDS:
         raise InputError(
-          f"--address={_ADDRESS.value}: TFF's worker listens on all interfaces, and the kernel "
-          f"admits no network namespace to prevent it ({refused}); admit user "
+          f"--address={_ADDRESS.value}: TFF's worker listens on all interfaces, and the "
+          f"kernel admits no network namespace to prevent it ({refused}); admit user "
           "namespaces, or give --address=0.0.0.0 and guard the port"
         ) from refused
       return stack.enter_context(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 Checks = Mapping[str, Callable[[], str]]
 
 _READ_SECONDS = 5.0
+# How soon it is noticed that the port is to be let go.
+_POLL_SECONDS = 0.1
 
 
 class HealthServer(contextlib.AbstractContextManager):
@@ -28,7 +30,9 @@ class HealthServer(contextlib.AbstractContextManager):
       OSError: When the port cannot be had.
     """
     self._server = _Server(host, port, _handler(checks))
-    self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+    self._thread = threading.Thread(
+      target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True
+    )
 
   @property
   def port(self) -> int:

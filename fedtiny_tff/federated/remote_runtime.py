@@ -15,7 +15,6 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
-import logging
 import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -29,7 +28,7 @@ from fedtiny_tff.federated.worker_stub import WorkerLost
 
 # A lost worker is silent for as long before its clients are given to others.
 _ANSWER_SECONDS = 20.0
-# How long a run waits for one worker at least.
+# How long a run waits for all workers at its start, and for one of them later.
 _RETURN_SECONDS = 60.0
 # How often idle workers are looked for, and signals are noticed.
 _POLL_SECONDS = 0.2
@@ -56,7 +55,8 @@ class RemoteRuntime(contextlib.AbstractContextManager):
     Args:
       addresses: `host:port` of each.
       answer_seconds: A worker that has not answered for so long is lost.
-      return_seconds: How long to wait for a worker when none answers.
+      return_seconds: How long to wait for all workers at the start, and later for one
+        when none answers.
 
     Raises:
       InputError: When an address is none, or there is none.
@@ -84,7 +84,7 @@ class RemoteRuntime(contextlib.AbstractContextManager):
     """Connects with the workers and installs TFF's context.
 
     Raises:
-      InputError: When no worker answers.
+      InputError: When a worker does not answer: its address may be wrong.
     """
     with contextlib.ExitStack() as stack:
       stack.enter_context(self._local)
@@ -104,24 +104,20 @@ class RemoteRuntime(contextlib.AbstractContextManager):
 
   def _wait(self) -> None:
     deadline = time.monotonic() + self._return_seconds
-    while len(self.answering) < len(self._workers) and time.monotonic() < deadline:
+    while silent := [each for each in self._addresses if each not in self.answering]:
+      if time.monotonic() > deadline:
+        raise _no_answer(silent, self._return_seconds)
       time.sleep(_POLL_SECONDS)
-    found = self.answering
-    if not found:
-      raise _nobody(self._addresses, self._return_seconds)
-    missing = [address for address in self._addresses if address not in found]
-    if missing:
-      logging.warning("no answer from worker %s; going on without", ", ".join(missing))
 
   def __exit__(self, *exception: object) -> None:
     """Hangs up and gives TFF its former context back."""
     self._cleanup.close()
 
 
-def _nobody(addresses: Sequence[str], seconds: float) -> InputError:
+def _no_answer(addresses: Sequence[str], seconds: float) -> InputError:
   return InputError(
-    f"no answer in {seconds:g} s from any worker ({', '.join(addresses)}): start them "
-    "with `python -m pipelines.worker`, or look at the network between"
+    f"no answer in {seconds:g} s from worker {', '.join(addresses)}: start it with "
+    "`python -m pipelines.worker`, look at the network between, or leave it out"
   )
 
 
@@ -198,7 +194,7 @@ class _Spread:
         deadline = time.monotonic() + self._return_seconds
       elif time.monotonic() > deadline:
         addresses = [worker.address for worker in self._workers]
-        raise _nobody(addresses, self._return_seconds)
+        raise _no_answer(addresses, self._return_seconds)
       time.sleep(_POLL_SECONDS)
 
 

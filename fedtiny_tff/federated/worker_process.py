@@ -232,5 +232,3 @@ def _private_folder() -> pathlib.Path:
     os.rmdir(folder)
     folder = tempfile.mkdtemp(prefix="fedtiny-", dir="/tmp")
   return pathlib.Path(folder)
-
-

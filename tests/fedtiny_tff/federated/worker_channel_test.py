@@ -74,10 +74,12 @@ def test_something_else_that_listens_does_not_answer():
 
 
 def test_a_worker_answers_unless_it_is_stopped():
-  with workers.running_workers(1) as running:
-    with worker_channel.open_channel(running.addresses[0]) as channel:
-      assert worker_channel.answers(channel, 5.0, waits=True)
-      running.silence(0)
-      assert not worker_channel.answers(channel, 0.3)
-      running.wake(0)
-      assert worker_channel.answers(channel, 5.0)
+  with (
+    workers.running_workers(1) as running,
+    worker_channel.open_channel(running.addresses[0]) as channel,
+  ):
+    assert worker_channel.answers(channel, 5.0, waits=True)
+    running.silence(0)
+    assert not worker_channel.answers(channel, 0.3)
+    running.wake(0)
+    assert worker_channel.answers(channel, 5.0)

@@ -1,20 +1,15 @@
-"""Workers and slow clients for tests of the runtimes."""
+"""Workers on this machine, for tests of the runtimes."""
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import pathlib
 import signal
 import socket
 import time
 from collections.abc import Iterator
 
-import numpy as np
 import psutil
-import tensorflow as tf
-import tensorflow_federated as tff
 
-from fedtiny_tff.data.client_store import ClientStore
 from fedtiny_tff.federated import worker_process
 
 _POLL_SECONDS = 0.05
@@ -46,49 +41,8 @@ def free_ports(count: int) -> list[int]:
     found = [stack.enter_context(socket.socket()) for _ in range(count)]
     for each in found:
       each.bind(("127.0.0.1", 0))
-    return [each.getsockname()[1] for each in found]
-
-
-def slept(value: tf.Tensor, seconds: float) -> tf.Tensor:
-  """Returns a tensor after a pause that takes no processor time."""
-  dataset = tf.data.Dataset.from_tensors(value)
-  sleeping = tf.raw_ops.SleepDataset(
-    input_dataset=dataset._variant_tensor,
-    sleep_microseconds=tf.constant(round(seconds * 1e6), tf.int64),
-    output_types=[value.dtype],
-    output_shapes=[value.shape],
-  )
-  spec = tf.TensorSpec(value.shape, value.dtype)
-  return tf.data.experimental.from_variant(sleeping, spec).get_single_element()
-
-
-@dataclasses.dataclass(frozen=True)
-class SlowStore(ClientStore):
-  """A store whose reading takes time, so that a round can be disturbed."""
-
-  seconds: float = 0.0
-
-  def read(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    return super().read(slept(tf.convert_to_tensor(first), self.seconds), count)
-
-
-def slow_store(store: ClientStore, seconds: float) -> SlowStore:
-  """Makes a store slow."""
-  return SlowStore(store.path, store.info, store.num_records, seconds)
-
-
-def slow_sum(seconds: float) -> tff.Computation:
-  """Builds the sum of the clients' numbers, each of which takes its time."""
-
-  @tff.tensorflow.computation(np.int32)
-  def wait(number):
-    return slept(number, seconds)
-
-  @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
-  def total(numbers):
-    return tff.federated_sum(tff.federated_map(wait, numbers))
-
-  return total
+    ports = [each.getsockname()[1] for each in found]
+  return ports
 
 
 # The kernel ends a worker with the thread that started it.
@@ -113,7 +67,9 @@ class Workers:
   def kill(self, number: int) -> None:
     """Ends one with SIGKILL, and its launcher."""
     worker = self._running.pop(number)
-    psutil.Process(worker.pid).parent().kill()
+    launcher = psutil.Process(worker.pid).parent()
+    assert launcher is not None
+    launcher.kill()
     worker.stop()
 
   def silence(self, number: int) -> None:
