@@ -1,40 +1,43 @@
 """TFF's runtime over several workers, on this machine or on others.
 
     server's work -> a worker of our own, beside us
-    clients' work -> parts of equal size, one for each worker
+    clients' work -> client by client, to whichever worker is free
 
-TFF's mergeable execution context does the same, but blocks while a worker computes, so
-that the workers wait for each other (measured: four were no faster than one), calls a
-lost worker for ever, and adds up in the order in which the workers end. Here a part
-that is lost goes to another worker, and parts are added in their own order: which
-worker computed what changes no bit of the result, the number of workers only the order
-of the sums.
+TFF's mergeable execution context takes computations apart in the same way, but blocks
+while a worker computes, so that the workers wait for each other (measured: four were no
+faster than one), calls a lost worker for ever, and adds up in the order in which the
+workers end. Here a client whose worker is lost goes to another one, and clients are
+added in their own order, as one worker adds them: which worker computed what, and how
+many there are, changes no bit of the result.
 """
 
 import collections
-import concurrent.futures
 import contextlib
 import functools
+import threading
 import time
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Generator, Sequence
+from typing import Any, Optional
 
 import tensorflow_federated as tff
 
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import runtime, spreading, worker_channel
+from fedtiny_tff.federated import (
+  remote_worker,
+  runtime,
+  spreading,
+  worker_channel,
+)
 from fedtiny_tff.federated.remote_worker import RemoteWorker
 from fedtiny_tff.federated.worker_stub import WorkerLost
 
 # A lost worker is silent for as long before its clients are given to others.
 _ANSWER_SECONDS = 20.0
 # How long a run waits for all workers at its start, and for one of them later.
-_RETURN_SECONDS = 60.0
-# How often idle workers are looked for, and signals are noticed.
+RETURN_SECONDS = 60.0
+# How often workers are looked for, and signals are noticed.
 _POLL_SECONDS = 0.2
 _KEPT_PLANS = 64
-
-_Task: TypeAlias = concurrent.futures.Future[Any]
 
 
 class RemoteRuntime(contextlib.AbstractContextManager):
@@ -48,7 +51,7 @@ class RemoteRuntime(contextlib.AbstractContextManager):
     addresses: Sequence[str],
     *,
     answer_seconds: float = _ANSWER_SECONDS,
-    return_seconds: float = _RETURN_SECONDS,
+    return_seconds: float = RETURN_SECONDS,
   ):
     """Names the workers; they must have been started.
 
@@ -96,7 +99,6 @@ class RemoteRuntime(contextlib.AbstractContextManager):
         worker.watch()
       self._wait()
       spread = _Spread(self._workers, self._return_seconds)
-      stack.callback(spread.close)
       context = _SpreadingContext(self._local.context, spread)
       stack.enter_context(tff.framework.get_context_stack().install(context))
       self._cleanup = stack.pop_all()
@@ -106,7 +108,7 @@ class RemoteRuntime(contextlib.AbstractContextManager):
     deadline = time.monotonic() + self._return_seconds
     while silent := [each for each in self._addresses if each not in self.answering]:
       if time.monotonic() > deadline:
-        raise _no_answer(silent, self._return_seconds)
+        raise worker_channel.no_answer(silent, self._return_seconds)
       time.sleep(_POLL_SECONDS)
 
   def __exit__(self, *exception: object) -> None:
@@ -114,88 +116,139 @@ class RemoteRuntime(contextlib.AbstractContextManager):
     self._cleanup.close()
 
 
-def _no_answer(addresses: Sequence[str], seconds: float) -> InputError:
-  return InputError(
-    f"no answer in {seconds:g} s from worker {', '.join(addresses)}: start it with "
-    "`python -m pipelines.worker`, look at the network between, or leave it out"
-  )
-
-
 class _Spread:
-  """Has parts computed by whichever workers answer, each worker one at a time."""
+  """Has clients computed by whichever workers are free."""
 
   def __init__(self, workers: Sequence[RemoteWorker], return_seconds: float):
     self._workers = workers
     self._return_seconds = return_seconds
-    self._threads = concurrent.futures.ThreadPoolExecutor(len(workers))
-    # The last part that each was given. After an error, parts are still computed that
-    # nobody waits for.
-    self._tasks: dict[RemoteWorker, _Task] = {}
 
-  @property
-  def size(self) -> int:
-    return len(self._workers)
+  def run(
+    self, computation: tff.Computation, arguments: Sequence[Any]
+  ) -> Generator[Any, None, None]:
+    """Yields a compiled computation's result for each argument, in their order.
 
-  def close(self) -> None:
-    self._threads.shutdown(wait=False, cancel_futures=True)
-
-  def run(self, computation: tff.Computation, arguments: Sequence[Any]) -> list[Any]:
-    """Returns a compiled computation's result for each argument, in their order.
-
-    A part whose worker is lost is computed by another one; of each part, one result
-    is taken.
+    What a worker is lost with is computed by another one; one result is taken of each
+    argument.
 
     Raises:
       InputError: When no worker answers any more.
     """
-    results: dict[int, Any] = {}
-    waiting = collections.deque(range(len(arguments)))
-    lost = collections.Counter[int]()
-    running: dict[_Task, tuple[int, RemoteWorker]] = {}
-    while len(results) < len(arguments):
-      for worker in self._workers:
-        if waiting and self._is_free(worker):
-          part = waiting.popleft()
-          task = self._threads.submit(worker.invoke, computation, arguments[part])
-          self._tasks[worker] = task
-          running[task] = part, worker
-      if not running:
-        self._wait_for_one()
-        continue
-      done, _ = concurrent.futures.wait(
-        running, _POLL_SECONDS, concurrent.futures.FIRST_COMPLETED
-      )
-      for task in done:
-        part, worker = running.pop(task)
+    work = _Work(self._workers, len(arguments))
+
+    def compute(worker: RemoteWorker, slot: int) -> None:
+      while (part := work.take(worker)) is not None:
         try:
-          results[part] = task.result()
+          result = worker.invoke(slot, computation, arguments[part])
         except WorkerLost as error:
-          lost[part] += 1
-          self._check_losses(lost[part], worker, error)
-          waiting.appendleft(part)
-    return [results[part] for part in range(len(arguments))]
+          work.give_back(part, worker, error)
+        except Exception as error:
+          work.fail(error)
+        else:
+          work.put(part, worker, result)
 
-  def _is_free(self, worker: RemoteWorker) -> bool:
-    task = self._tasks.get(worker)
-    return worker.answers and (task is None or task.done())
+    for slot in range(remote_worker.SLOTS):
+      for worker in self._workers:
+        threading.Thread(target=compute, args=(worker, slot), daemon=True).start()
+    try:
+      for part in range(len(arguments)):
+        yield self._result(work, part)
+    finally:
+      work.stop()
 
-  def _check_losses(self, losses: int, last: RemoteWorker, error: WorkerLost) -> None:
-    """Gives up on clients that every worker was lost with: they may be the cause."""
-    if losses > len(self._workers):
-      raise InputError(
-        f"the same clients lost {losses} workers, the last at {last.address} ({error}): "
-        "look for want of memory there"
-      ) from error
-
-  def _wait_for_one(self) -> None:
+  def _result(self, work: "_Work", part: int) -> Any:
     deadline = time.monotonic() + self._return_seconds
-    while not any(self._is_free(worker) for worker in self._workers):
+    while not work.wait_for(part):
       if any(worker.answers for worker in self._workers):
         deadline = time.monotonic() + self._return_seconds
       elif time.monotonic() > deadline:
         addresses = [worker.address for worker in self._workers]
-        raise _no_answer(addresses, self._return_seconds)
-      time.sleep(_POLL_SECONDS)
+        raise worker_channel.no_answer(addresses, self._return_seconds)
+    return work.pop(part)
+
+
+class _Work:
+  """What is waiting, running and done; shared by the threads that do it."""
+
+  def __init__(self, workers: Sequence[RemoteWorker], parts: int):
+    self._workers = workers
+    self._news = threading.Condition()
+    self._waiting = collections.deque(range(parts))
+    self._running = collections.Counter[RemoteWorker]()
+    self._losses = collections.Counter[int]()
+    self._results: dict[int, Any] = {}
+    self._error: Optional[Exception] = None
+    self._left = parts
+
+  def take(self, worker: RemoteWorker) -> Optional[int]:
+    """Waits for a part that a worker may do; None when nothing is left."""
+    with self._news:
+      while self._left and not (self._waiting and self._is_next(worker)):
+        # Workers come and go without notice here.
+        self._news.wait(_POLL_SECONDS)
+      if not self._left:
+        return None
+      self._running[worker] += 1
+      return self._waiting.popleft()
+
+  def _is_next(self, worker: RemoteWorker) -> bool:
+    """Whether no other worker that answers has less to do."""
+    here = [self._running[each] for each in self._workers if each.answers]
+    return worker.answers and self._running[worker] == min(here, default=0)
+
+  def put(self, part: int, worker: RemoteWorker, result: Any) -> None:
+    """Takes a result."""
+    with self._news:
+      self._running[worker] -= 1
+      self._results[part] = result
+      self._left = max(self._left - 1, 0)
+      self._news.notify_all()
+
+  def give_back(self, part: int, worker: RemoteWorker, error: WorkerLost) -> None:
+    """Has a part done by somebody else; after many losses, it may be the cause."""
+    with self._news:
+      self._running[worker] -= 1
+      self._losses[part] += 1
+      self._waiting.appendleft(part)
+      self._news.notify_all()
+    if (losses := self._losses[part]) > len(self._workers):
+      failure = InputError(
+        f"the same client lost {losses} workers, the last at {worker.address} ({error}): "
+        "look for want of memory there"
+      )
+      failure.__cause__ = error
+      self.fail(failure)
+
+  def fail(self, error: Exception) -> None:
+    """Ends all of it."""
+    with self._news:
+      self._error = self._error or error
+      self._left = 0
+      self._news.notify_all()
+
+  def stop(self) -> None:
+    """Lets the threads end; what still runs is of no use."""
+    with self._news:
+      self._left = 0
+      self._news.notify_all()
+
+  def wait_for(self, part: int) -> bool:
+    """Waits a moment for a result; returns whether it is there.
+
+    Raises:
+      Exception: What a part failed with.
+    """
+    with self._news:
+      if part not in self._results and self._error is None:
+        self._news.wait(_POLL_SECONDS)
+      if self._error is not None:
+        raise self._error
+      return part in self._results
+
+  def pop(self, part: int) -> Any:
+    """Hands a result out, once."""
+    with self._news:
+      return self._results.pop(part)
 
 
 class _SpreadingContext(tff.framework.SyncContext):
@@ -215,9 +268,10 @@ class _SpreadingContext(tff.framework.SyncContext):
     if plan.merge is None:
       (result,) = self._spread.run(plan.up_to_merge, [arg])
       return result
-    parts = spreading.split(arg, argument_type, self._spread.size)
-    merged, *others = self._spread.run(plan.up_to_merge, parts)
     pair = tff.structure.Struct.unnamed
-    for other in others:
-      merged = self._local.invoke(plan.merge, pair(merged, other))
+    parts = spreading.split(arg, argument_type)
+    with contextlib.closing(self._spread.run(plan.up_to_merge, parts)) as results:
+      merged = next(results)
+      for result in results:
+        merged = self._local.invoke(plan.merge, pair(merged, result))
     return self._local.invoke(plan.after_merge, pair(arg, merged))

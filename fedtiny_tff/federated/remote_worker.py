@@ -18,12 +18,24 @@ import tensorflow_federated as tff
 from fedtiny_tff.federated import worker_channel, worker_stub
 from fedtiny_tff.federated.worker_stub import WorkerLost
 
+# Calls at a time: the next client is there when one is done.
+SLOTS = 2
+
 _PAUSE_SECONDS = 1.0
 
 
 class _Connection(NamedTuple):
   channel: grpc.Channel
-  context: tff.framework.AsyncContext
+  # One for each slot: they are not made for several threads.
+  contexts: tuple[tff.framework.AsyncContext, ...]
+
+
+def _make_context(channel: grpc.Channel) -> tff.framework.AsyncContext:
+  return tff.framework.AsyncExecutionContext(
+    executor_fn=worker_stub.executor_factory(channel),
+    transform_args=tff.tensorflow.transform_args,
+    transform_result=tff.tensorflow.transform_result,
+  )
 
 
 class RemoteWorker:
@@ -68,8 +80,13 @@ class RemoteWorker:
       self._hang_up()
     self._news.set()
 
-  def invoke(self, computation: tff.Computation, argument: Any) -> Any:
+  def invoke(self, slot: int, computation: tff.Computation, argument: Any) -> Any:
     """Runs a compiled computation, and waits for its result.
+
+    Args:
+      slot: One of `SLOTS`; each makes one call at a time.
+      computation: What to run.
+      argument: What to run it with.
 
     Raises:
       WorkerLost: When the worker does not answer.
@@ -78,7 +95,7 @@ class RemoteWorker:
     if connection is None:
       raise WorkerLost("it does not answer")
     try:
-      return asyncio.run(connection.context.invoke(computation, argument))
+      return asyncio.run(connection.contexts[slot].invoke(computation, argument))
     except WorkerLost as error:
       self._lose(connection, str(error))
       raise
@@ -113,15 +130,11 @@ class RemoteWorker:
       channel = stack.enter_context(worker_channel.open_channel(self.address))
       if not worker_channel.answers(channel, self._answer_seconds, waits=True):
         return
-      context = tff.framework.AsyncExecutionContext(
-        executor_fn=worker_stub.executor_factory(channel),
-        transform_args=tff.tensorflow.transform_args,
-        transform_result=tff.tensorflow.transform_result,
-      )
+      contexts = tuple(_make_context(channel) for _ in range(SLOTS))
       with self._lock:
         if self._is_closed:
           return
-        self._connection = _Connection(channel, context)
+        self._connection = _Connection(channel, contexts)
         stack.pop_all()
     if self._was_lost:
       logging.warning("worker %s is back", self.address)

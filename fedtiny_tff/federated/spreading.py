@@ -1,12 +1,11 @@
 """How a computation over clients is taken apart, so that several workers share it.
 
-    argument -> parts, each with some of the clients -> sums of the parts -> result
+    argument -> one for each client -> what they add to the sums -> result
 
 TFF's compiler finds the computations before, in and after the sums.
 """
 
 import dataclasses
-import itertools
 import logging
 from typing import Any, Optional
 
@@ -38,7 +37,8 @@ def make_plan(computation: tff.Computation) -> Plan:
   try:
     form = tff.backends.native.compile_to_mergeable_comp_form(computation)
   except ValueError as error:
-    reason = str(error).splitlines()[0]
+    # What follows is the whole computation.
+    reason = str(error).splitlines()[0].partition(". ")[0]
     logging.warning("a computation runs on one worker, it cannot be spread: %s", reason)
     return Plan(_compiled(computation))
   return Plan(_compiled(form.up_to_merge), form.merge, form.after_merge)
@@ -71,23 +71,20 @@ def count_clients(argument: Any, argument_type: Optional[tff.Type]) -> Optional[
   return len(argument) if _is_of_each_client(argument_type) else None
 
 
-def split(argument: Any, argument_type: tff.Type, parts: int) -> list[Any]:
-  """Deals the clients of an argument to parts, in order and as evenly as possible.
+def split(argument: Any, argument_type: tff.Type) -> list[Any]:
+  """Takes the clients of an argument apart.
 
   Args:
     argument: What a computation is called with.
     argument_type: Its type, with something placed at clients.
-    parts: Most parts to make; no part is without clients, unless there are none.
 
   Returns:
-    Arguments of the same type. What is not the clients' is the same in all.
+    Arguments of the same type, of one client each, in their order; one without any
+    when there are none. What is not the clients' is the same in all.
   """
   count = count_clients(argument, argument_type) or 0
-  parts = max(min(parts, count), 1)
-  ends = [count * number // parts for number in range(parts + 1)]
   return [
-    _cut(argument, argument_type, first, last)
-    for first, last in itertools.pairwise(ends)
+    _cut(argument, argument_type, client, client + 1) for client in range(max(count, 1))
   ]
 
 

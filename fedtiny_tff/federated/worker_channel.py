@@ -5,6 +5,7 @@ Nothing here loads TensorFlow Federated, which takes seconds.
 
 import ipaddress
 import re
+import time
 from collections.abc import Sequence
 
 import grpc
@@ -29,6 +30,8 @@ _OPTIONS = (
 )
 # Disposes of no values, which every worker does at once, however busy.
 _HARMLESS_CALL = "/tensorflow_federated.v0.ExecutorGroup/Dispose"
+# What is left for the last workers when the first do not answer.
+_LAST_SECONDS = 0.5
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -73,6 +76,35 @@ def parse_addresses(texts: Sequence[str]) -> tuple[str, ...]:
 def open_channel(target: str) -> grpc.Channel:
   """Opens an unencrypted channel to a worker; it connects when it is used."""
   return grpc.insecure_channel(target, _OPTIONS)
+
+
+def require_answers(addresses: Sequence[str], seconds: float) -> None:
+  """Waits until every worker has answered.
+
+  Args:
+    addresses: `host:port` of each.
+    seconds: How long to wait for them.
+
+  Raises:
+    InputError: Naming those that have not.
+  """
+  deadline = time.monotonic() + seconds
+  silent = []
+  for address in addresses:
+    left = max(deadline - time.monotonic(), _LAST_SECONDS)
+    with open_channel(address) as channel:
+      if not answers(channel, left, waits=True):
+        silent.append(address)
+  if silent:
+    raise no_answer(silent, seconds)
+
+
+def no_answer(addresses: Sequence[str], seconds: float) -> InputError:
+  """Returns the error that workers do not answer."""
+  return InputError(
+    f"no answer in {seconds:g} s from worker {', '.join(addresses)}: start it with "
+    "`python -m pipelines.worker`, look at the network between, or leave it out"
+  )
 
 
 def answers(channel: grpc.Channel, seconds: float, *, waits: bool = False) -> bool:

@@ -21,6 +21,8 @@ _GONE = (
   # What a worker says that was started anew: it knows nothing of what went before.
   grpc.StatusCode.FAILED_PRECONDITION,
 )
+# What a worker says of a file that it cannot read.
+_UNREADABLE = (errno.ENOENT, errno.EACCES)
 _DISPOSALS = ("Dispose", "DisposeExecutor")
 _RUNNING = "Failed to run computation: "
 
@@ -68,7 +70,7 @@ def _explained(error: Exception) -> Optional[Exception]:
   details = str(error.details())
   if error.code() in _GONE:
     return WorkerLost(details)
-  if os.strerror(errno.ENOENT) in details:
+  if any(os.strerror(each) in details for each in _UNREADABLE):
     what = details.splitlines()[0].removeprefix(_RUNNING)
     return InputError(f"{what}; a run's data folder must be at this path on every worker")
   return None

@@ -83,3 +83,12 @@ def test_a_worker_answers_unless_it_is_stopped():
     assert not worker_channel.answers(channel, 0.3)
     running.wake(0)
     assert worker_channel.answers(channel, 5.0)
+
+
+def test_all_must_answer_where_that_is_required():
+  (port,) = workers.free_ports(1)
+  with workers.running_workers(1) as running:
+    worker_channel.require_answers(running.addresses, 30.0)
+    addresses = [f"127.0.0.1:{port}", *running.addresses]
+    with pytest.raises(InputError, match=f"no answer in 0.1 s from worker {addresses[0]}:"):
+      worker_channel.require_answers(addresses, 0.1)

@@ -203,7 +203,7 @@ class TestEnd:
   def test_ends_when_its_launcher_is_killed(self):
     with worker_process.WorkerProcess(1) as worker:
       pid = worker.pid
-      psutil.Process(pid).parent().kill()
+      psutil.Process(psutil.Process(pid).ppid()).kill()
       assert worker.wait() == -signal.SIGKILL
       assert workers.until(lambda: not workers.is_running(pid))
 
