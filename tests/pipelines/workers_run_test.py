@@ -1,0 +1,95 @@
+"""The whole pipeline over two workers makes what it makes on one machine."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from fedtiny_tff.federated import remote_runtime
+from pipelines import run, train
+from tests.fedtiny_tff.federated import workers
+from tests.pipelines import support
+
+pytestmark = pytest.mark.slow
+
+# All that clients compute in a run: selection, rounds, evaluations, ranges, int8.
+CHANGES = {
+  "quantisation_aware": "always", "quantisation_aware_rounds": 1,
+  "calibration_source": "clients", "targets": "mcu",
+}  # fmt: skip
+FIGURES = ("train_loss", "eval_loss", "density", "reports")
+
+
+@pytest.fixture(name="running", scope="module")
+def fixture_running():
+  with workers.running_workers(3) as running:
+    yield running
+
+
+def flagfile(folder):
+  return support.write_flagfile(folder / "tiny.flags", support.TINY | CHANGES)
+
+
+def rows(path):
+  with (path / "metrics.csv").open(encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+def weights(path):
+  from pipelines import model_files
+
+  model, masks = model_files.load(path / "model")
+  return model.get_weights(), masks
+
+
+def check_equal(found, expected):
+  for row, wanted in zip(rows(found), rows(expected), strict=True):
+    for name in FIGURES:
+      if wanted[name]:
+        np.testing.assert_allclose(float(row[name]), float(wanted[name]), rtol=1e-4)
+  (values, masks), (wanted_values, wanted_masks) = weights(found), weights(expected)
+  for name, mask in wanted_masks.items():
+    np.testing.assert_array_equal(masks[name], mask)
+  for value, wanted in zip(values, wanted_values, strict=True):
+    np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_over_workers_equals_a_local_one_and_goes_on_with_others(
+  running, tmp_path
+):
+  arguments = [f"--flagfile={flagfile(tmp_path)}"]
+  local, spread = tmp_path / "local", tmp_path / "spread"
+  assert support.call("run", run.main, *arguments, f"--output_dir={local}") == 0
+  arguments.append(f"--output_dir={spread}")
+  two = f"--workers={','.join(running.addresses[:2])}"
+  assert support.call("train", train.main, *arguments, two) == 0
+  check_equal(spread, local)
+  assert "workers" not in (spread / "run.flags").read_text()
+  # Another worker than those that trained it does what is left, the export.
+  third = f"--workers={running.addresses[2]}"
+  assert support.call("run", run.main, *arguments, third) == 0
+  made, wanted = (
+    json.loads((path / "report.json").read_text()) for path in (spread, local)
+  )
+  for name in ("calibration", "quantisation"):
+    assert made[name].keys() == wanted[name].keys()
+  assert [row["path"] for row in made["artifacts"]] == [
+    row["path"] for row in wanted["artifacts"]
+  ]
+
+
+def test_a_worker_that_is_not_there_is_said_before_anything_is_written(
+  running, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(remote_runtime, "RETURN_SECONDS", 0.2)
+  (port,) = workers.free_ports(1)
+  code = support.call(
+    "train", train.main, f"--flagfile={flagfile(tmp_path)}",
+    f"--output_dir={tmp_path / 'run'}",
+    f"--workers={running.addresses[0]},127.0.0.1:{port}",
+  )  # fmt: skip
+  assert code == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith(f"train: no answer in 0.2 s from worker 127.0.0.1:{port}: ")
+  assert not (tmp_path / "run").exists()
