@@ -121,6 +121,23 @@ class TestReach:
       assert answers(worker.target)
       assert connects("127.0.0.2", port)
 
+  def test_a_user_without_rights_has_a_namespace_as_well(self):
+    program = (
+      "import os\n"
+      "from fedtiny_tff.federated import worker_channel as c, worker_process as w\n"
+      "with w.WorkerProcess(1) as worker, c.open_channel(worker.target) as channel:\n"
+      "  spaces = [os.readlink(f'/proc/{p}/ns/net') for p in (os.getpid(), worker.pid)]\n"
+      "  print(os.getuid(), len(set(spaces)), c.answers(channel, 5.0))"
+    )
+    result = subprocess.run(
+      ["unshare", "--user", "--map-user=1000", "--map-group=1000", sys.executable, "-c", program],
+      cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    refused = [line for line in result.stderr.splitlines() if "IsolationRefused" in line]
+    if "unshare:" in result.stderr or refused:
+      pytest.skip(f"user namespaces are not permitted here: {refused or result.stderr}")
+    assert result.stdout == "1000 2 True\n", result.stderr
+
   def test_long_temporary_folders_are_avoided(self, monkeypatch, tmp_path):
     folder = tmp_path / ("x" * 100)
     folder.mkdir()

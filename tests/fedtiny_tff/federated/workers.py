@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import os
 import pathlib
 import signal
 import socket
@@ -33,6 +34,14 @@ def is_running(pid: int) -> bool:
   except (FileNotFoundError, ProcessLookupError):
     return False
   return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def thread_states(pid: int) -> list[str]:
+  """Returns the state of each thread of a process, such as T for stopped."""
+  return [
+    (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+  ]
 
 
 def free_ports(count: int) -> list[int]:
@@ -74,10 +83,12 @@ class Workers:
 
   def silence(self, number: int) -> None:
     """Has one answer no more, as if it were cut off."""
-    psutil.Process(self._running[number].pid).send_signal(signal.SIGSTOP)
+    pid = self._running[number].pid
+    os.kill(pid, signal.SIGSTOP)
+    assert until(lambda: all(state == "T" for state in thread_states(pid)))
 
   def wake(self, number: int) -> None:
-    psutil.Process(self._running[number].pid).send_signal(signal.SIGCONT)
+    os.kill(self._running[number].pid, signal.SIGCONT)
 
   def stop(self) -> None:
     for number, worker in self._running.items():
