@@ -1,5 +1,6 @@
 """Tests of the local runtime: the worker must not outlive whoever started it."""
 
+import logging
 import os
 import pathlib
 import signal
@@ -118,6 +119,23 @@ class TestLocalRuntime:
     for _ in range(2):
       with local:
         assert double(3) == 6
+
+  def test_warns_where_the_kernel_admits_no_isolation(self, monkeypatch, caplog):
+    start = worker_process.WorkerProcess
+
+    def refusing(clients, is_isolated=True):
+      if is_isolated:
+        raise worker_process.IsolationRefused("Operation not permitted")
+      return start(clients, is_isolated=False)
+
+    monkeypatch.setattr(worker_process, "WorkerProcess", refusing)
+    with caplog.at_level(logging.WARNING), runtime.LocalRuntime():
+      assert double(21) == 42
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert "(Operation not permitted)" in message
+    assert "--dport 24600:24999 -j DROP" in message
+    assert "\n" not in message
 
   def test_worker_ends_when_python_alone_is_killed(self):
     with subprocess.Popen(
