@@ -35,7 +35,8 @@ _WARM_UP_ROUNDS = 5
 _WRITTEN_AT_A_TIME = 1_024
 
 
-def _write(folder: str, population: int) -> tuple[ClientStore, np.ndarray]:
+def write(folder: str, population: int) -> tuple[ClientStore, np.ndarray]:
+  """Writes clients of 16 digits each; returns where and how to read them."""
   dataset = sources.load("digits", SourceOptions())
   (digits,) = dataset.read(TRAIN, fail_on_bad_record)
   count = population * _EXAMPLES
@@ -61,7 +62,7 @@ def measure(population: int) -> dict[str, Any]:
   state = starting_state(found, 0.1)
   seconds = []
   with tempfile.TemporaryDirectory() as folder, runtime.LocalRuntime():
-    store, references = _write(folder, population)
+    store, references = write(folder, population)
     builder = rounds.RoundBuilder(
       found, store, CONFIG, base.Strategy(), (),
       active_count=int(np.count_nonzero(state.mask)), seed=0,

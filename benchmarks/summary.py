@@ -108,6 +108,13 @@ def _mcu_accuracy(rows: Rows) -> str:
   return f"{figures}; {sum(row['identical'] for row in rows)} of {len(rows)} identical"
 
 
+def _worker_scaling(rows: Rows) -> str:
+  return ", ".join(
+    f"{row['workers']}: {row['seconds_per_round']:.1f} s ({row['efficiency']:.2f})"
+    for row in rows
+  )
+
+
 def _channel_blocks(rows: Rows) -> str:
   return "; ".join(
     f"{row['channel_block']}: {row['test_accuracy']:.1%} "
@@ -173,6 +180,11 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
     "mask blocks of 1, 2 and 4 output channels: test accuracy (digits, 20 % density, two "
     "seeds), only to be compared with each other",
     _channel_blocks,
+  ),
+  (
+    "worker_scaling",
+    "a round of 24 clients that wait 2 s each, by number of workers (and efficiency)",
+    _worker_scaling,
   ),
 )
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from fedtiny_tff import activation_ranges as measured
 from fedtiny_tff import seeds, variable_layout
-from fedtiny_tff.federated import calibration, messages, runtime
+from fedtiny_tff.federated import calibration, messages
 from pipelines import config as config_lib
-from pipelines import data_folder, model_files, rounds_stage
+from pipelines import data_folder, model_files, rounds_stage, runtimes
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export import activation_graph, float_activations
@@ -152,7 +152,7 @@ def _from_clients(
     )
     tensors = weights._replace(prunable=tf.constant(weights.prunable))
     sent = messages.pack_model(tensors, tf.constant(mask), active)
-    with runtime.LocalRuntime():
+    with runtimes.choose(config):
       found = built.computation(sent, clients)
   facts |= {
     "clients": len(clients),

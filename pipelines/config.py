@@ -23,6 +23,7 @@ from fedtiny_tff.data import federation
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.densities import LAYER_COUNTS
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated import worker_channel
 from fedtiny_tff.models import pruning_scope
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import registry as strategies
@@ -298,6 +299,13 @@ def _check_microcontroller(values: dict[str, Any]) -> None:
       )
 
 
+def _checked_workers(given: list[str]) -> list[str]:
+  try:
+    return list(worker_channel.parse_addresses(given))
+  except InputError as error:
+    raise InputError(f"--workers: {error}") from error
+
+
 def make_config(values: dict[str, Any]) -> RunConfig:
   """Validates flag values.
 
@@ -329,9 +337,10 @@ def make_config(values: dict[str, Any]) -> RunConfig:
   data_config.check(values)
   _check_numbers(values)
   _check_microcontroller(values)
+  workers = _checked_workers(values["workers"])
   # Resolved here, so that a run continued on another CPU does not change its type.
   compute_dtype = compute_dtypes.resolve(values["compute_dtype"])
-  config = RunConfig({**values, "compute_dtype": compute_dtype})
+  config = RunConfig({**values, "compute_dtype": compute_dtype, "workers": workers})
   try:
     _ = config.training, config.pruning
   except ValueError as error:

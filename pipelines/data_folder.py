@@ -275,7 +275,8 @@ def open_folder(folder: pathlib.Path) -> RunData:
 
 
 def _store(path: pathlib.Path, info: DatasetInfo) -> ClientStore:
-  probe = ClientStore(str(path), info, 0)
+  # Workers elsewhere have another working directory.
+  probe = ClientStore(str(path.absolute()), info, 0)
   return dataclasses.replace(
     probe, num_records=path.stat().st_size // probe.stored_record_bytes
   )

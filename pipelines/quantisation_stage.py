@@ -29,14 +29,13 @@ from fedtiny_tff.federated import (
   evaluation,
   quantisation_messages,
   quantisation_rounds,
-  runtime,
   states,
 )
 from fedtiny_tff.quantisation_training import QuantisedWeights
 from fedtiny_tff.tfmot_masking import ModelWeights
 from fedtiny_tff.tfmot_quantisation import Ranges
 from pipelines import config as config_lib
-from pipelines import data_folder, model_files, rounds_stage, state_store
+from pipelines import data_folder, model_files, rounds_stage, runtimes, state_store
 from pipelines.progress import Progress
 from pipelines.quantisation_decision import (
   Figures,
@@ -191,7 +190,7 @@ class _Adaptation:
     stored = self._resume()
     clients = self._deciding_clients()
     if stored is None or self._lacks_training(stored):
-      with runtime.LocalRuntime():
+      with runtimes.choose(self._config):
         stored = stored or self._measured(clients)
         if self._lacks_training(stored):
           self._train(stored, clients)

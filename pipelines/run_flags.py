@@ -17,7 +17,7 @@ GROUPS: dict[str, list[str]] = {}
 # without them.
 NOT_CONFIGURATION = (
   "output_dir", "verify_arm64", "benchmark", "benchmark_threads", "benchmark_runs",
-  "tflm_dir",
+  "tflm_dir", "workers",
 )  # fmt: skip
 # Flags that say how files are made from a trained model; `export` may change them.
 EXPORT = (
@@ -203,6 +203,17 @@ def _define_clients() -> None:
   )  # fmt: skip
 
 
+def _define_machines() -> None:
+  flags.DEFINE_list(
+    "workers",
+    [],
+    "Workers that compute the clients' work, host:port each, started elsewhere with "
+    "`python -m pipelines.worker`; none = one of our own. They read the run's data at "
+    "the same path. The result is the same; docs/several_machines.md.",
+  )
+  _group("Several machines", ["workers"])
+
+
 def _define_calibration() -> None:
   flags.DEFINE_string(
     "calibration_source",
@@ -330,6 +341,7 @@ _define_training()
 _define_clients()
 privacy_flags.define()
 GROUPS.update(privacy_flags.GROUPS)
+_define_machines()
 _define_calibration()
 _define_quantisation()
 _define_microcontroller()

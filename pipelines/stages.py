@@ -14,6 +14,7 @@ from pipelines import (
   model_files,
   quantisation_stage,
   report,
+  runtimes,
   training_pipeline,
 )
 from pipelines import config as config_lib
@@ -45,6 +46,7 @@ def train(
   if not is_begun:
     experiment = training_pipeline.within_budget(experiment, progress)
     config = experiment.config
+  runtimes.check(config, progress)
   run.claim(config)
   outcome = training_pipeline.train(experiment, run, progress)
   with progress.stage("report", "final figures on the test split"):

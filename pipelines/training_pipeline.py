@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from fedtiny_tff import tfmot_masking
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import runtime, states
+from fedtiny_tff.federated import states
 from fedtiny_tff.models import definition
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import base
@@ -31,6 +31,7 @@ from pipelines import (
   privacy_plan,
   quantisation_stage,
   rounds_stage,
+  runtimes,
   selection_stage,
   state_store,
 )
@@ -288,8 +289,8 @@ def train(
     progress.say(line)
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
-    with progress.stage("runtime", "starting TFF's worker"):
-      stack.enter_context(runtime.LocalRuntime())
+    with progress.stage("runtime", runtimes.describe_start(experiment.config)):
+      stack.enter_context(runtimes.choose(experiment.config))
     start = stages.starting_point(pretrained)
     sparse = stages.rounds("sparse", stages.models, start.state)
     dense = None

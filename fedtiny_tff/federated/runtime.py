@@ -1,75 +1,52 @@
 """TFF's local runtime, with a worker process that cannot outlive us.
 
-TFF's own default starts the worker and leaves it behind when the interpreter
-dies. Here the kernel ends it with its parent, and `LocalRuntime` ends it on exit.
+Nobody else can reach the worker where the kernel admits a network namespace for it.
 """
 
 import contextlib
-import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
-from typing import Optional
+import logging
+from typing import Any, Optional
 
 import grpc
-import portpicker
 import tensorflow_federated as tff
 
-from fedtiny_tff.federated import secure_sums
-
-_MAX_MESSAGE_BYTES = 2_000_000_000
-_START_TIMEOUT_SECONDS = 60.0
-_STOP_TIMEOUT_SECONDS = 3.0
-
-# Runs between fork and exec: asks Linux to kill this process with its parent
-# (PR_SET_PDEATHSIG = 1), and leaves at once if the parent is gone already.
-_LAUNCHER = (
-  "import ctypes, os, signal, sys; "
-  "ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
-  "os.getppid() == int(sys.argv[1]) or sys.exit(1); "
-  "os.execv(sys.argv[2], sys.argv[2:])"
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated import (
+  secure_sums,
+  worker_channel,
+  worker_process,
+  worker_stub,
 )
-
-
-def worker_binary_path() -> pathlib.Path:
-  """Returns where TFF's wheel keeps its C++ worker."""
-  return pathlib.Path(tff.__file__).parent / "data" / "worker_binary"
-
-
-def _worker_environment() -> dict[str, str]:
-  """Returns the worker's environment variables: ours, quiet, and with large pages.
-
-  Tensors of megabytes are allocated anew at every operation; mapping them in pages of
-  4 kB was measured as a fifth of what a ResNet18 round costs beside its training.
-  glibc before 2.35 ignores the setting.
-  """
-  given = os.environ.get("GLIBC_TUNABLES", "")
-  tunables = ":".join(filter(None, ["glibc.malloc.hugetlb=1", given]))
-  return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "GLIBC_TUNABLES": tunables}
 
 
 class LocalRuntime(contextlib.AbstractContextManager):
   """Runs TFF computations in one local worker process.
 
   Use as a context manager; inside it, calling a TFF computation runs it there.
+
+  Attributes:
+    context: TFF's, while it runs.
   """
 
-  def __init__(self, max_concurrent_clients: int = 2):
+  context: tff.framework.SyncContext
+
+  def __init__(self, max_concurrent_clients: int = 2, *, is_isolated: bool = True):
     """Prepares the runtime; the worker starts on entry.
 
     Args:
       max_concurrent_clients: Client computations that run at the same time.
+      is_isolated: Whether nobody but this user may reach the worker. Where the kernel
+        does not admit that, a warning is logged.
     """
     self._max_concurrent_clients = max_concurrent_clients
-    self._process: Optional[subprocess.Popen] = None
-    self._context = contextlib.ExitStack()
+    self._is_isolated = is_isolated
+    self._worker: Optional[worker_process.WorkerProcess] = None
+    self._cleanup = contextlib.ExitStack()
 
   @property
   def worker_pids(self) -> tuple[int, ...]:
     """Process ids of the running workers."""
-    return (self._process.pid,) if self._process else ()
+    return (self._worker.pid,) if self._worker else ()
 
   def __enter__(self) -> "LocalRuntime":
     """Starts the worker and installs it as TFF's context.
@@ -77,76 +54,72 @@ class LocalRuntime(contextlib.AbstractContextManager):
     Raises:
       RuntimeError: When the worker does not come up.
     """
-    port = portpicker.pick_unused_port()
-    self._process = subprocess.Popen(
-      [
-        sys.executable, "-S", "-c", _LAUNCHER, str(os.getpid()),
-        str(worker_binary_path()), f"--port={port}",
-        f"--max_concurrent_computation_calls={self._max_concurrent_clients}",
-      ],
-      stdin=subprocess.DEVNULL,
-      stdout=subprocess.DEVNULL,
-      stderr=subprocess.DEVNULL,
-      # Ctrl-C goes to us alone; the worker goes when the round has been left.
-      start_new_session=True,
-      env=_worker_environment(),
-    )  # fmt: skip
-    try:
-      stub = self._connect(port)
-    except BaseException:
-      self._stop()
-      raise
-    executors = tff.framework.ResourceManagingExecutorFactory(
-      lambda cardinalities: _remote_executor(stub, cardinalities)
-    )
-    context = tff.framework.SyncExecutionContext(
-      executor_fn=executors,
-      compiler_fn=secure_sums.compile_simulated,
-      transform_args=tff.tensorflow.transform_args,
-      transform_result=tff.tensorflow.transform_result,
-    )
-    self._context.enter_context(tff.framework.get_context_stack().install(context))
+    with contextlib.ExitStack() as stack:
+      self._worker = self._start(stack)
+      stack.callback(self._forget)
+      channel = stack.enter_context(worker_channel.open_channel(self._worker.target))
+      self.context = _LocalContext(channel)
+      stack.enter_context(tff.framework.get_context_stack().install(self.context))
+      self._cleanup = stack.pop_all()
     return self
 
-  def _connect(self, port: int) -> tff.framework.RemoteExecutorGrpcStub:
-    options = [
-      (f"grpc.max_{direction}message_length", _MAX_MESSAGE_BYTES)
-      for direction in ("", "receive_", "send_")
-    ]
-    channel = grpc.insecure_channel(f"localhost:{port}", options)
-    stub = tff.framework.RemoteExecutorGrpcStub(channel)
-    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
-    while not stub.is_ready:
-      assert self._process is not None
-      if self._process.poll() is not None or time.monotonic() > deadline:
-        raise RuntimeError(
-          f"TFF's worker did not start (exit code {self._process.poll()}); "
-          "`python -m pipelines.doctor` checks the installation"
-        )
-      time.sleep(0.05)
-    return stub
+  def _start(self, stack: contextlib.ExitStack) -> worker_process.WorkerProcess:
+    clients = self._max_concurrent_clients
+    if self._is_isolated:
+      try:
+        return stack.enter_context(worker_process.WorkerProcess(clients))
+      except worker_process.IsolationRefused as refused:
+        logging.warning("%s", open_worker_warning(str(refused)))
+    return stack.enter_context(
+      worker_process.WorkerProcess(clients, is_isolated=False)
+    )
 
-  def _stop(self) -> None:
-    process, self._process = self._process, None
-    if process is None:
-      return
-    process.send_signal(signal.SIGTERM)
-    try:
-      process.wait(_STOP_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-      process.kill()
-      process.wait()
+  def _forget(self) -> None:
+    self._worker = None
 
   def __exit__(self, *exception: object) -> None:
     """Ends the worker and gives TFF its former context back."""
-    self._context.close()
-    self._stop()
+    self._cleanup.close()
 
 
-def _remote_executor(
-  stub: tff.framework.RemoteExecutorGrpcStub, cardinalities: dict
-) -> tff.framework.RemoteExecutor:
-  cardinalities.setdefault(tff.CLIENTS, 0)
-  executor = tff.framework.RemoteExecutor(stub)
-  executor.set_cardinalities(cardinalities)
-  return executor
+def open_worker_warning(reason: str) -> str:
+  """Says that a local worker is open to the network, and how to mend it."""
+  ports = worker_process.OPEN_PORTS
+  return (
+    "TFF's worker has no authentication and other machines may reach it: no network "
+    f"namespace is admitted here ({reason}); admit user namespaces, or refuse the ports: "
+    f"iptables -I INPUT ! -i lo -p tcp --dport {ports[0]}:{ports[-1]} -j DROP "
+    "(and ip6tables)"
+  )
+
+
+def _compiled(computation: tff.Computation) -> Any:
+  return tff.backends.native.desugar_and_transform_to_native(
+    secure_sums.in_the_open(computation)
+  )
+
+
+class _LocalContext(tff.framework.SyncContext):
+  """Runs computations in a local worker; says so when it is gone."""
+
+  def __init__(self, channel: grpc.Channel):
+    self._context = tff.framework.SyncExecutionContext(
+      executor_fn=worker_stub.executor_factory(channel),
+      compiler_fn=_compiled,
+      transform_args=tff.tensorflow.transform_args,
+      transform_result=tff.tensorflow.transform_result,
+    )
+
+  def invoke(self, comp: tff.Computation, arg: Any) -> Any:
+    """Runs a computation.
+
+    Raises:
+      InputError: When the worker has ended.
+    """
+    try:
+      return self._context.invoke(comp, arg)
+    except worker_stub.WorkerLost as error:
+      raise InputError(
+        f"TFF's worker on this machine ended ({error}), perhaps for want of memory; "
+        "free some and run the same command again"
+      ) from error

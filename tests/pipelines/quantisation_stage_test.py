@@ -123,7 +123,7 @@ class TestAuto:
     assert check_masked_zeros(content, masks).layer_density["hidden"] <= 0.71
 
   def test_is_finished_and_not_begun_again(self, hurt, outcome, monkeypatch):
-    monkeypatch.setattr(quantisation_stage.runtime, "LocalRuntime", None)
+    monkeypatch.setattr(quantisation_stage.runtimes, "choose", None)
     again = hurt.quantise("auto")
     assert again.facts == outcome.facts
     for one, two in zip(

@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from fedtiny_tff import optimizers, schedules, training
 from fedtiny_tff.aggregation_config import Aggregation
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import evaluation, private_means, rounds
+from fedtiny_tff.federated import evaluation, private_means, rounds, spreading
 from fedtiny_tff.privacy import Privacy
 from fedtiny_tff.secure_config import BITWIDTH, MODULAR, SecureSums
 from fedtiny_tff.strategies import feddst, fedtiny
@@ -250,7 +250,10 @@ class TestVotes:
     for privacy in (None, QUIET):
       builder = self.builder(federation, Aggregation(privacy=privacy, secure=SECURE))
       for number in range(2):
-        assert found(builder.computation(number).next) == set()
+        computation = builder.computation(number).next
+        assert found(computation) == set()
+        # Several machines can share it.
+        assert spreading.make_plan(computation).merge is not None
     evaluated = evaluation.build_evaluation(
       support.perceptron(), federation[0], active_count=12, batch_size=8, secure=SECURE
     )

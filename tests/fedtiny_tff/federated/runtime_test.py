@@ -1,5 +1,6 @@
 """Tests of the local runtime: the worker must not outlive whoever started it."""
 
+import logging
 import os
 import pathlib
 import signal
@@ -12,7 +13,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff.federated import runtime
+from fedtiny_tff.federated import runtime, worker_process
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 _POLL_SECONDS = 0.1
@@ -21,7 +22,7 @@ _POLLS = 50
 
 HOLDER = """
 import time
-from fedtiny_tff.federated import runtime
+from fedtiny_tff.federated import runtime, worker_process
 with runtime.LocalRuntime() as running:
   print("worker", *running.worker_pids, flush=True)
   time.sleep(600)
@@ -119,6 +120,23 @@ class TestLocalRuntime:
       with local:
         assert double(3) == 6
 
+  def test_warns_where_the_kernel_admits_no_isolation(self, monkeypatch, caplog):
+    start = worker_process.WorkerProcess
+
+    def refusing(clients, is_isolated=True):
+      if is_isolated:
+        raise worker_process.IsolationRefused("Operation not permitted")
+      return start(clients, is_isolated=False)
+
+    monkeypatch.setattr(worker_process, "WorkerProcess", refusing)
+    with caplog.at_level(logging.WARNING), runtime.LocalRuntime():
+      assert double(21) == 42
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert "(Operation not permitted)" in message
+    assert "--dport 24600:24999 -j DROP" in message
+    assert "\n" not in message
+
   def test_worker_ends_when_python_alone_is_killed(self):
     with subprocess.Popen(
       [sys.executable, "-c", HOLDER],
@@ -144,7 +162,7 @@ class TestFailingWorker:
     ("binary", "code"), [("/bin/false", 1), ("/bin/true", 0), ("/no/such/worker", 1)]
   )
   def test_raises_with_the_way_out(self, monkeypatch, binary, code):
-    monkeypatch.setattr(runtime, "worker_binary_path", lambda: pathlib.Path(binary))
+    monkeypatch.setattr(worker_process, "worker_binary_path", lambda: pathlib.Path(binary))
     local = runtime.LocalRuntime()
     with (
       pytest.raises(
@@ -169,10 +187,10 @@ class TestFailingWorker:
         super().__init__(*args, **kwargs)
         started.append(self.pid)
 
-    monkeypatch.setattr(runtime.subprocess, "Popen", RecordedPopen)
-    monkeypatch.setattr(runtime, "worker_binary_path", lambda: silent)
-    monkeypatch.setattr(runtime, "_START_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr(runtime, "_STOP_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(worker_process.subprocess, "Popen", RecordedPopen)
+    monkeypatch.setattr(worker_process, "worker_binary_path", lambda: silent)
+    monkeypatch.setattr(worker_process, "_START_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(worker_process, "_STOP_TIMEOUT_SECONDS", 0.2)
     with pytest.raises(RuntimeError, match="did not start"), runtime.LocalRuntime():
       pytest.fail("entered without a worker")
     (pid,) = started
@@ -181,6 +199,6 @@ class TestFailingWorker:
 
 class TestWorkerBinaryPath:
   def test_is_an_executable_of_the_wheel(self):
-    path = runtime.worker_binary_path()
+    path = worker_process.worker_binary_path()
     assert path.is_file()
     assert os.access(path, os.X_OK)

@@ -1,0 +1,34 @@
+"""Where TFF computations run: in a worker beside us, or in those of `--workers`."""
+
+from fedtiny_tff.federated import remote_runtime, runtime, worker_channel
+from pipelines import config as config_lib
+from pipelines.progress import Progress
+
+
+def choose(
+  config: config_lib.RunConfig,
+) -> runtime.LocalRuntime | remote_runtime.RemoteRuntime:
+  """Returns the runtime that a run's flags ask for; it starts when it is entered.
+
+  Entering raises `InputError` when a worker does not answer.
+  """
+  if config.workers:
+    return remote_runtime.RemoteRuntime(config.workers)
+  return runtime.LocalRuntime()
+
+
+def check(config: config_lib.RunConfig, progress: Progress) -> None:
+  """Makes sure that `--workers` are there, before anything is written or computed.
+
+  Raises:
+    InputError: When one does not answer.
+  """
+  with progress.waiting(describe_start(config)):
+    worker_channel.require_answers(config.workers, remote_runtime.RETURN_SECONDS)
+
+
+def describe_start(config: config_lib.RunConfig) -> str:
+  """Says what is waited for when it starts."""
+  if config.workers:
+    return f"waiting for TFF's workers at {', '.join(config.workers)}"
+  return "starting TFF's worker"

@@ -1,0 +1,109 @@
+"""Workers on this machine, for tests of the runtimes."""
+
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import psutil
+
+from fedtiny_tff.federated import worker_process
+
+_POLL_SECONDS = 0.05
+# A generous limit for waits that normally take milliseconds.
+_POLLS = 200
+
+
+def until(condition) -> bool:
+  """Waits, within bounds, for a condition."""
+  for _ in range(_POLLS):
+    if condition():
+      return True
+    time.sleep(_POLL_SECONDS)
+  return False
+
+
+def is_running(pid: int) -> bool:
+  """Whether a process exists and is not a zombie that nobody has reaped."""
+  try:
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+  except (FileNotFoundError, ProcessLookupError):
+    return False
+  return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def thread_states(pid: int) -> list[str]:
+  """Returns the state of each thread of a process, such as T for stopped."""
+  return [
+    (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+  ]
+
+
+def free_ports(count: int) -> list[int]:
+  """Finds ports that nobody listens at now."""
+  with contextlib.ExitStack() as stack:
+    found = [stack.enter_context(socket.socket()) for _ in range(count)]
+    for each in found:
+      each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in found]
+  return ports
+
+
+# The kernel ends a worker with the thread that started it.
+_STARTER = concurrent.futures.ThreadPoolExecutor(1)
+
+
+class Workers:
+  """Workers on this machine that can be hurt and mended, from any thread."""
+
+  def __init__(self, count: int):
+    self.addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    self._running: dict[int, worker_process.WorkerProcess] = {}
+
+  @property
+  def pids(self) -> set[int]:
+    return {worker.pid for worker in self._running.values()}
+
+  def start(self, number: int) -> None:
+    worker = worker_process.WorkerProcess(1, self.addresses[number])
+    self._running[number] = _STARTER.submit(worker.__enter__).result()
+
+  def kill(self, number: int) -> None:
+    """Ends one with SIGKILL, and its launcher."""
+    worker = self._running.pop(number)
+    launcher = psutil.Process(worker.pid).parent()
+    assert launcher is not None
+    launcher.kill()
+    worker.stop()
+
+  def silence(self, number: int) -> None:
+    """Has one answer no more, as if it were cut off."""
+    pid = self._running[number].pid
+    os.kill(pid, signal.SIGSTOP)
+    assert until(lambda: all(state == "T" for state in thread_states(pid)))
+
+  def wake(self, number: int) -> None:
+    os.kill(self._running[number].pid, signal.SIGCONT)
+
+  def stop(self) -> None:
+    for number, worker in self._running.items():
+      self.wake(number)
+      worker.stop()
+    self._running.clear()
+
+
+@contextlib.contextmanager
+def running_workers(count: int) -> Iterator[Workers]:
+  """Starts workers, and ends what is left of them."""
+  workers = Workers(count)
+  try:
+    for number in range(count):
+      workers.start(number)
+    yield workers
+  finally:
+    workers.stop()
