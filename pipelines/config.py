@@ -27,6 +27,7 @@ from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from pipelines import boards, data_config, run_flags, tflm_checkout
+from pipelines.tracking import registry as trackers
 from tflite_export import arm64_setup, targets
 
 SELECTIONS = ("adaptive", "vanilla", "none")
@@ -164,6 +165,7 @@ _AT_LEAST = {
   "adjust_until_round": 0,
   "pool_size": 0,
   "eval_every_rounds": 1,
+  "early_stopping": 0,
   "seed": 0,
   "benchmark_threads": 1,
   "benchmark_runs": 1,
@@ -320,6 +322,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
       raise InputError(f"--targets names {target!r} more than once")
   if values["verify_arm64"] and arm64_setup.problem():
     raise InputError(f"--verify_arm64: {arm64_setup.problem()}, or leave the flag out")
+  trackers.check(values["trackers"])
   data_config.check(values)
   _check_numbers(values)
   _check_microcontroller(values)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -27,6 +28,7 @@ from pipelines import (
   metrics_log,
   model_files,
   participation,
+  phase_log,
   planned_model,
   quantisation_stage,
   rounds_stage,
@@ -55,7 +57,6 @@ class TrainingOutcome:
   candidates: list[dict[str, Any]]
   sparse: rounds_stage.PhaseResult
   dense: Optional[rounds_stage.PhaseResult]
-
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -238,26 +239,37 @@ class _Training:
     return start
 
   def rounds(
-    self, name: str, planned: base.ModelPlan, initial: states.ServerState
+    self,
+    name: str,
+    planned: base.ModelPlan,
+    initial: states.ServerState,
+    candidates: Sequence[dict[str, Any]] = (),
+    most_rounds: Optional[int] = None,
   ) -> rounds_stage.PhaseResult:
-    """Runs one phase."""
-    if name == "sparse":
-      paths = self._run.metrics, self._run.tensorboard
-    else:
-      paths = self._run.path / f"metrics_{name}.csv", self._run.tensorboard / name
+    """Runs one phase.
+
+    Args:
+      name: "sparse" or "dense".
+      planned: Models and method.
+      initial: State before the first round.
+      candidates: Rows of `selection.csv` that led to it.
+      most_rounds: As in `Phase.run`.
+    """
     phase = rounds_stage.Phase(
       name,
       self._config,
       self.data,
       planned,
       self._states(name),
-      metrics_log.MetricsLog(*paths),
+      phase_log.open_log(
+        name, self._config, self._run.path, self.data, candidates, self._progress
+      ),
       self._progress,
     )
-    count = self._config.rounds
+    count = most_rounds or self._config.rounds
     described = f"{count} rounds, {planned.strategy.name}"
     with self._progress.stage(f"{name}_rounds", described):
-      return phase.run(initial)
+      return phase.run(initial, most_rounds)
 
 
 def train(
@@ -281,12 +293,12 @@ def train(
     with progress.stage("runtime", "starting TFF's worker"):
       stack.enter_context(runtime.LocalRuntime())
     start = stages.starting_point(pretrained)
-    sparse = stages.rounds("sparse", stages.models, start.state)
+    sparse = stages.rounds("sparse", stages.models, start.state, start.candidates)
     dense = None
     if experiment.config.dense_baseline and experiment.strategy.prunes:
       initial = stages.dense_start(pretrained)
       fedavg = base.plan_one_model(base.Strategy(), stages.models.full)
-      dense = stages.rounds("dense", fedavg, initial)
+      dense = stages.rounds("dense", fedavg, initial, most_rounds=len(sparse.rows))
   with progress.stage("finalize", "applying the final masks"):
     trained = stages.models.trained
     final = finalize(trained, sparse.state)
