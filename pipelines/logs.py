@@ -15,7 +15,6 @@ from typing import Any, Optional
 from absl import flags
 from absl import logging as absl_logging
 
-from fedtiny_tff.errors import InputError
 from pipelines.redaction import redacted
 
 FORMATS = ("text", "json")
@@ -25,11 +24,46 @@ _FORMAT = flags.DEFINE_enum(
   list(FORMATS),
   "How progress and errors are written to stderr: text, or json (an object a line).",
 )
-# absl defines it; by default it would hide progress.
-_VERBOSITY = flags.FLAGS["verbosity"]
-_VERBOSITY.help = "Least that is written there: debug, info, warning or error."
-flags.FLAGS.set_default("verbosity", absl_logging.INFO)
+_LEVELS = {
+  "debug": absl_logging.DEBUG,
+  "info": absl_logging.INFO,
+  "warning": absl_logging.WARNING,
+  "error": absl_logging.ERROR,
+}
 FLAGS = ("log_format", "verbosity")
+
+
+class _LevelParser(flags.ArgumentParser):
+  """Reads a level by its name, or by absl's number for it."""
+
+  def parse(self, argument: Any) -> int:
+    """Returns absl's number."""
+    try:
+      level = _LEVELS[argument] if argument in _LEVELS else int(argument)
+    except ValueError:
+      level = None
+    if level not in _LEVELS.values():
+      raise ValueError(f"must be {', '.join(_LEVELS)}")
+    return level
+
+
+class _LevelSerializer(flags.ArgumentSerializer):
+  """Names a level."""
+
+  def serialize(self, value: int) -> str:
+    """Returns its name."""
+    return next(name for name, level in _LEVELS.items() if level == value)
+
+
+def _adopt_verbosity() -> None:
+  """Makes absl's own flag one with names, that shows progress by default."""
+  flag = flags.FLAGS["verbosity"]
+  flag.help = "Least that is written there: debug, info, warning or error."
+  flag.parser, flag.serializer = _LevelParser(), _LevelSerializer()
+  flags.FLAGS.set_default("verbosity", absl_logging.INFO)
+
+
+_adopt_verbosity()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +118,9 @@ def settings() -> Settings:
 
 def configure(chosen: Optional[Settings] = None) -> None:
   """Applies settings: those of the parsed command line by default."""
-  chosen = chosen or Settings(_FORMAT.value == "json", _python_level())
+  if chosen is None:
+    level = absl_logging.converter.absl_to_standard(flags.FLAGS.verbosity)
+    chosen = Settings(_FORMAT.value == "json", level)
   root = logging.getLogger()
   if _State.handler is not None:
     root.removeHandler(_State.handler)
@@ -93,15 +129,6 @@ def configure(chosen: Optional[Settings] = None) -> None:
   root.setLevel(min(chosen.level, logging.WARNING))
   # Those of Python's `warnings` are objects too, then.
   logging.captureWarnings(chosen.is_json)
-
-
-def _python_level() -> int:
-  level = flags.FLAGS.verbosity
-  if not absl_logging.FATAL <= level <= absl_logging.DEBUG:
-    raise InputError(
-      f"--verbosity must be debug, info, warning or error, got {level}"
-    )
-  return absl_logging.converter.absl_to_standard(level)
 
 
 def json_line(

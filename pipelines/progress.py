@@ -61,7 +61,7 @@ class Progress:
     else:
       label = "warning: " if level == logging.WARNING else ""
       line = f"[{elapsed:6.1f} s] {label}{message}"
-    self.console.print(line, markup=False, emoji=False)
+    self.console.print(line, markup=False, emoji=False, highlight=False)
 
   def warn(self, message: str) -> None:
     """Prints one line that somebody should read, unless the app is to stop."""

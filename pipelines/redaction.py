@@ -9,7 +9,8 @@ _NAMES_OF_SECRETS = re.compile(r"key|token|secret|passw|credential", re.IGNORECA
 _SHORTEST_SECRET = 6
 _PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+@")
 _ASSIGNED = re.compile(
-  r"(\b[\w-]*(?:key|token|secret|passw\w*|credentials?)\b[\"']?\s*[=:]\s*)[\"']?[^\s&,;}\"']+[\"']?",
+  r"(\b[\w-]*(?:key|token|secret|passw\w*|credentials?)(?:=|[\"']\s*[=:]\s*))"
+  r"[\"']?[^\s&,;}\"']+[\"']?",
   re.IGNORECASE,
 )
 

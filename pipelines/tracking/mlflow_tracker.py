@@ -4,6 +4,7 @@ Where: `MLFLOW_TRACKING_URI`, else the folder `mlruns/` of the run directory. In
 experiment: `MLFLOW_EXPERIMENT_NAME`, else "fedtiny".
 """
 
+import logging
 import os
 import pathlib
 import tempfile
@@ -15,7 +16,7 @@ from pipelines.tracking import base, entries
 
 # MLflow's own patience is minutes, which a round should not wait.
 _PATIENCE = {
-  "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+  "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
   "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 # It reports to its makers what is called, unless told not to.
@@ -43,6 +44,8 @@ class MLflow:
       os.environ.setdefault(name, value)
     import mlflow
 
+    # Trackers that are out of reach are told of once, not at every attempt.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     where = os.environ.get("MLFLOW_TRACKING_URI") or str(
       (subject.folder / "mlruns").absolute().as_uri()
     )

@@ -13,12 +13,16 @@ from typing import Any, Optional
 
 from pipelines.tracking import base, entries
 
-_WITHOUT_KEY = ("offline", "disabled", "dryrun")
+_WITHOUT_SERVER = ("offline", "disabled", "dryrun")
+
+
+def _has_server() -> bool:
+  return os.environ.get("WANDB_MODE") not in _WITHOUT_SERVER
 
 
 def problem() -> Optional[str]:
   """Returns what keeps runs from being sent, which must not be asked in mid-run."""
-  if os.environ.get("WANDB_MODE") in _WITHOUT_KEY:
+  if not _has_server():
     return None
   import wandb
 
@@ -53,8 +57,9 @@ class WeightsAndBiases:
       name=f"{name}{subject.suffix}",
       group=name,
       job_type=subject.phase,
-      resume="allow",
-      reinit=True,
+      # An offline run is written anew, with all rounds; the last one is to be synced.
+      resume="allow" if _has_server() else None,
+      reinit="finish_previous",
       config=dict(subject.configuration),
       settings=wandb.Settings(
         silent=True,
@@ -106,9 +111,14 @@ class WeightsAndBiases:
       self._run.log(figures, step=told.number, commit=True)
 
   def finish(self, is_done: bool) -> None:
-    """Ends W&B's own process for this entry."""
-    if self._run is not None:
-      self._run.finish(exit_code=0 if is_done else 1)
+    """Ends W&B's own process, which has written everything then."""
+    if self._run is None:
+      return
+    import wandb
+
+    exit_code = 0 if is_done else 1
+    self._run.finish(exit_code=exit_code)
+    wandb.teardown(exit_code)
 
 
 def make() -> base.Tracker:
