@@ -166,6 +166,7 @@ _AT_LEAST = {
   "pool_size": 0,
   "eval_every_rounds": 1,
   "early_stopping": 0,
+  "profile": 0,
   "seed": 0,
   "benchmark_threads": 1,
   "benchmark_runs": 1,

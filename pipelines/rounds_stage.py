@@ -18,7 +18,13 @@ from fedtiny_tff.federated import evaluation, messages, rounds, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
-from pipelines import early_stopping, participation, process_memory, state_store
+from pipelines import (
+  early_stopping,
+  participation,
+  process_memory,
+  round_profile,
+  state_store,
+)
 from pipelines.data_folder import RunData
 from pipelines.metrics_log import Layer, MetricsLog
 from pipelines.progress import Progress
@@ -105,16 +111,22 @@ class Phase:
     self._progress = progress
     self._evaluations: dict[int, Any] = {}
     self._most_rounds = config.rounds
+    self._profile = round_profile.NOTHING
 
   def run(
-    self, initial: states.ServerState, most_rounds: Optional[int] = None
+    self,
+    initial: states.ServerState,
+    most_rounds: Optional[int] = None,
+    profile: round_profile.RoundProfile = round_profile.NOTHING,
   ) -> PhaseResult:
     """Runs the rounds that are not finished yet.
 
     Args:
       initial: State before the first round; used unless a later one is stored.
       most_rounds: Where to end, if not at `--rounds` or by `--early_stopping`.
+      profile: Times the stages of rounds.
     """
+    self._profile = profile
     plan = self._planned_events(initial)
     patience = self._config.early_stopping if most_rounds is None else 0
     stopping = early_stopping.after_adjustments(patience, plan)
@@ -128,7 +140,8 @@ class Phase:
           f"{self._name} round", self._most_rounds, len(rows)
         ) as steps:
           while len(rows) < self._most_rounds and not stopping.is_due(rows):
-            state = self._one_more(builder, state, rows, events)
+            with self._profile.round(len(rows), self._most_rounds - len(rows)):
+              state = self._one_more(builder, state, rows, events)
             steps.advance(_figures(rows[-1]), without_blanks(rows[-1]))
       if len(rows) < self._most_rounds:
         self._progress.say(
@@ -150,8 +163,10 @@ class Phase:
     rows.append(row)
     events += [event] if event else []
     document = {"rows": rows, "events": events}
-    self._store.save(len(rows), state_arrays(state), document)
-    self._log.write(rows, events)
+    with self._profile.stage("saving the state"):
+      self._store.save(len(rows), state_arrays(state), document)
+    with self._profile.stage("metrics and trackers"):
+      self._log.write(rows, events)
     return state
 
   def _layers(self, initial: states.ServerState) -> list[Layer]:
@@ -225,17 +240,21 @@ class Phase:
     self, builder: rounds.RoundBuilder, state: states.ServerState, number: int
   ) -> tuple[states.ServerState, dict[str, Any], Optional[dict[str, Any]]]:
     start, cpu_start = time.monotonic(), process_memory.cpu_seconds()
-    computation = builder.computation(number, np.asarray(state.mask))
+    with self._profile.stage("building the round"):
+      computation = builder.computation(number, np.asarray(state.mask))
     instruction = builder.instruction(number, self._learning_rate(builder, number))
-    new_state, metrics, who, attempts = self._reported(
-      lambda clients: computation.run(state, clients, instruction), number
-    )
+    with self._profile.stage("clients and aggregation"):
+      new_state, metrics, who, attempts = self._reported(
+        lambda clients: computation.run(state, clients, instruction), number
+      )
     event = builder.event(number)
-    moved = self._movement(state, new_state, number, event)
+    with self._profile.stage("checking the mask"):
+      moved = self._movement(state, new_state, number, event)
     last = number == self._most_rounds - 1
     held_out = None
     if last or (number + 1) % self._config.eval_every_rounds == 0:
-      held_out = self._evaluate(new_state, who.reporting)
+      with self._profile.stage("evaluation"):
+        held_out = self._evaluate(new_state, who.reporting)
     row = {
       "round": number,
       **_means("train", metrics, self._definition.task),

@@ -17,7 +17,7 @@ GROUPS: dict[str, list[str]] = {}
 # without them.
 NOT_CONFIGURATION = (
   "output_dir", "verify_arm64", "benchmark", "benchmark_threads", "benchmark_runs",
-  "tflm_dir", "trackers",
+  "tflm_dir", "trackers", "profile",
 )  # fmt: skip
 # Flags that say how files are made from a trained model; `export` may change them.
 EXPORT = (
@@ -334,7 +334,13 @@ def _define_watching() -> None:
     ["tensorboard", "jsonl"],
     "Where rounds are told beside metrics.csv: tensorboard, jsonl, mlflow, wandb.",
   )
-  _group("Watching", ["trackers"])
+  flags.DEFINE_integer(
+    "profile",
+    0,
+    "Rounds to profile: profile/ then has TensorFlow's profile, and a table tells where "
+    "their time goes.",
+  )
+  _group("Watching", ["trackers", "profile"])
 
 
 data_flags.define()

@@ -14,6 +14,7 @@ from pipelines import (
   model_files,
   quantisation_stage,
   report,
+  round_profile,
   training_pipeline,
 )
 from pipelines import config as config_lib
@@ -47,6 +48,8 @@ def train(
     config = experiment.config
   run.claim(config)
   outcome = training_pipeline.train(experiment, run, progress)
+  if outcome.profile is not None:
+    round_profile.show(outcome.profile, closing_console())
   with progress.stage("report", "final figures on the test split"):
     made = report.make_report(config, run, outcome, progress.seconds)
   report.write(run, made)

@@ -17,8 +17,8 @@ from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.tfmot_masking import ModelWeights
-from pipelines import config as config_lib
 from pipelines import (
+  client_profile,
   cost_figures,
   data_folder,
   data_plan,
@@ -31,10 +31,12 @@ from pipelines import (
   phase_log,
   planned_model,
   quantisation_stage,
+  round_profile,
   rounds_stage,
   selection_stage,
   state_store,
 )
+from pipelines import config as config_lib
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export.artifacts import BudgetError
@@ -50,6 +52,7 @@ class TrainingOutcome:
     candidates: Rows of `selection.csv`.
     sparse: The pruning run.
     dense: The dense run, or None when it was not asked for.
+    profile: What `profile.json` holds, or None when no round was profiled.
   """
 
   data: data_folder.RunData
@@ -57,6 +60,7 @@ class TrainingOutcome:
   candidates: list[dict[str, Any]]
   sparse: rounds_stage.PhaseResult
   dense: Optional[rounds_stage.PhaseResult]
+  profile: Optional[dict[str, Any]] = None
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -245,6 +249,7 @@ class _Training:
     initial: states.ServerState,
     candidates: Sequence[dict[str, Any]] = (),
     most_rounds: Optional[int] = None,
+    profile: round_profile.RoundProfile = round_profile.NOTHING,
   ) -> rounds_stage.PhaseResult:
     """Runs one phase.
 
@@ -254,6 +259,7 @@ class _Training:
       initial: State before the first round.
       candidates: Rows of `selection.csv` that led to it.
       most_rounds: As in `Phase.run`.
+      profile: As there.
     """
     phase = rounds_stage.Phase(
       name,
@@ -269,7 +275,24 @@ class _Training:
     count = most_rounds or self._config.rounds
     described = f"{count} rounds, {planned.strategy.name}"
     with self._progress.stage(f"{name}_rounds", described):
-      return phase.run(initial, most_rounds)
+      return phase.run(initial, most_rounds, profile)
+
+  def write_profile(
+    self, profile: round_profile.RoundProfile, state: states.ServerState
+  ) -> Optional[dict[str, Any]]:
+    """Writes what was profiled, if anything was, and what a client's training takes."""
+    profile.stop()
+    document = profile.document()
+    if not document["rounds"]:
+      return None
+    folder = self._run.profile
+    [client] = participation.drawn(self._config, self.data, "profile")[:1]
+    document["client"] = client_profile.profile(
+      self._config, self.data, self.models.trained, state,
+      self.data.reference(client), folder / "client",
+    )  # fmt: skip
+    round_profile.write(folder / "profile.json", document)
+    return document
 
 
 def train(
@@ -291,9 +314,14 @@ def train(
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", "starting TFF's worker"):
-      stack.enter_context(runtime.LocalRuntime())
+      profile = round_profile.RoundProfile(experiment.config.profile, run.profile)
+      local = runtime.LocalRuntime(interceptors=profile.interceptors)
+      stack.enter_context(local)
     start = stages.starting_point(pretrained)
-    sparse = stages.rounds("sparse", stages.models, start.state, start.candidates)
+    sparse = stages.rounds(
+      "sparse", stages.models, start.state, start.candidates, profile=profile
+    )
+    profiled = stages.write_profile(profile, sparse.state)
     dense = None
     if experiment.config.dense_baseline and experiment.strategy.prunes:
       initial = stages.dense_start(pretrained)
@@ -304,7 +332,9 @@ def train(
     final = finalize(trained, sparse.state)
     masks = trained.spec.masks_by_layer(np.asarray(sparse.state.mask))
     model_files.save(run.model, final, masks, trained.task)
-  return TrainingOutcome(stages.data, stages.models, start.candidates, sparse, dense)
+  return TrainingOutcome(
+    stages.data, stages.models, start.candidates, sparse, dense, profiled
+  )
 
 
 def finalize(

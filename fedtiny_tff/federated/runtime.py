@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Optional
 
 import grpc
@@ -54,12 +55,18 @@ class LocalRuntime(contextlib.AbstractContextManager):
   Use as a context manager; inside it, calling a TFF computation runs it there.
   """
 
-  def __init__(self, max_concurrent_clients: int = 2):
+  def __init__(
+    self,
+    max_concurrent_clients: int = 2,
+    interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
+  ):
     """Prepares the runtime; the worker starts on entry.
 
     Args:
       max_concurrent_clients: Client computations that run at the same time.
+      interceptors: What observes calls to the worker.
     """
+    self._interceptors = tuple(interceptors)
     self._max_concurrent_clients = max_concurrent_clients
     self._process: Optional[subprocess.Popen] = None
     self._context = contextlib.ExitStack()
@@ -112,6 +119,8 @@ class LocalRuntime(contextlib.AbstractContextManager):
       for direction in ("", "receive_", "send_")
     ]
     channel = grpc.insecure_channel(f"localhost:{port}", options)
+    if self._interceptors:
+      channel = grpc.intercept_channel(channel, *self._interceptors)
     stub = tff.framework.RemoteExecutorGrpcStub(channel)
     deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while not stub.is_ready:

@@ -20,6 +20,7 @@ def fixture_restored():
   before = logs.settings()
   yield
   logs.configure(before)
+  assert logs._State.handler is not None
   logging.getLogger().removeHandler(logs._State.handler)
   logs._State.handler = None
   logging.getLogger().setLevel(logging.WARNING)

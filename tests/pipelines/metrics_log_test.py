@@ -1,7 +1,7 @@
 """`metrics.csv` shows every finished round once; trackers are told what it says."""
 
 import csv
-import types
+from typing import Any
 
 import pytest
 
@@ -30,7 +30,7 @@ def fixture_path(tmp_path):
 
 
 def _log(path):
-  trackers: types.SimpleNamespace = _Trackers()  # type: ignore[assignment]
+  trackers: Any = _Trackers()
   return metrics_log.MetricsLog(path, trackers), trackers
 
 

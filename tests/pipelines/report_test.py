@@ -14,6 +14,7 @@ import rich.console
 from fedtiny_tff import tasks
 from pipelines import report
 from pipelines.run_directory import RunDirectory
+from pipelines.tracking import base
 from tests.pipelines import support
 
 ANDROID = "export/android/fp32_sparse.tflite"
@@ -286,6 +287,6 @@ def test_the_summary_of_an_autoencoder_shows_auc(tmp_path):
 
 def test_what_a_csv_leaves_empty_is_null():
   row = {"candidate": 0, "loss": "", "accuracy": "", "chosen": 1}
-  assert report._without_blanks(row) == {
+  assert base.without_blanks(row) == {
     "candidate": 0, "loss": None, "accuracy": None, "chosen": 1,
   }  # fmt: skip

@@ -1,6 +1,7 @@
 """What trackers are told in tests."""
 
 import io
+from typing import Any
 
 from pipelines.tracking import base
 
@@ -59,5 +60,5 @@ def picture():
 
 def subject(folder, phase="sparse", **changes):
   configuration = {"rounds": 4, "model": "digits_cnn", "targets": ["mcu"]}
-  given = {"configuration": configuration, "candidates": CANDIDATES, "partition": picture}
+  given: dict[str, Any] = {"configuration": configuration, "candidates": CANDIDATES, "partition": picture}
   return base.Subject(folder, phase, **(given | changes))

@@ -110,7 +110,7 @@ def test_one_that_never_works_does_not_stop_the_end(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_is_no_failure_of_a_tracker(tmp_path, error):
-  made, logs, _ = _world(tmp_path)
+  made, _, _ = _world(tmp_path)
 
   def tell(self, rounds):
     raise error
