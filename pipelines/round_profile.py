@@ -25,7 +25,6 @@ from pipelines import files
 # Calls that only bring values to the worker; others wait for it to compute.
 _SENDING = ("CreateValue",)
 _DRIVER, _SENT, _WORKER = "driver", "sending to the worker", "worker"
-_NANOSECONDS = 1e9
 
 
 class _Call(NamedTuple):

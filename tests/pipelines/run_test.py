@@ -61,7 +61,7 @@ def fixture_flagfile(work):
 def fixture_finished(work, flagfile):
   # The space in its name must not matter anywhere.
   path = work / "first run"
-  arguments = (f"--flagfile={flagfile}", f"--output_dir={path}")
+  arguments = (f"--flagfile={flagfile}", f"--output_dir={path}", "--profile=2")
   app = support.App(work, "run", *arguments)
   assert app.wait() == 0, app.stderr
   return Finished(path, app, arguments)
@@ -237,6 +237,23 @@ def test_tensorboard_shows_the_metrics(finished):
     metrics_log.COLUMNS
   )
   assert all(seen == [0, 1, 2, 3] for seen in steps.values())
+
+
+def test_the_profile_tells_where_time_goes(finished):
+  profile = json.loads((finished.path / "profile" / "profile.json").read_text())
+  assert profile["rounds"] == [1, 2]
+  assert sum(part["share"] for part in profile["parts"]) == pytest.approx(1.0)
+  parts = {(part["stage"], part["where"]) for part in profile["parts"]}
+  assert ("clients and aggregation", "worker") in parts
+  assert ("evaluation", "worker") in parts
+  assert ("saving the state", "driver") in parts
+  assert profile["client"]["examples"] > 0
+  # Values of the round go to the worker, and come back.
+  assert profile["bytes_to_worker_per_round"] > 4 * support.ACTIVE
+  assert "clients and aggregation" in finished.app.stdout
+  for part in ("rounds", "client"):
+    folder = finished.path / "profile" / part / "plugins" / "profile"
+    assert list(folder.glob("*/*.xplane.pb"))
 
 
 # ----------------------------------------------------------------- selection.csv
