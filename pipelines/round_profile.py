@@ -24,6 +24,7 @@ from pipelines import files
 
 # Calls that only bring values to the worker; others wait for it to compute.
 _SENDING = ("CreateValue",)
+_DOCUMENT = "profile.json"
 _DRIVER, _SENT, _WORKER = "driver", "sending to the worker", "worker"
 
 
@@ -219,9 +220,15 @@ def _cpu_seconds() -> dict[str, float]:
   return found
 
 
-def write(path: pathlib.Path, document: dict[str, Any]) -> None:
+def write(folder: pathlib.Path, document: dict[str, Any]) -> None:
   """Writes `profile.json`."""
-  files.write_text(path, json.dumps(document, indent=2) + "\n")
+  files.write_text(folder / _DOCUMENT, json.dumps(document, indent=2) + "\n")
+
+
+def read(folder: pathlib.Path) -> Optional[dict[str, Any]]:
+  """Reads `profile.json`; None where no round was profiled."""
+  path = folder / _DOCUMENT
+  return json.loads(path.read_text()) if path.exists() else None
 
 
 def show(document: dict[str, Any], console: rich.console.Console) -> None:

@@ -48,8 +48,6 @@ def train(
     config = experiment.config
   run.claim(config)
   outcome = training_pipeline.train(experiment, run, progress)
-  if outcome.profile is not None:
-    round_profile.show(outcome.profile, closing_console())
   with progress.stage("report", "final figures on the test split"):
     made = report.make_report(config, run, outcome, progress.seconds)
   report.write(run, made)
@@ -124,8 +122,12 @@ def _lacks_figures(row: dict[str, Any], steps: export_stage.ExportSteps) -> bool
 
 
 def summarize(run: RunDirectory, made: dict[str, Any]) -> None:
-  """Prints the closing table on stdout."""
-  report.print_summary(run, made, closing_console())
+  """Prints the closing table on stdout, after that of a profile if there is one."""
+  console = closing_console()
+  profiled = round_profile.read(run.profile)
+  if profiled is not None:
+    round_profile.show(profiled, console)
+  report.print_summary(run, made, console)
 
 
 def closing_console() -> rich.console.Console:

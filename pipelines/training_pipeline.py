@@ -52,7 +52,6 @@ class TrainingOutcome:
     candidates: Rows of `selection.csv`.
     sparse: The pruning run.
     dense: The dense run, or None when it was not asked for.
-    profile: What `profile.json` holds, or None when no round was profiled.
   """
 
   data: data_folder.RunData
@@ -60,7 +59,6 @@ class TrainingOutcome:
   candidates: list[dict[str, Any]]
   sparse: rounds_stage.PhaseResult
   dense: Optional[rounds_stage.PhaseResult]
-  profile: Optional[dict[str, Any]] = None
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -279,20 +277,19 @@ class _Training:
 
   def write_profile(
     self, profile: round_profile.RoundProfile, state: states.ServerState
-  ) -> Optional[dict[str, Any]]:
+  ) -> None:
     """Writes what was profiled, if anything was, and what a client's training takes."""
     profile.stop()
     document = profile.document()
     if not document["rounds"]:
-      return None
+      return
     folder = self._run.profile
     [client] = participation.drawn(self._config, self.data, "profile")[:1]
     document["client"] = client_profile.profile(
       self._config, self.data, self.models.trained, state,
       self.data.reference(client), folder / "client",
     )  # fmt: skip
-    round_profile.write(folder / "profile.json", document)
-    return document
+    round_profile.write(folder, document)
 
 
 def train(
@@ -321,7 +318,7 @@ def train(
     sparse = stages.rounds(
       "sparse", stages.models, start.state, start.candidates, profile=profile
     )
-    profiled = stages.write_profile(profile, sparse.state)
+    stages.write_profile(profile, sparse.state)
     dense = None
     if experiment.config.dense_baseline and experiment.strategy.prunes:
       initial = stages.dense_start(pretrained)
@@ -332,9 +329,7 @@ def train(
     final = finalize(trained, sparse.state)
     masks = trained.spec.masks_by_layer(np.asarray(sparse.state.mask))
     model_files.save(run.model, final, masks, trained.task)
-  return TrainingOutcome(
-    stages.data, stages.models, start.candidates, sparse, dense, profiled
-  )
+  return TrainingOutcome(stages.data, stages.models, start.candidates, sparse, dense)
 
 
 def finalize(

@@ -192,6 +192,19 @@ def test_the_summary_shows_figures_and_places(tmp_path):
   assert f"{tmp_path}/a run/report.json" in text
 
 
+def test_the_summary_tells_of_an_early_end(tmp_path):
+  made = support.handmade_report()
+  assert "Stopped early" not in _summary(tmp_path, made)
+  made["rounds"] = {"planned": 9, "run": 4, "stopped_early": True, "best_round": 2}
+  assert (
+    "Stopped early after 4 of 9 rounds; least held-out loss after round 2\n"
+    in _summary(tmp_path, made)
+  )
+  # Reports of earlier versions do not tell.
+  del made["rounds"]
+  assert "Stopped early" not in _summary(tmp_path, made)
+
+
 def test_the_summary_sums_what_moved_by_block(tmp_path):
   made = support.handmade_report()
   made["events"] = [

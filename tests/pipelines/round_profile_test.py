@@ -182,9 +182,12 @@ def test_the_table_tells_all(clock, tmp_path):
   document = profile.document() | {
     "client": {"client": 3, "examples": 1234, "seconds": 0.5}
   }
-  round_profile.write(tmp_path / "profile.json", document)
+  assert round_profile.read(tmp_path) is None
+  round_profile.write(tmp_path, document)
   console = rich.console.Console(file=io.StringIO(), width=100)
-  round_profile.show(document, console)
+  read = round_profile.read(tmp_path)
+  assert read is not None
+  round_profile.show(read, console)
   text = console.file.getvalue()
   assert "rounds 0 to 0" in text
   assert "250.0" in text
