@@ -8,7 +8,7 @@ from concurrent import futures
 import grpc
 import pytest
 import rich.console
-from google.protobuf import wrappers_pb2
+from google.protobuf import wrappers_pb2  # type: ignore[import-untyped]
 
 from fedtiny_tff.errors import InputError
 from pipelines import round_profile
@@ -184,11 +184,12 @@ def test_the_table_tells_all(clock, tmp_path):
   }
   assert round_profile.read(tmp_path) is None
   round_profile.write(tmp_path, document)
-  console = rich.console.Console(file=io.StringIO(), width=100)
+  shown = io.StringIO()
+  console = rich.console.Console(file=shown, width=100)
   read = round_profile.read(tmp_path)
   assert read is not None
   round_profile.show(read, console)
-  text = console.file.getvalue()
+  text = shown.getvalue()
   assert "rounds 0 to 0" in text
   assert "250.0" in text
   assert "driver 125 ms, worker 62 ms" in text
