@@ -61,6 +61,7 @@ lint: setup ## Checks style and types.
 lock: | $(PY) ## Resolves requirements*.in into the lock files (needs the network).
 	$(UV_COMPILE) requirements.in --override requirements-overrides.txt -o requirements.txt
 	$(UV_COMPILE) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	$(UV_COMPILE) requirements-tracking.in -c requirements.txt -o requirements-tracking.txt
 
 build-files: | $(PY) ## Writes the BUILD files from the imports.
 	@$(PY) -m tools.build_files

@@ -1,7 +1,8 @@
-"""Memory over a run of 300 rounds of the whole pipeline, events included.
+"""Memory and time over a run of 300 rounds of the whole pipeline, events included.
 
 The run is a process of its own, as a user starts it; its `metrics.csv` tells the memory
-of the process and its worker after every round. Growth is between the median of rounds
+of the process and its worker after every round, and the round's seconds. CPU seconds
+tell a round that became longer from a machine that became busier. Growth is between the median of rounds
 50 to 99, when every kind of round has been seen, and that of the last 50.
 """
 
@@ -34,6 +35,7 @@ def main() -> None:
       rows = list(csv.DictReader(file))
   rss_mb = np.array([float(row["rss_mb"]) for row in rows])
   seconds = np.array([float(row["seconds"]) for row in rows])
+  cpu_seconds = np.array([float(row["cpu_seconds"]) for row in rows])
   early, late = np.median(rss_mb[50:100]), np.median(rss_mb[-50:])
   results_file.publish(
     "long_run",
@@ -45,6 +47,8 @@ def main() -> None:
         "growth": float(late / early - 1.0),
         "early_seconds_per_round": float(np.median(seconds[50:100])),
         "late_seconds_per_round": float(np.median(seconds[-50:])),
+        "early_cpu_seconds_per_round": float(np.median(cpu_seconds[50:100])),
+        "late_cpu_seconds_per_round": float(np.median(cpu_seconds[-50:])),
       }
     ],
   )

@@ -60,8 +60,15 @@ def _long_run(rows: Rows) -> str:
   row = rows[0]
   return (
     f"{row['early_rss_mb']:.0f} MB to {row['late_rss_mb']:.0f} MB, "
-    f"{row['growth']:+.1%}"
+    f"{row['growth']:+.1%}; a round {_milliseconds(row['early_seconds_per_round'])} "
+    f"to {_milliseconds(row['late_seconds_per_round'])} ms, of CPU time "
+    f"{_milliseconds(row['early_cpu_seconds_per_round'])} to "
+    f"{_milliseconds(row['late_cpu_seconds_per_round'])} ms"
   )
+
+
+def _milliseconds(seconds: float) -> str:
+  return f"{1e3 * seconds:,.0f}"
 
 
 def _memory(rows: Rows) -> str:
@@ -155,7 +162,7 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
   ),
   ("selection", "adaptive selection, resnet8, 10 clients", _selection),
   ("memory", "resident memory of the driver and of the worker", _memory),
-  ("long_run", "memory of 300 rounds, rounds 50–99 to the last 50", _long_run),
+  ("long_run", "300 rounds, rounds 50–99 to the last 50", _long_run),
   ("peer_library", "against the authors' PyTorch library, by chain of ratios", _peer),
   (
     "android",

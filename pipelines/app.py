@@ -18,7 +18,7 @@ from typing import NoReturn, Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import interruption
+from pipelines import interruption, logs
 from pipelines.errors import ExitCode, Terminated
 
 # The last is a process's own limit of a file's size.
@@ -49,7 +49,8 @@ def help_text(summary: str, groups: dict[str, list[str]]) -> str:
   parts.append(
     "Common:\n"
     f"{'  --flagfile':<30}File with one flag per line; flags after it win.\n"
-    f"{'  --help':<30}This text.\n"
+    + "".join(f"{_describe(flags.FLAGS[name])}\n" for name in logs.FLAGS)
+    + f"{'  --help':<30}This text.\n"
     "Exit codes: 0 done, 2 bad input, 3 verification failed, 4 budget not met,\n"
     "  5 no space left, 130 interrupted, 141 output closed, 143 terminated."
   )
@@ -78,6 +79,7 @@ def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   # absl lets a ValueError of its own through for --noflag=value.
   except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
+  logs.configure()
   given = list(rest[1:])
   if len(given) > len(wanted):
     extra = given[len(wanted)]
@@ -133,8 +135,11 @@ def _run(
       return ExitCode.OUTPUT_CLOSED
     failed, message = _explain(received or error, goes_on)
     if failed is None:
-      raise
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+      if not logs.settings().is_json:
+        raise
+      logs.complain_of_defect(name, error)
+      return 1
+    logs.complain(name, message, failed)
     return failed
 
 

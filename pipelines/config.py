@@ -29,6 +29,7 @@ from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from pipelines import boards, data_config, privacy_checks, run_flags, tflm_checkout
+from pipelines.tracking import registry as trackers
 from tflite_export import arm64_setup, targets
 
 SELECTIONS = ("adaptive", "vanilla", "none")
@@ -169,6 +170,8 @@ _AT_LEAST = {
   "adjust_until_round": 0,
   "pool_size": 0,
   "eval_every_rounds": 1,
+  "early_stopping": 0,
+  "profile": 0,
   "seed": 0,
   "benchmark_threads": 1,
   "benchmark_runs": 1,
@@ -334,10 +337,13 @@ def make_config(values: dict[str, Any]) -> RunConfig:
       raise InputError(f"--targets names {target!r} more than once")
   if values["verify_arm64"] and arm64_setup.problem():
     raise InputError(f"--verify_arm64: {arm64_setup.problem()}, or leave the flag out")
+  trackers.check(values["trackers"])
   data_config.check(values)
   _check_numbers(values)
   _check_microcontroller(values)
   workers = _checked_workers(values["workers"])
+  if workers and values["profile"]:
+    raise InputError("--profile times a worker of our own: leave --workers out")
   # Resolved here, so that a run continued on another CPU does not change its type.
   compute_dtype = compute_dtypes.resolve(values["compute_dtype"])
   config = RunConfig({**values, "compute_dtype": compute_dtype, "workers": workers})

@@ -5,10 +5,11 @@ can tell apart, with hatches where there are more classes; maps of counts grow d
 evenly.
 """
 
+import contextlib
 import io
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib.colors
@@ -55,15 +56,21 @@ def write(
   written = []
   for name, figure in draw(what, samples).items():
     content = io.BytesIO()
-    with warnings.catch_warnings():
-      # Letters of names that the font lacks are drawn as boxes, which can be seen.
-      warnings.filterwarnings("ignore", "Glyph")
+    with unknown_letters_as_boxes():
       figure.savefig(
         content, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None}
       )
     written.append(folder / f"{name}.png")
     files.write_bytes(written[-1], content.getvalue())
   return written
+
+
+@contextlib.contextmanager
+def unknown_letters_as_boxes() -> Iterator[None]:
+  """Does not warn of letters that the font lacks: boxes can be seen."""
+  with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Glyph")
+    yield
 
 
 def draw(
@@ -76,7 +83,7 @@ def draw(
   names = [label(what.client_ids[client]) for client in drawn]
   everybody = names if len(names) == len(sizes) else []
   return {
-    "label_by_client_heatmap": _heat_map(counts, names, info, len(sizes)),
+    "label_by_client_heatmap": heat_map(counts, names, info, len(sizes)),
     "label_by_client_bars": _bars(counts, names, info, len(sizes)),
     "client_sizes": _sizes(sizes, everybody),
     "examples": data_example_figures.draw(info, samples),
@@ -131,7 +138,7 @@ def _in_full(axis: Any) -> None:
   axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 
-def _heat_map(
+def heat_map(
   counts: np.ndarray, names: Sequence[str], info: DatasetInfo, clients: int
 ) -> matplotlib.figure.Figure:
   """Draws int [drawn clients, classes]; what is missing stays white."""

@@ -339,11 +339,11 @@ def _warn(what: Unwritten, progress: Progress) -> None:
     progress.say(note)
   bad = what.found.bad_records
   if bad:
-    progress.say(f"warning: left out {len(bad)} bad records, the first: {bad[0]}")
+    progress.warn(f"left out {len(bad)} bad records, the first: {bad[0]}")
   repeated, count = what.federation.duplicates.total, len(what.found.train)
   if repeated > _NOTABLE_DUPLICATES * count:
-    progress.say(
-      f"warning: {repeated} of {count} training examples repeat features of the test "
+    progress.warn(
+      f"{repeated} of {count} training examples repeat features of the test "
       "split, the public samples or other clients' training, or overlap with them, and "
       "were left out"
     )

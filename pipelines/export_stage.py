@@ -159,7 +159,7 @@ def _exported(
       seconds = _timed(bundle, request, steps)
     bundle = handover.with_handover(bundle, request, arm64)
   for warning in _warnings(bundle):
-    progress.say(f"Warning: {warning}")
+    progress.warn(warning)
 
   def optional(figures: Optional[Any]) -> Optional[dict[str, Any]]:
     return None if figures is None else dataclasses.asdict(figures)

@@ -1,19 +1,37 @@
-"""A run's metrics by round, as CSV and for TensorBoard."""
+"""A run's metrics by round: `metrics.csv`, and whatever trackers make of them."""
 
+import contextlib
 import csv
 import io
 import pathlib
-from typing import Any, Optional
-
-import tensorflow as tf
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
 
 from pipelines import files
+from pipelines.tracking import base
+from pipelines.tracking.trackers import Trackers
 
 COLUMNS = (
   "round", "train_loss", "train_accuracy", "eval_loss", "eval_accuracy", "density",
-  "clients", "reports", "excluded", "attempts", "seconds", "rss_mb", "bytes_up_per_client", "bytes_down_per_client",
+  "clients", "reports", "excluded", "attempts", "seconds", "cpu_seconds", "rss_mb", "bytes_up_per_client", "bytes_down_per_client",
   "secure_extra_bytes", "epsilon", "adjusted_block",
 )  # fmt: skip
+# What differs between equal runs.
+VARYING_COLUMNS = ("seconds", "cpu_seconds", "rss_mb")
+
+
+class Layer(NamedTuple):
+  """A layer before the first round.
+
+  Attributes:
+    name: Its name.
+    active: Unpruned weights.
+    size: Weights.
+  """
+
+  name: str
+  active: int
+  size: int
 
 
 def to_csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
@@ -26,36 +44,57 @@ def to_csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
 
 
 class MetricsLog:
-  """Keeps `metrics.csv` and `tensorboard/` equal to the rounds finished.
+  """Keeps `metrics.csv` and the trackers equal to the rounds finished.
 
-  The CSV is written anew each time, so that it is whole after a kill. TensorBoard
-  files can only be appended to: a continued run starts them over from its rows.
+  The CSV is written anew each time, so that it is whole after a kill.
   """
 
-  def __init__(self, csv_path: pathlib.Path, tensorboard: pathlib.Path):
-    """Names the files.
+  def __init__(self, csv_path: pathlib.Path, trackers: Optional[Trackers] = None):
+    """Takes whom to tell.
 
     Args:
       csv_path: The CSV file.
-      tensorboard: Folder for event files.
+      trackers: Whatever else is to be told.
     """
     self._csv_path = csv_path
-    self._tensorboard = tensorboard
-    self._writer: Optional[tf.summary.SummaryWriter] = None
-    self._written = 0
+    self._trackers = trackers
+    self._layers: Sequence[Layer] = ()
+    self._active: dict[str, int] = {}
+    self._rounds: list[base.Round] = []
 
-  def write(self, rows: list[dict[str, Any]]) -> None:
-    """Brings both up to date with all rows of the phase."""
+  @contextlib.contextmanager
+  def following(self, layers: Sequence[Layer]) -> Iterator[None]:
+    """Follows a phase to its end, or until it is broken off.
+
+    Args:
+      layers: The layers before the first round.
+    """
+    self._layers = layers
+    self._active = {layer.name: layer.active for layer in layers}
+    try:
+      yield
+    except BaseException:
+      if self._trackers is not None:
+        self._trackers.finish(self._rounds, False)
+      raise
+    if self._trackers is not None:
+      self._trackers.finish(self._rounds, True)
+
+  def write(
+    self, rows: list[dict[str, Any]], events: Sequence[Mapping[str, Any]]
+  ) -> None:
+    """Brings everything up to date with all rows of the phase, and its adjustments."""
     files.write_text(self._csv_path, to_csv(COLUMNS, rows))
-    if self._writer is None:
-      if self._tensorboard.is_dir():
-        for old in self._tensorboard.glob("events.*"):
-          old.unlink()
-      self._writer = tf.summary.create_file_writer(str(self._tensorboard))
-    with self._writer.as_default():
-      for row in rows[self._written :]:
-        for name in COLUMNS[1:]:
-          if row[name] != "":
-            tf.summary.scalar(name, row[name], step=row["round"])
-    self._written = len(rows)
-    self._writer.flush()
+    changes = {event["round"]: event for event in events}
+    for row in rows[len(self._rounds) :]:
+      self._rounds.append(self._told(row, changes.get(row["round"])))
+    if self._trackers is not None:
+      self._trackers.tell(self._rounds)
+
+  def _told(
+    self, row: Mapping[str, Any], change: Optional[Mapping[str, Any]]
+  ) -> base.Round:
+    for moved in change["layers"] if change else ():
+      self._active[moved["name"]] += moved["grown"] - moved["dropped"]
+    densities = {each.name: self._active[each.name] / each.size for each in self._layers}
+    return base.Round(row, change, densities)

@@ -43,3 +43,8 @@ def check(values: dict[str, Any]) -> None:
     raise InputError(
       "--min_reports repeats rounds, which --target_epsilon does not count: set it to 1"
     )
+  if private and values["early_stopping"]:
+    raise InputError(
+      "--early_stopping looks at held-out losses that --target_epsilon does not cover: "
+      "leave it out"
+    )

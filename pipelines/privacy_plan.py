@@ -55,7 +55,7 @@ class PrivacyPlan:
     return self.epsilon(number + 1 + self.sampling.releases - rounds)
 
   def summary(self) -> dict[str, Any]:
-    """Returns the `privacy` part of `report.json`."""
+    """Returns the `privacy` part of `report.json`, of all rounds that were planned."""
     return {
       "epsilon": self.epsilon(self.sampling.releases),
       "delta": self.delta,

@@ -1,19 +1,23 @@
 """What a person sees while a run works: stages, rounds, time left."""
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Optional
+from typing import Any, Optional
 
 import rich.console
 import rich.progress
 
-from pipelines import interruption
+from pipelines import interruption, logs
 
 
 class Progress:
-  """Prints stages and progress: live on a terminal, plain lines elsewhere."""
+  """Prints stages and progress: live on a terminal, plain lines elsewhere.
+
+  In the form and from the level on that `logs` says.
+  """
 
   def __init__(self, console: Optional[rich.console.Console] = None):
     """Begins the clock.
@@ -25,13 +29,43 @@ class Progress:
       file=sys.stderr, highlight=False, soft_wrap=True
     )
     self._start = time.monotonic()
+    self._stages: list[str] = []
     self.seconds: dict[str, float] = {}
 
-  def say(self, message: str) -> None:
-    """Prints one line, unless the app is to stop."""
+  @property
+  def is_live(self) -> bool:
+    """Whether somebody watches who may see bars."""
+    settings = logs.settings()
+    wanted = settings.level <= logging.INFO and not settings.is_json
+    return wanted and self.console.is_terminal
+
+  def say(
+    self, message: str, level: int = logging.INFO, more: Optional[dict[str, Any]] = None
+  ) -> None:
+    """Prints one line, unless the app is to stop.
+
+    Args:
+      message: The line.
+      level: As in `logging`.
+      more: Figures, for programs that read the log.
+    """
     interruption.check()
+    settings = logs.settings()
+    if level < settings.level:
+      return
     elapsed = time.monotonic() - self._start
-    self.console.print(f"[{elapsed:6.1f} s] {message}", markup=False)
+    if settings.is_json:
+      stage = self._stages[-1] if self._stages else None
+      figures = {"elapsed_seconds": round(elapsed, 1), **(more or {})}
+      line = logs.json_line(level, stage, message, figures)
+    else:
+      label = "warning: " if level == logging.WARNING else ""
+      line = f"[{elapsed:6.1f} s] {label}{message}"
+    self.console.print(line, markup=False, emoji=False, highlight=False)
+
+  def warn(self, message: str) -> None:
+    """Prints one line that somebody should read, unless the app is to stop."""
+    self.say(message, logging.WARNING)
 
   @contextlib.contextmanager
   def waiting(self, description: str) -> Iterator[None]:
@@ -39,7 +73,7 @@ class Progress:
 
     For what comes before the input is checked: an error stays the only line.
     """
-    if not self.console.is_terminal:
+    if not self.is_live:
       yield
       return
     with self.console.status(description):
@@ -48,11 +82,13 @@ class Progress:
   @contextlib.contextmanager
   def stage(self, name: str, description: str) -> Iterator[None]:
     """Announces a stage and records the seconds it takes under `name`."""
+    self._stages.append(name)
     self.say(description)
     start = time.monotonic()
     try:
       yield
     finally:
+      self._stages.pop()
       spent = time.monotonic() - start
       self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
@@ -63,7 +99,7 @@ class Progress:
     Args:
       description: What is counted.
     """
-    if not self.console.is_terminal:
+    if not self.is_live:
       yield Counter(lambda count: self.say(f"{description}: {count:,}"))
       return
     with self.console.status(description) as status:
@@ -78,7 +114,7 @@ class Progress:
       total: Steps in all.
       done: Steps finished before.
     """
-    if not self.console.is_terminal:
+    if not self.is_live:
       yield Steps(self, description, total, done)
       return
     columns = (
@@ -126,8 +162,13 @@ class Steps:
     self._start = time.monotonic()
     self._said = -self._INTERVAL_SECONDS
 
-  def advance(self, figures: str) -> None:
-    """Counts one step and shows its key figures, unless the app is to stop."""
+  def advance(self, figures: str, more: Optional[dict[str, Any]] = None) -> None:
+    """Counts one step and shows its key figures, unless the app is to stop.
+
+    Args:
+      figures: For people.
+      more: For programs that read the log.
+    """
     interruption.check()
     self._done += 1
     now = time.monotonic()
@@ -137,7 +178,8 @@ class Steps:
     per_step = (now - self._start) / (self._done - self._begun)
     left = per_step * (self._total - self._done)
     self._progress.say(
-      f"{self._description} {self._done}/{self._total}, {left:.0f} s left: {figures}"
+      f"{self._description} {self._done}/{self._total}, {left:.0f} s left: {figures}",
+      more={"seconds_left": round(left, 1), **(more or {})},
     )
 
 
@@ -149,7 +191,7 @@ class LiveSteps(Steps):
     self._live = live
     self._task = task
 
-  def advance(self, figures: str) -> None:
+  def advance(self, figures: str, more: Optional[dict[str, Any]] = None) -> None:
     """Counts one step and shows its key figures, unless the app is to stop."""
     interruption.check()
     self._live.update(self._task, advance=1, figures=figures)

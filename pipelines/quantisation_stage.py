@@ -145,6 +145,9 @@ class _Adaptation:
     )
     self._plan = tfmot_quantisation.plan_quantisation(self._definition)
     self._weights = quantisation_training.weights_of(self._plan, self._model)
+    self._last_round = config.rounds - 1
+    if config.early_stopping:
+      self._last_round = run.read_report()["rounds"]["run"] - 1
     self._folder = run.state / "quantisation"
     self._store = state_store.StateStore(self._folder)
     self._rounds = quantisation_rounds.QuantisationRounds(
@@ -159,7 +162,7 @@ class _Adaptation:
   @property
   def _rate(self) -> float:
     given = self._config.quantisation_aware_learning_rate
-    last = self._config.learning_rate(self._config.rounds - 1)
+    last = self._config.learning_rate(self._last_round)
     least = _LEAST_RATE_SHARE * self._config.client_learning_rate
     return given or max(_RATE_SHARE * last, least)
 

@@ -19,6 +19,7 @@ from pipelines import (
 )
 from pipelines import config as config_lib
 from pipelines.run_directory import RunDirectory
+from pipelines.tracking.base import without_blanks
 from pipelines.training_pipeline import TrainingOutcome, finalize
 
 
@@ -70,11 +71,6 @@ def _cost(config: config_lib.RunConfig, outcome: TrainingOutcome) -> dict[str, A
   )
   model = cost_figures.CostModel(models.trained, workload, models.full)
   return model.beside_dense(strategy, plan)
-
-
-def _without_blanks(row: dict[str, Any]) -> dict[str, Any]:
-  """Turns what a CSV leaves empty into null."""
-  return {name: None if value == "" else value for name, value in row.items()}
 
 
 def _hidden(config: config_lib.RunConfig, outcome: TrainingOutcome) -> dict[str, Any]:
@@ -144,8 +140,9 @@ def make_report(
     **_hidden(config, outcome),
     "auc": sparse.auc,
     "auc_by_model": {"dense": dense and dense.auc, "sparse": sparse.auc},
-    "selection": [_without_blanks(row) for row in outcome.candidates],
+    "selection": [without_blanks(row) for row in outcome.candidates],
     "events": outcome.sparse.events,
+    "rounds": outcome.sparse.rounds,
     "artifacts": [],
     "calibration": {},
     "cost": cost,
@@ -217,6 +214,14 @@ def print_summary(
     has_classes,
     console,
   )  # fmt: skip
+  rounds = report.get("rounds", {})
+  if rounds.get("stopped_early"):
+    console.print(
+      f"Stopped early after {rounds['run']} of {rounds['planned']} rounds; least "
+      f"held-out loss after round {rounds['best_round']}",
+      highlight=False,
+      soft_wrap=True,
+    )
   for block, moved in _moved_by_block(report).items():
     console.print(f"Block {block}: {moved}", highlight=False, soft_wrap=True)
   for line in _hidden_lines(report):

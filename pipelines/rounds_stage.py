@@ -6,7 +6,7 @@ the dense run it is compared with.
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -18,10 +18,18 @@ from fedtiny_tff.federated import evaluation, messages, rounds, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
-from pipelines import participation, privacy_plan, process_memory, state_store
+from pipelines import (
+  early_stopping,
+  participation,
+  privacy_plan,
+  process_memory,
+  round_profile,
+  state_store,
+)
 from pipelines.data_folder import RunData
-from pipelines.metrics_log import MetricsLog
+from pipelines.metrics_log import Layer, MetricsLog
 from pipelines.progress import Progress
+from pipelines.tracking.base import without_blanks
 
 # Examples per batch when nothing is trained; has no influence on the result.
 _EVALUATION_BATCH = 256
@@ -37,11 +45,13 @@ class PhaseResult:
     state: Final server state, NumPy arrays, with weights for the plain model.
     rows: One mapping per round, the columns of `metrics.csv`.
     events: One mapping per mask adjustment.
+    rounds: How many rounds there were; see `early_stopping.summary`.
   """
 
   state: states.ServerState
   rows: list[dict[str, Any]]
   events: list[dict[str, Any]]
+  rounds: dict[str, Any]
 
 
 def to_arrays(weights: ModelWeights, mask: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,29 +119,80 @@ class Phase:
       models.strategy,
     )
     self._privacy = privacy_plan.plan(config, len(references), models.strategy)
+    self._most_rounds = config.rounds
+    self._profile = round_profile.NOTHING
 
-  def run(self, initial: states.ServerState) -> PhaseResult:
+  def run(
+    self,
+    initial: states.ServerState,
+    most_rounds: Optional[int] = None,
+    profile: round_profile.RoundProfile = round_profile.NOTHING,
+  ) -> PhaseResult:
     """Runs the rounds that are not finished yet.
 
     Args:
       initial: State before the first round; used unless a later one is stored.
+      most_rounds: Where to end, if not at `--rounds` or by `--early_stopping`.
+      profile: Times the stages of rounds.
     """
-    state, rows, events = self._resume(initial)
-    self._log.write(rows)
-    if len(rows) < self._config.rounds:
-      builder = self._build(initial)
-      with self._progress.steps(
-        f"{self._name} round", self._config.rounds, len(rows)
-      ) as steps:
-        for number in range(len(rows), self._config.rounds):
-          state, row, event = self._round(builder, state, number)
-          rows.append(row)
-          events += [event] if event else []
-          document = {"rows": rows, "events": events}
-          self._store.save(number + 1, state_arrays(state), document)
-          self._log.write(rows)
-          steps.advance(_figures(row))
-    return PhaseResult(self._plain(state), rows, events)
+    self._profile = profile
+    plan = self._planned_events(initial)
+    patience = self._config.early_stopping if most_rounds is None else 0
+    stopping = early_stopping.after_adjustments(patience, plan)
+    self._most_rounds = most_rounds or self._config.rounds
+    with self._log.following(self._layers(initial)):
+      state, rows, events = self._resume(initial)
+      self._log.write(rows, events)
+      if len(rows) < self._most_rounds and not stopping.is_due(rows):
+        builder = self._build(initial, plan)
+        with self._progress.steps(
+          f"{self._name} round", self._most_rounds, len(rows)
+        ) as steps:
+          while len(rows) < self._most_rounds and not stopping.is_due(rows):
+            with self._profile.round(len(rows), self._most_rounds - len(rows)):
+              state = self._one_more(builder, state, rows, events)
+            steps.advance(_figures(rows[-1]), without_blanks(rows[-1]))
+      if len(rows) < self._most_rounds:
+        self._progress.say(
+          f"{self._name}: stopped after round {len(rows) - 1}, as --early_stopping says; "
+          f"the held-out loss was least after round {stopping.best_round(rows)}"
+        )
+    told = early_stopping.summary(rows, self._config.rounds, stopping)
+    return PhaseResult(self._plain(state), rows, events, told)
+
+  def _one_more(
+    self,
+    builder: rounds.RoundBuilder,
+    state: states.ServerState,
+    rows: list[dict[str, Any]],
+    events: list[dict[str, Any]],
+  ) -> states.ServerState:
+    """Runs a round, keeps it, and adds to rows and events."""
+    state, row, event = self._round(builder, state, len(rows))
+    rows.append(row)
+    events += [event] if event else []
+    document = {"rows": rows, "events": events}
+    with self._profile.stage("saving the state"):
+      self._store.save(len(rows), state_arrays(state), document)
+    with self._profile.stage("metrics and trackers"):
+      self._log.write(rows, events)
+    return state
+
+  def _layers(self, initial: states.ServerState) -> list[Layer]:
+    """Returns the pre-trained model's layers, of which events are told."""
+    spec = self._models.pretrained.spec
+    kept = self._strategy.kept_weights(np.asarray(initial.mask), initial.memory)
+    return [
+      Layer(layer.name, active, layer.size)
+      for layer, active in zip(spec.layers, spec.active_counts(kept), strict=True)
+    ]
+
+  def _planned_events(
+    self, initial: states.ServerState
+  ) -> Sequence[schedules.AdjustmentEvent]:
+    spec = self._definition.spec
+    active_counts = spec.active_counts(np.asarray(initial.mask))
+    return self._strategy.plan_events(spec, active_counts, self._config.pruning)
 
   def _resume(
     self, initial: states.ServerState
@@ -143,17 +204,17 @@ class Phase:
     self._progress.say(f"{self._name}: going on after round {done - 1}")
     return from_arrays(arrays, done), document["rows"], document["events"]
 
-  def _build(self, initial: states.ServerState) -> rounds.RoundBuilder:
+  def _build(
+    self, initial: states.ServerState, events: Sequence[schedules.AdjustmentEvent]
+  ) -> rounds.RoundBuilder:
     """Plans every round from the state before the first, wherever the phase goes on."""
-    spec = self._definition.spec
-    active_counts = spec.active_counts(np.asarray(initial.mask))
     return rounds.RoundBuilder(
       self._definition,
       self._data.clients,
       self._config.training,
       self._strategy,
-      self._strategy.plan_events(spec, active_counts, self._config.pruning),
-      active_count=sum(active_counts),
+      events,
+      active_count=int(np.count_nonzero(initial.mask)),
       seed=self._config.seed,
       all_clients_every_round=not participation.misses_rounds(
         self._config, self._data
@@ -186,18 +247,22 @@ class Phase:
   def _round(
     self, builder: rounds.RoundBuilder, state: states.ServerState, number: int
   ) -> tuple[states.ServerState, dict[str, Any], Optional[dict[str, Any]]]:
-    start = time.monotonic()
-    computation = builder.computation(number, np.asarray(state.mask))
+    start, cpu_start = time.monotonic(), process_memory.cpu_seconds()
+    with self._profile.stage("building the round"):
+      computation = builder.computation(number, np.asarray(state.mask))
     instruction = builder.instruction(number, self._learning_rate(builder, number))
-    new_state, metrics, who, attempts = self._reported(
-      lambda clients: computation.run(state, clients, instruction), number
-    )
+    with self._profile.stage("clients and aggregation"):
+      new_state, metrics, who, attempts = self._reported(
+        lambda clients: computation.run(state, clients, instruction), number
+      )
     event = builder.event(number)
-    moved = self._movement(state, new_state, number, event)
-    last = number == self._config.rounds - 1
+    with self._profile.stage("checking the mask"):
+      moved = self._movement(state, new_state, number, event)
+    last = number == self._most_rounds - 1
     held_out = None
     if last or (number + 1) % self._config.eval_every_rounds == 0:
-      held_out = self._evaluate(new_state, who.reporting)
+      with self._profile.stage("evaluation"):
+        held_out = self._evaluate(new_state, who.reporting)
     row = {
       "round": number,
       **_means("train", metrics, self._definition.task),
@@ -208,6 +273,8 @@ class Phase:
       "excluded": len(who.reporting) - int(metrics.accepted),
       "attempts": attempts,
       "seconds": round(time.monotonic() - start, 3),
+      # A worker that was lost took its time with it.
+      "cpu_seconds": round(max(process_memory.cpu_seconds() - cpu_start, 0.0), 2),
       "rss_mb": round(process_memory.rss_mb(), 1),
       "bytes_up_per_client": computation.upload_bytes,
       "bytes_down_per_client": computation.download_bytes,

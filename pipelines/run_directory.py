@@ -33,6 +33,7 @@ class RunDirectory:
     self.metrics = self.path / "metrics.csv"
     self.selection = self.path / "selection.csv"
     self.tensorboard = self.path / "tensorboard"
+    self.profile = self.path / "profile"
     self.clients = self.path / "clients.csv"
     self.report = self.path / "report.json"
     self._lock: Optional[folder_lock.FolderLock] = None

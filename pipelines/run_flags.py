@@ -17,7 +17,7 @@ GROUPS: dict[str, list[str]] = {}
 # without them.
 NOT_CONFIGURATION = (
   "output_dir", "verify_arm64", "benchmark", "benchmark_threads", "benchmark_runs",
-  "tflm_dir", "workers",
+  "tflm_dir", "workers", "trackers", "profile",
 )  # fmt: skip
 # Flags that say how files are made from a trained model; `export` may change them.
 EXPORT = (
@@ -145,6 +145,12 @@ def _define_training() -> None:
   flags.DEFINE_integer(
     "eval_every_rounds", 1, "Rounds between evaluations on the clients' held-out parts."
   )
+  flags.DEFINE_integer(
+    "early_stopping",
+    0,
+    "Ends after so many rounds without a lower loss on held-out parts, counted from the "
+    "mask's last adjustment; the last model is taken; 0 = all rounds.",
+  )
   flags.DEFINE_boolean(
     "dense_baseline",
     True,
@@ -157,7 +163,7 @@ def _define_training() -> None:
       "client_optimizer",
       "client_learning_rate", "client_momentum", "client_weight_decay",
       "client_clip_norm", "learning_rate_schedule", "augmentations", "compute_dtype", "seed",
-      "eval_every_rounds", "dense_baseline",
+      "eval_every_rounds", "early_stopping", "dense_baseline",
     ],
   )  # fmt: skip
 
@@ -333,6 +339,21 @@ def _define_output() -> None:
   )  # fmt: skip
 
 
+def _define_watching() -> None:
+  flags.DEFINE_list(
+    "trackers",
+    ["tensorboard", "jsonl"],
+    "Where rounds are told beside metrics.csv: tensorboard, jsonl, mlflow, wandb.",
+  )
+  flags.DEFINE_integer(
+    "profile",
+    0,
+    "Rounds to profile: profile/ then has TensorFlow's profile, and a table tells where "
+    "their time goes.",
+  )
+  _group("Watching", ["trackers", "profile"])
+
+
 data_flags.define()
 GROUPS.update(data_flags.GROUPS)
 _define_model()
@@ -345,6 +366,7 @@ _define_machines()
 _define_calibration()
 _define_quantisation()
 _define_microcontroller()
+_define_watching()
 _define_output()
 
 

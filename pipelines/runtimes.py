@@ -1,5 +1,9 @@
 """Where TFF computations run: in a worker beside us, or in those of `--workers`."""
 
+from collections.abc import Sequence
+
+import grpc
+
 from fedtiny_tff.federated import remote_runtime, runtime, worker_channel
 from pipelines import config as config_lib
 from pipelines.progress import Progress
@@ -7,14 +11,19 @@ from pipelines.progress import Progress
 
 def choose(
   config: config_lib.RunConfig,
+  interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
 ) -> runtime.LocalRuntime | remote_runtime.RemoteRuntime:
   """Returns the runtime that a run's flags ask for; it starts when it is entered.
 
   Entering raises `InputError` when a worker does not answer.
+
+  Args:
+    config: The run's flags.
+    interceptors: What observes calls to a worker beside us.
   """
   if config.workers:
     return remote_runtime.RemoteRuntime(config.workers)
-  return runtime.LocalRuntime()
+  return runtime.LocalRuntime(interceptors=interceptors)
 
 
 def check(config: config_lib.RunConfig, progress: Progress) -> None:

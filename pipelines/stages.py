@@ -14,6 +14,7 @@ from pipelines import (
   model_files,
   quantisation_stage,
   report,
+  round_profile,
   runtimes,
   training_pipeline,
 )
@@ -123,8 +124,12 @@ def _lacks_figures(row: dict[str, Any], steps: export_stage.ExportSteps) -> bool
 
 
 def summarize(run: RunDirectory, made: dict[str, Any]) -> None:
-  """Prints the closing table on stdout."""
-  report.print_summary(run, made, closing_console())
+  """Prints the closing table on stdout, after that of a profile if there is one."""
+  console = closing_console()
+  profiled = round_profile.read(run.profile)
+  if profiled is not None:
+    round_profile.show(profiled, console)
+  report.print_summary(run, made, console)
 
 
 def closing_console() -> rich.console.Console:

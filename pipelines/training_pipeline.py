@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -16,8 +17,8 @@ from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.tfmot_masking import ModelWeights
-from pipelines import config as config_lib
 from pipelines import (
+  client_profile,
   cost_figures,
   data_folder,
   data_plan,
@@ -27,14 +28,17 @@ from pipelines import (
   metrics_log,
   model_files,
   participation,
+  phase_log,
   planned_model,
   privacy_plan,
   quantisation_stage,
+  round_profile,
   rounds_stage,
   runtimes,
   selection_stage,
   state_store,
 )
+from pipelines import config as config_lib
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export.artifacts import BudgetError
@@ -57,7 +61,6 @@ class TrainingOutcome:
   candidates: list[dict[str, Any]]
   sparse: rounds_stage.PhaseResult
   dense: Optional[rounds_stage.PhaseResult]
-
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -241,26 +244,55 @@ class _Training:
     return start
 
   def rounds(
-    self, name: str, planned: base.ModelPlan, initial: states.ServerState
+    self,
+    name: str,
+    planned: base.ModelPlan,
+    initial: states.ServerState,
+    candidates: Sequence[dict[str, Any]] = (),
+    most_rounds: Optional[int] = None,
+    profile: round_profile.RoundProfile = round_profile.NOTHING,
   ) -> rounds_stage.PhaseResult:
-    """Runs one phase."""
-    if name == "sparse":
-      paths = self._run.metrics, self._run.tensorboard
-    else:
-      paths = self._run.path / f"metrics_{name}.csv", self._run.tensorboard / name
+    """Runs one phase.
+
+    Args:
+      name: "sparse" or "dense".
+      planned: Models and method.
+      initial: State before the first round.
+      candidates: Rows of `selection.csv` that led to it.
+      most_rounds: As in `Phase.run`.
+      profile: As there.
+    """
     phase = rounds_stage.Phase(
       name,
       self._config,
       self.data,
       planned,
       self._states(name),
-      metrics_log.MetricsLog(*paths),
+      phase_log.open_log(
+        name, self._config, self._run.path, self.data, candidates, self._progress
+      ),
       self._progress,
     )
-    count = self._config.rounds
+    count = most_rounds or self._config.rounds
     described = f"{count} rounds, {planned.strategy.name}"
     with self._progress.stage(f"{name}_rounds", described):
-      return phase.run(initial)
+      return phase.run(initial, most_rounds, profile)
+
+  def write_profile(
+    self, profile: round_profile.RoundProfile, state: states.ServerState
+  ) -> None:
+    """Writes what was profiled, if anything was, and what a client's training takes."""
+    profile.stop()
+    document = profile.document()
+    if not document["rounds"]:
+      return
+    folder = self._run.profile
+    [client] = participation.drawn(self._config, self.data, "profile")[:1]
+    document["client"] = client_profile.profile(
+      self._config, self.data, self.models.trained, state,
+      self.data.reference(client), folder / "client",
+    )  # fmt: skip
+    round_profile.write(folder, document)
 
 
 def train(
@@ -290,14 +322,20 @@ def train(
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", runtimes.describe_start(experiment.config)):
-      stack.enter_context(runtimes.choose(experiment.config))
+      profile = round_profile.RoundProfile(experiment.config.profile, run.profile)
+      stack.enter_context(
+        runtimes.choose(experiment.config, profile.interceptors)
+      )
     start = stages.starting_point(pretrained)
-    sparse = stages.rounds("sparse", stages.models, start.state)
+    sparse = stages.rounds(
+      "sparse", stages.models, start.state, start.candidates, profile=profile
+    )
+    stages.write_profile(profile, sparse.state)
     dense = None
     if experiment.config.dense_baseline and experiment.strategy.prunes:
       initial = stages.dense_start(pretrained)
       fedavg = base.plan_one_model(base.Strategy(), stages.models.full)
-      dense = stages.rounds("dense", fedavg, initial)
+      dense = stages.rounds("dense", fedavg, initial, most_rounds=len(sparse.rows))
   with progress.stage("finalize", "applying the final masks"):
     trained = stages.models.trained
     final = finalize(trained, sparse.state)

@@ -102,6 +102,10 @@ class ClientStore:
       [None, self.record_bytes],
     )
 
+  def labels(self, records: tf.Tensor) -> tf.Tensor:
+    """Returns the labels of records, int64 [n], without decoding what else they hold."""
+    return tf.bitcast(records[:, :_LABEL_BYTES], tf.int64)
+
   def decode(self, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes and preprocesses records.
 
@@ -111,7 +115,7 @@ class ClientStore:
     Returns:
       float32 [n, *shape] model inputs, and int64 [n] labels.
     """
-    labels = tf.bitcast(records[:, :_LABEL_BYTES], tf.int64)
+    labels = self.labels(records)
     features = records[:, _LABEL_BYTES:]
     if self.info.feature_type == "float32":
       grouped = tf.reshape(features, [-1, math.prod(self.info.shape), 4])

@@ -5,6 +5,7 @@ Nobody else can reach the worker where the kernel admits a network namespace for
 
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import grpc
@@ -30,15 +31,23 @@ class LocalRuntime(contextlib.AbstractContextManager):
 
   context: tff.framework.SyncContext
 
-  def __init__(self, max_concurrent_clients: int = 2, *, is_isolated: bool = True):
+  def __init__(
+    self,
+    max_concurrent_clients: int = 2,
+    interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
+    *,
+    is_isolated: bool = True,
+  ):
     """Prepares the runtime; the worker starts on entry.
 
     Args:
       max_concurrent_clients: Client computations that run at the same time.
+      interceptors: What observes calls to the worker.
       is_isolated: Whether nobody but this user may reach the worker. Where the kernel
         does not admit that, a warning is logged.
     """
     self._max_concurrent_clients = max_concurrent_clients
+    self._interceptors = tuple(interceptors)
     self._is_isolated = is_isolated
     self._worker: Optional[worker_process.WorkerProcess] = None
     self._cleanup = contextlib.ExitStack()
@@ -58,6 +67,8 @@ class LocalRuntime(contextlib.AbstractContextManager):
       self._worker = self._start(stack)
       stack.callback(self._forget)
       channel = stack.enter_context(worker_channel.open_channel(self._worker.target))
+      if self._interceptors:
+        channel = grpc.intercept_channel(channel, *self._interceptors)
       self.context = _LocalContext(channel)
       stack.enter_context(tff.framework.get_context_stack().install(self.context))
       self._cleanup = stack.pop_all()

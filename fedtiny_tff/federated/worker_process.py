@@ -52,10 +52,12 @@ def _worker_environment() -> dict[str, str]:
 
   Tensors of megabytes are allocated anew at every operation; mapping them in pages of
   4 kB was measured as a fifth of what a ResNet18 round costs beside its training.
-  glibc before 2.35 ignores the setting.
+  glibc before 2.35 ignores the setting. As many arenas as cores are enough; with glibc's
+  eight a core the worker grew by a quarter over 300 rounds, from fragmentation.
   """
   given = os.environ.get("GLIBC_TUNABLES", "")
-  tunables = ":".join(filter(None, ["glibc.malloc.hugetlb=1", given]))
+  arenas = f"glibc.malloc.arena_max={os.cpu_count() or 1}"
+  tunables = ":".join(filter(None, ["glibc.malloc.hugetlb=1", arenas, given]))
   return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "GLIBC_TUNABLES": tunables}
 
 

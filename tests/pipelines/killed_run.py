@@ -39,10 +39,10 @@ def _between_rounds() -> None:
 
   write = metrics_log.MetricsLog.write
 
-  def write_if_others(self, rows):
+  def write_if_others(self, rows, events):
     if len(rows) == 3:
       _die()
-    write(self, rows)
+    write(self, rows, events)
 
   mock.patch.object(metrics_log.MetricsLog, "write", write_if_others).start()
 

@@ -1,49 +1,37 @@
-"""`metrics.csv` and TensorBoard show every finished round once."""
+"""`metrics.csv` shows every finished round once; trackers are told what it says."""
 
 import csv
+from typing import Any
 
 import pytest
-import tensorflow as tf
 
 from pipelines import metrics_log
+from pipelines.tracking import base
+from tests.pipelines.tracking import told
 
 
-def _row(number, **changes):
-  return {
-    "round": number,
-    "train_loss": 2.25 - number,
-    "train_accuracy": 0.5,
-    "eval_loss": "",
-    "eval_accuracy": "",
-    "density": 0.1,
-    "clients": 3,
-    "reports": 2,
-    "excluded": 1,
-    "attempts": 1,
-    "seconds": 0.25,
-    "rss_mb": 512.5,
-    "bytes_up_per_client": 100,
-    "bytes_down_per_client": 200,
-    "secure_extra_bytes": 0,
-    "epsilon": "",
-    "adjusted_block": "",
-    **changes,
-  }
+class _Trackers:
+  """Remembers what it is told."""
+
+  def __init__(self):
+    self.calls = []
+
+  def tell(self, rounds):
+    self.calls.append([each.number for each in rounds])
+    self.rounds = list(rounds)
+
+  def finish(self, rounds, is_done):
+    self.calls.append(("finish", len(rounds), is_done))
 
 
-@pytest.fixture(name="paths")
-def fixture_paths(tmp_path):
-  return tmp_path / "metrics.csv", tmp_path / "tensorboard"
+@pytest.fixture(name="path")
+def fixture_path(tmp_path):
+  return tmp_path / "metrics.csv"
 
 
-def _events(folder):
-  found = []
-  for path in sorted(folder.glob("events.*")):
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-      event = tf.compat.v1.Event.FromString(record)
-      for value in event.summary.value:
-        found.append((value.tag, event.step, float(tf.make_ndarray(value.tensor))))
-  return found
+def _log(path):
+  trackers: Any = _Trackers()
+  return metrics_log.MetricsLog(path, trackers), trackers
 
 
 def test_csv_has_a_header_and_empty_cells():
@@ -58,55 +46,85 @@ def test_csv_refuses_unknown_columns(row):
     metrics_log.to_csv(("a", "b"), [row])
 
 
-def test_without_rounds_there_is_a_header(paths):
-  metrics_log.MetricsLog(*paths).write([])
-  assert paths[0].read_text() == ",".join(metrics_log.COLUMNS) + "\n"
-  assert _events(paths[1]) == []
+def test_a_row_of_an_earlier_version_lacks_a_column():
+  """Its state was stored before the column was there."""
+  assert metrics_log.to_csv(("a", "b"), [{"a": 1}]) == "a,b\n1,\n"
 
 
-def test_every_round_is_written_once(paths):
-  log = metrics_log.MetricsLog(*paths)
-  rows = [_row(0)]
-  log.write(rows)
-  rows.append(_row(1, eval_loss=1.5, eval_accuracy=0.75, adjusted_block=0))
-  log.write(rows)
-  read = list(csv.DictReader(paths[0].open()))
+def test_without_rounds_there_is_a_header(path):
+  metrics_log.MetricsLog(path).write([], [])
+  assert path.read_text() == ",".join(metrics_log.COLUMNS) + "\n"
+
+
+def test_what_varies_is_a_column():
+  assert set(metrics_log.VARYING_COLUMNS) < set(metrics_log.COLUMNS)
+
+
+def test_every_round_is_written_once(path):
+  log = metrics_log.MetricsLog(path)
+  rows = [told.row(0)]
+  log.write(rows, [])
+  rows.append(told.row(1, eval_loss=1.5, eval_accuracy=0.75, adjusted_block=0))
+  log.write(rows, [])
+  read = list(csv.DictReader(path.open()))
   assert [row["round"] for row in read] == ["0", "1"]
   assert [row["eval_loss"] for row in read] == ["", "1.5"]
   assert [row["adjusted_block"] for row in read] == ["", "0"]
-  events = _events(paths[1])
-  assert [e for e in events if e[0] == "train_loss"] == [
-    ("train_loss", 0, 2.25),
-    ("train_loss", 1, 1.25),
-  ]
+
+
+LAYERS = [metrics_log.Layer("conv", 4, 16), metrics_log.Layer("logits", 5, 10)]
+
+
+def _event(number, dropped, grown):
+  layers = [{"name": "conv", "dropped": dropped, "grown": grown}]
+  return {"round": number, "block": 0, "layers": layers}
+
+
+def test_trackers_hear_of_adjustments_and_densities(path):
+  log, trackers = _log(path)
+  rows = [told.row(0), told.row(1), told.row(2), told.row(3)]
+  events = [_event(1, 2, 2), _event(2, 3, 1)]
+  with log.following(LAYERS):
+    log.write(rows[:1], [])
+    log.write(rows, events)
+  assert trackers.calls == [[0], [0, 1, 2, 3], ("finish", 4, True)]
+  assert [each.change for each in trackers.rounds] == [None, *events, None]
+  # Of 16 weights 4, 4, 2 and 2.
+  assert [each.densities["conv"] for each in trackers.rounds] == [
+    0.25, 0.25, 0.125, 0.125,
+  ]  # fmt: skip
+  assert {each.densities["logits"] for each in trackers.rounds} == {0.5}
+
+
+def test_a_continued_run_tells_what_an_unbroken_one_does(path):
+  rows = [told.row(number) for number in range(3)]
+  events = [_event(0, 1, 0), _event(2, 1, 0)]
+  seen = []
+  for first in (1, 3):
+    log, trackers = _log(path)
+    with log.following(LAYERS):
+      log.write(rows[:first], [e for e in events if e["round"] < first])
+      log.write(rows, events)
+    seen.append(trackers.rounds)
+  assert seen[0] == seen[1]
+  assert [each.densities["conv"] for each in seen[0]] == [0.1875, 0.1875, 0.125]
+
+
+def test_a_broken_phase_is_not_done(path):
+  log, trackers = _log(path)
+  with pytest.raises(KeyboardInterrupt), log.following(LAYERS):
+    log.write([told.row(0)], [])
+    raise KeyboardInterrupt
+  assert trackers.calls[-1] == ("finish", 1, False)
+
+
+def test_a_round_names_its_figures():
+  change = _event(1, 3, 2)
+  each = base.Round(told.row(1, adjusted_block=0), change, {})
+  assert each.number == 1
+  assert "eval_loss" not in each.scalars
+  assert "round" not in each.scalars
   # Block 0 is a block, an empty cell is none.
-  assert [e for e in events if e[0] == "adjusted_block"] == [("adjusted_block", 1, 0.0)]
-  assert [e for e in events if e[0] == "eval_accuracy"] == [("eval_accuracy", 1, 0.75)]
-  assert "round" not in {tag for tag, _, _ in events}
-
-
-def test_accuracies_of_an_autoencoder_are_not_drawn(paths):
-  row = _row(0, eval_loss=1.5, train_accuracy="", eval_accuracy="")
-  metrics_log.MetricsLog(*paths).write([row])
-  assert "2.25,,1.5,," in paths[0].read_text()
-  tags = {tag for tag, _, _ in _events(paths[1])}
-  assert {"train_loss", "eval_loss"} < tags
-  assert not {tag for tag in tags if "accuracy" in tag}
-
-
-def test_a_continued_run_starts_tensorboard_over(paths):
-  metrics_log.MetricsLog(*paths).write([_row(0), _row(1), _row(2)])
-  # The newest state was damaged: round 2 comes again.
-  continued = metrics_log.MetricsLog(*paths)
-  continued.write([_row(0), _row(1)])
-  continued.write([_row(0), _row(1), _row(2)])
-  steps = [step for tag, step, _ in _events(paths[1]) if tag == "train_loss"]
-  assert steps == [0, 1, 2]
-
-
-def test_other_files_beside_the_events_are_kept(paths):
-  dense = paths[1] / "dense"
-  dense.mkdir(parents=True)
-  (dense / "events.out").write_bytes(b"")
-  metrics_log.MetricsLog(*paths).write([_row(0)])
-  assert (dense / "events.out").exists()
+  assert each.scalars["adjusted_block"] == 0
+  assert each.moved == {"dropped/conv": 3, "grown/conv": 2}
+  assert base.Round(told.row(1), None, {}).moved == {}

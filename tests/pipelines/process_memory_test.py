@@ -1,4 +1,4 @@
-"""Memory is that of the process and everything it started."""
+"""Memory and CPU time are those of the process and everything it started."""
 
 import subprocess
 import sys
@@ -11,28 +11,31 @@ from pipelines import process_memory
 
 
 def _process(rss, children=(), gone=False):
-  def memory_info():
+  def figure(**values):
     if gone:
       raise psutil.NoSuchProcess(1)
-    return types.SimpleNamespace(rss=rss)
+    return types.SimpleNamespace(**values)
 
   return types.SimpleNamespace(
-    memory_info=memory_info, children=lambda recursive: list(children) if recursive else []
+    memory_info=lambda: figure(rss=rss),
+    cpu_times=lambda: figure(user=rss / 1e6, system=0.25, children_user=100.0),
+    children=lambda recursive: list(children) if recursive else []
   )
 
 
 @pytest.mark.parametrize(
-  ("children", "expected"),
+  ("children", "expected", "cpu_seconds"),
   [
-    ([], 1.5),
-    ([_process(2_000_000), _process(500_000)], 4.0),
+    ([], 1.5, 1.75),
+    ([_process(2_000_000), _process(500_000)], 4.0, 4.75),
     # A child may end while we look.
-    ([_process(2_000_000, gone=True), _process(500_000)], 2.0),
+    ([_process(2_000_000, gone=True), _process(500_000)], 2.0, 2.5),
   ],
 )
-def test_children_are_counted(monkeypatch, children, expected):
+def test_children_are_counted(monkeypatch, children, expected, cpu_seconds):
   monkeypatch.setattr(psutil, "Process", lambda: _process(1_500_000, children))
   assert process_memory.rss_mb() == expected
+  assert process_memory.cpu_seconds() == cpu_seconds
 
 
 def test_a_real_child_is_counted():

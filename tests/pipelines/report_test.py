@@ -14,6 +14,7 @@ import rich.console
 from fedtiny_tff import tasks
 from pipelines import report
 from pipelines.run_directory import RunDirectory
+from pipelines.tracking import base
 from tests.pipelines import support
 
 ANDROID = "export/android/fp32_sparse.tflite"
@@ -191,6 +192,19 @@ def test_the_summary_shows_figures_and_places(tmp_path):
   assert f"{tmp_path}/a run/report.json" in text
 
 
+def test_the_summary_tells_of_an_early_end(tmp_path):
+  made = support.handmade_report()
+  assert "Stopped early" not in _summary(tmp_path, made)
+  made["rounds"] = {"planned": 9, "run": 4, "stopped_early": True, "best_round": 2}
+  assert (
+    "Stopped early after 4 of 9 rounds; least held-out loss after round 2\n"
+    in _summary(tmp_path, made)
+  )
+  # Reports of earlier versions do not tell.
+  del made["rounds"]
+  assert "Stopped early" not in _summary(tmp_path, made)
+
+
 def test_the_summary_sums_what_moved_by_block(tmp_path):
   made = support.handmade_report()
   made["events"] = [
@@ -286,6 +300,6 @@ def test_the_summary_of_an_autoencoder_shows_auc(tmp_path):
 
 def test_what_a_csv_leaves_empty_is_null():
   row = {"candidate": 0, "loss": "", "accuracy": "", "chosen": 1}
-  assert report._without_blanks(row) == {
+  assert base.without_blanks(row) == {
     "candidate": 0, "loss": None, "accuracy": None, "chosen": 1,
   }  # fmt: skip

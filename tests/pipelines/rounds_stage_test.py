@@ -135,7 +135,7 @@ def fixture_world(tmp_path, monkeypatch):
       data,
       base.ModelPlan(full, definition, definition, strategy),
       state_store.StateStore(tmp_path / "state"),
-      metrics_log.MetricsLog(tmp_path / "metrics.csv", tmp_path / "tensorboard"),
+      metrics_log.MetricsLog(tmp_path / "metrics.csv"),
       Progress(console),
     )
 
@@ -258,7 +258,8 @@ def test_what_moves_is_told_of_the_pre_trained_model(world):
     {"round": 1, "block": 1, "layers": [{"name": "layer1", "dropped": 2, "grown": 2}]},
     {"round": 3, "block": 0, "layers": [{"name": "layer0", "dropped": 2, "grown": 2}]},
   ]
-  assert seen == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
+  # Once for the layers at the start, twice a round.
+  assert seen == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
 
 
 def test_densities_are_shares_of_the_full_model(world):
@@ -336,7 +337,7 @@ def test_a_broken_phase_goes_on_and_ends_the_same(world, monkeypatch, broken_in)
   again = world.phase().run(_state())
   assert [number for number, _ in world.builder.rounds] == [0, 1, 2, 3, 4]
   for one, other in zip(again.rows, whole.rows, strict=True):
-    for name in set(metrics_log.COLUMNS) - {"seconds", "rss_mb"}:
+    for name in set(metrics_log.COLUMNS) - set(metrics_log.VARYING_COLUMNS):
       assert one[name] == other[name]
   assert again.events == whole.events
   np.testing.assert_array_equal(again.state.mask, whole.state.mask)
@@ -517,3 +518,49 @@ class TestReports:
       world.phase(min_reports=2).run(_state())
     assert len(world.builder.rounds) == participation.MOST_ATTEMPTS
     assert state_store.StateStore(world.path / "state").load_latest() is None
+
+
+class TestEarlyStopping:
+  """Adjustments in rounds 1 and 3; evaluated after rounds 1, 3, 5, …: always 0.5."""
+
+  def _run(self, world, most_rounds=None, **changes):
+    phase = world.phase(**{"rounds": 12, "early_stopping": 2, **changes})
+    return phase.run(_state(), most_rounds)
+
+  def test_rounds_end_early_after_the_last_adjustment(self, world):
+    result = self._run(world)
+    assert len(result.rows) == 6
+    assert result.state.weights.prunable[0] == 6.0
+    assert result.rounds == {
+      "planned": 12, "run": 6, "stopped_early": True, "best_round": 3,
+    }  # fmt: skip
+
+  def test_a_continued_run_ends_with_the_same_round(self, world, monkeypatch):
+    advance = world.builder.computation
+
+    def computation(number, mask):
+      if number == 5:
+        raise KeyboardInterrupt
+      return advance(number, mask)
+
+    with monkeypatch.context() as patch:
+      patch.setattr(world.builder, "computation", computation)
+      with pytest.raises(KeyboardInterrupt):
+        self._run(world)
+    assert len(self._run(world).rows) == 6
+    world.builder.rounds.clear()
+    # And one that ended is not begun again.
+    again = self._run(world)
+    assert (len(again.rows), world.builder.rounds) == (6, [])
+    assert again.rounds["stopped_early"]
+
+  def test_a_run_with_a_given_end_goes_on_to_it(self, world):
+    result = self._run(world, most_rounds=7)
+    assert len(result.rows) == 7
+    # The last round is evaluated, wherever it is.
+    assert result.rows[-1]["eval_loss"] != ""
+
+  def test_patience_that_is_not_used_up_changes_nothing(self, world):
+    result = self._run(world, early_stopping=9)
+    assert len(result.rows) == 12
+    assert not result.rounds["stopped_early"]

@@ -16,11 +16,10 @@ import tensorflow as tf
 
 from fedtiny_tff.federated import runtime
 from pipelines import evaluate, export, metrics_log, run, run_flags, train
-from tests.pipelines import support
+from tests.pipelines import equal_runs, support
 
 TINY = support.TINY
 LAYERS = ["conv2", "conv3", "conv4", "dense1", "logits"]
-VARYING_COLUMNS = ("seconds", "rss_mb")
 TFLITES = support.TFLITES
 FP32_DENSE = "export/android/fp32_dense.tflite"
 FP32_SPARSE = "export/android/fp32_sparse.tflite"
@@ -62,7 +61,7 @@ def fixture_flagfile(work):
 def fixture_finished(work, flagfile):
   # The space in its name must not matter anywhere.
   path = work / "first run"
-  arguments = (f"--flagfile={flagfile}", f"--output_dir={path}")
+  arguments = (f"--flagfile={flagfile}", f"--output_dir={path}", "--profile=2")
   app = support.App(work, "run", *arguments)
   assert app.wait() == 0, app.stderr
   return Finished(path, app, arguments)
@@ -84,7 +83,7 @@ def fixture_schema():
 def _results(path):
   """Returns what must repeat byte for byte."""
   rows = list(csv.DictReader(io.StringIO((path / "metrics.csv").read_text())))
-  kept = [{k: v for k, v in r.items() if k not in VARYING_COLUMNS} for r in rows]
+  kept = [{k: v for k, v in r.items() if k not in equal_runs.VARYING} for r in rows]
   names = [*TFLITES, "model/masks.npz", "selection.csv", "run.flags"]
   return {"metrics.csv": kept} | {name: (path / name).read_bytes() for name in names}
 
@@ -141,7 +140,7 @@ def test_metrics_have_a_row_a_round(finished):
   text = (finished.path / "metrics.csv").read_text()
   assert text.splitlines()[0] == (
     "round,train_loss,train_accuracy,eval_loss,eval_accuracy,density,clients,"
-    "reports,excluded,attempts,seconds,rss_mb,bytes_up_per_client,bytes_down_per_client,adjusted_block"
+    "reports,excluded,attempts,seconds,cpu_seconds,rss_mb,bytes_up_per_client,bytes_down_per_client,adjusted_block"
   )
   assert [row["round"] for row in finished.rows()] == ["0", "1", "2", "3"]
 
@@ -165,6 +164,7 @@ def test_figures_of_every_round_are_plausible(finished):
       assert float(row["eval_loss"]) > 0
       assert 0 <= float(row["eval_accuracy"]) <= 1
     assert float(row["seconds"]) > 0
+    assert float(row["cpu_seconds"]) > 0
     assert float(row["rss_mb"]) > 100
     assert row["clients"] == "3"
 
@@ -205,6 +205,18 @@ def test_the_dense_run_has_its_own_table(finished):
   assert {row["adjusted_block"] for row in rows} == {""}
 
 
+@pytest.mark.parametrize("suffix", ["", "_dense"])
+def test_json_lines_say_what_the_table_says(finished, suffix):
+  lines = (finished.path / f"metrics{suffix}.jsonl").read_text().splitlines()
+  read = [json.loads(line) for line in lines]
+  events = finished.report["events"] if not suffix else []
+  changes = {each["round"]: each["layers"] for each in events}
+  for row, told in zip(finished.rows(f"metrics{suffix}.csv"), read, strict=True):
+    change = told.pop("mask_change")
+    assert (change and change["layers"]) == changes.get(told["round"])
+    assert {n: "" if v is None else str(v) for n, v in told.items()} == row
+
+
 def test_tensorboard_shows_the_metrics(finished):
   [path] = (finished.path / "tensorboard").glob("events.*")
   steps: dict[str, list[int]] = {}
@@ -214,9 +226,33 @@ def test_tensorboard_shows_the_metrics(finished):
       steps.setdefault(value.tag, []).append(event.step)
   assert steps.pop("eval_loss") == steps.pop("eval_accuracy") == [2, 3]
   assert steps.pop("adjusted_block") == [1, 2]
+  more = {tag: steps.pop(tag) for tag in list(steps) if tag not in metrics_log.COLUMNS}
+  assert more.pop("candidate_loss") == more.pop("candidate_accuracy") == [0, 1, 2]
+  assert more.pop("label_by_client") == [0]
+  # Densities at the start, then where the mask was adjusted.
+  assert more.pop("layer_densities") == [0, 1, 2]
+  assert more["mask_change/dropped/dense1"] == more["mask_change/grown/logits"] == [1]
+  assert more["mask_change/dropped/conv3"] == more["mask_change/grown/conv4"] == [2]
   elsewhere = {"eval_loss", "eval_accuracy", "adjusted_block", "round", "epsilon"}
   assert set(steps) | elsewhere == set(metrics_log.COLUMNS)
   assert all(seen == [0, 1, 2, 3] for seen in steps.values())
+
+
+def test_the_profile_tells_where_time_goes(finished):
+  profile = json.loads((finished.path / "profile" / "profile.json").read_text())
+  assert profile["rounds"] == [1, 2]
+  assert sum(part["share"] for part in profile["parts"]) == pytest.approx(1.0)
+  parts = {(part["stage"], part["where"]) for part in profile["parts"]}
+  assert ("clients and aggregation", "worker") in parts
+  assert ("evaluation", "worker") in parts
+  assert ("saving the state", "driver") in parts
+  assert profile["client"]["examples"] > 0
+  # Values of the round go to the worker, and come back.
+  assert profile["bytes_to_worker_per_round"] > 4 * support.ACTIVE
+  assert "clients and aggregation" in finished.app.stdout
+  for part in ("rounds", "client"):
+    folder = finished.path / "profile" / part / "plugins" / "profile"
+    assert list(folder.glob("*/*.xplane.pb"))
 
 
 # ----------------------------------------------------------------- selection.csv

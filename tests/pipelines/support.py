@@ -415,6 +415,7 @@ def handmade_report(artifacts: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         "layers": [{"name": "conv2", "dropped": 1234, "grown": 1234}],
       }
     ],
+    "rounds": {"planned": 4, "run": 4, "stopped_early": False, "best_round": 3},
     "artifacts": rows,
     "cost": {**_round_cost(), "dense": _round_cost()},
     "seconds": {"data": 0.5},

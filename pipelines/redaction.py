@@ -1,0 +1,32 @@
+"""Keeps passwords and keys out of what is shown or sent."""
+
+import os
+import re
+
+_HIDDEN = "***"
+_NAMES_OF_SECRETS = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
+# Shorter values occur by chance in ordinary text.
+_SHORTEST_SECRET = 6
+_PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+@")
+_ASSIGNED = re.compile(
+  r"(\b[\w-]*(?:key|token|secret|passw\w*|credentials?)(?:=|[\"']\s*[=:]\s*))"
+  r"[\"']?[^\s&,;}\"']+[\"']?",
+  re.IGNORECASE,
+)
+
+
+def redacted(text: str) -> str:
+  """Returns a text without secrets.
+
+  Hidden are the values of environment variables whose names say that they are secret,
+  user and password of addresses, and what is assigned to a name such as `api_key`.
+  """
+  secrets = {
+    value
+    for name, value in os.environ.items()
+    if _NAMES_OF_SECRETS.search(name) and len(value) >= _SHORTEST_SECRET
+  }
+  for value in sorted(secrets, key=len, reverse=True):
+    text = text.replace(value, _HIDDEN)
+  text = _PASSWORD_IN_ADDRESS.sub(f"{_HIDDEN}@", text)
+  return _ASSIGNED.sub(rf"\1{_HIDDEN}", text)
