@@ -177,5 +177,7 @@ def _foreign(found: dict[str, Any]) -> str:
 
 def _is_keras(found: dict[str, Any]) -> bool:
   # What says nothing of a module is looked up among Keras's own names.
-  module = found.get("module", "keras")
-  return module in _MODULES and str(found["class_name"]).isidentifier()
+  module, name = found.get("module", "keras"), found["class_name"]
+  # Where a module lacks a class, Keras takes the registered name instead.
+  registered = found.get("registered_name") or name
+  return module in _MODULES and str(name).isidentifier() and registered == name

@@ -12,7 +12,6 @@ import h5py  # type: ignore[import-untyped]
 
 # Of integers, floats and truth values; other kinds hold references or text.
 _NUMBERS = "biuf"
-_MOST_OBJECTS = 1 << 17
 
 
 class OddWeights(ValueError):
@@ -31,13 +30,14 @@ def check(content: bytes) -> None:
   """
   with h5py.File(io.BytesIO(content), "r") as file:
     waiting: list[Any] = [file]
-    objects = 0
+    seen: set[int] = set()
     left_bytes = len(content)
     while waiting:
       found = waiting.pop()
-      objects += 1
-      if objects > _MOST_OBJECTS:
-        raise OddWeights("its weights are linked in a circle")
+      place = h5py.h5o.get_info(found.id).addr
+      if place in seen:
+        raise OddWeights("its weights are linked twice, or in a circle")
+      seen.add(place)
       if isinstance(found, h5py.Group):
         waiting += [_linked(found, name) for name in found]
       else:
