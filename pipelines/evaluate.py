@@ -56,8 +56,7 @@ def main() -> Optional[int]:
   for name, value in figures.items():
     print(f"{name:<14} {_shown(value)}")
   for name, value in by_class.items():
-    name = metadata_text.printable(name)
-    print(f"  class {name:<10} {_shown(value)}")
+    print(f"  class {metadata_text.printable(name):<10} {_shown(value)}")
   return None
 
 
