@@ -80,15 +80,23 @@ def is_modest(encoded: tf.Tensor, most_pixels: int) -> tf.Tensor:
     most_pixels: As its header declares them.
 
   Returns:
-    bool scalar; it fails with an error of TensorFlow where there is no such header.
+    bool scalar; it fails with an error of TensorFlow where such a header is damaged.
   """
 
   def of_png() -> tf.Tensor:
     size = tf.strings.substr(encoded, 16, 8)
     return tf.ensure_shape(tf.io.decode_raw(size, tf.int32, little_endian=False), [2])
 
-  is_png = tf.strings.substr(encoded, 0, len(_PNG)) == _PNG
-  size = tf.cond(is_png, of_png, lambda: tf.io.extract_jpeg_shape(encoded)[:2])
+  def of_jpeg() -> tf.Tensor:
+    return tf.io.extract_jpeg_shape(encoded)[:2]
+
+  def begins(magic: bytes) -> tf.Tensor:
+    return tf.strings.substr(encoded, 0, len(magic)) == magic
+
+  size = tf.case(
+    [(begins(_PNG), of_png), (begins(_JPEG), of_jpeg)],
+    default=lambda: tf.fill([2], tf.int32.max),
+  )
   # As floating-point numbers, for products of nonsense overflow.
   return tf.reduce_prod(tf.abs(tf.cast(size, tf.float64))) <= most_pixels
 
