@@ -18,7 +18,7 @@ from typing import NoReturn, Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import interruption
+from pipelines import credentials, interruption
 from pipelines.errors import ExitCode, Terminated
 
 # The last is a process's own limit of a file's size.
@@ -71,6 +71,7 @@ def _quiet_libraries() -> None:
 
 def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   """Reads the flags and returns the arguments, as many as are wanted."""
+  credentials.check_arguments(argv[1:])
   try:
     rest = flags.FLAGS(list(argv))
   except UnicodeDecodeError as error:
@@ -78,6 +79,7 @@ def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   # absl lets a ValueError of its own through for --noflag=value.
   except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
+  credentials.check_flags((name, flags.FLAGS[name].value) for name in flags.FLAGS)
   given = list(rest[1:])
   if len(given) > len(wanted):
     extra = given[len(wanted)]
@@ -134,7 +136,8 @@ def _run(
     failed, message = _explain(received or error, goes_on)
     if failed is None:
       raise
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    told = credentials.hidden(" ".join(message.split()))
+    print(f"{name}: {told}", file=sys.stderr, flush=True)
     return failed
 
 

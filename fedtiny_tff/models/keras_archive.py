@@ -41,6 +41,10 @@ _REFUSED: dict[str, str] = {
     "is a TensorFlow operation between layers; use a Keras layer such as Add, "
     "Multiply, Reshape or Rescaling",
   ),
+  **dict.fromkeys(
+    ("IntegerLookup", "StringLookup", "TextVectorization"),
+    "may read its words from any file; look them up before the model",
+  ),
   "PruneLowMagnitude": (
     "is tfmot's pruning wrapper; take it off with "
     "tfmot.sparsity.keras.strip_pruning(model) before saving"

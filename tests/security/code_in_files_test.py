@@ -242,6 +242,28 @@ class TestWeightsOfAKerasFile:
     )
 
 
+def test_words_of_a_private_file_are_not_read(tmp_path):
+  """A vocabulary may be a path, or a URL, in a layer's configuration."""
+  secret = tmp_path / "secret"
+  secret.write_text("11\n12\n")
+  path = tmp_path / "net.keras"
+  numbers = layers.Input((1,), dtype=tf.int64)
+  tf.keras.Sequential([numbers, layers.IntegerLookup(vocabulary=[1, 2])]).save(path)
+  with zipfile.ZipFile(path) as archive:
+    members = {name: archive.read(name) for name in archive.namelist()}
+  config = json.loads(members["config.json"])
+  config["config"]["layers"][-1]["config"]["vocabulary"] = str(secret)
+  members["config.json"] = json.dumps(config).encode()
+  with zipfile.ZipFile(path, "w") as archive:
+    for name, content in members.items():
+      archive.writestr(name, content)
+  loaded = tf.keras.models.load_model(path, safe_mode=True)
+  assert loaded.layers[-1].get_vocabulary()[-2:] == [11, 12]
+  assert "may read its words from any file" in _refused(
+    lambda: keras_archive.read(path)
+  )
+
+
 class TestNumPy:
   def test_the_attack_works_on_a_trusting_reader(self, tmp_path, canary):
     np.save(tmp_path / "x.npy", _object_array(canary))

@@ -1,0 +1,52 @@
+"""Keeps user names and passwords out of run directories, reports and messages.
+
+They come in inside URLs, `https://user:password@host`. What libraries need of them is to
+be in the environment or in their own files, where nothing of ours reads or keeps it.
+"""
+
+import re
+from collections.abc import Iterable
+
+from fedtiny_tff.errors import InputError
+
+_IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+_ARGUMENT_NAME = re.compile(r"--?\w+")
+
+
+def hidden(text: str) -> str:
+  """Returns text whose URLs name neither users nor passwords."""
+  return _IN_URL.sub(r"\1***@", text)
+
+
+def check_arguments(arguments: Iterable[str]) -> None:
+  """Refuses a command line with credentials, before anything repeats it.
+
+  Raises:
+    InputError: Naming the flag, not the value.
+  """
+  for argument in arguments:
+    if _IN_URL.search(argument):
+      name = _ARGUMENT_NAME.match(argument)
+      _refuse(name[0] if name else "an argument")
+
+
+def check_flags(values: Iterable[tuple[str, object]]) -> None:
+  """Refuses flags with credentials, wherever they come from.
+
+  Args:
+    values: Name and value of each; lists are looked into.
+
+  Raises:
+    InputError: Naming the flag, not the value.
+  """
+  for name, value in values:
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(part, str) and _IN_URL.search(part) for part in parts):
+      _refuse(f"--{name}")
+
+
+def _refuse(name: str) -> None:
+  raise InputError(
+    f"{name}: holds a user name or password in a URL, which the run directory would "
+    "keep; leave it out and give it where the library looks for it: in the environment"
+  )
