@@ -53,7 +53,7 @@ def write(folder: str, population: int) -> tuple[ClientStore, np.ndarray]:
   index = pathlib.Path(folder) / "clients.npy"
   np.save(index, np.stack([numbers, numbers * _EXAMPLES, full, full * 0], axis=1))
   store = ClientStore(str(path), dataset.info, count)
-  return store, np.load(index, mmap_mode="r")
+  return store, np.load(index, mmap_mode="r", allow_pickle=False)
 
 
 def measure(population: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import NoReturn, Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import interruption, logs
+from pipelines import credentials, interruption, logs
 from pipelines.errors import ExitCode, Terminated
 
 # The last is a process's own limit of a file's size.
@@ -72,6 +72,7 @@ def _quiet_libraries() -> None:
 
 def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   """Reads the flags and returns the arguments, as many as are wanted."""
+  credentials.check_arguments(argv[1:])
   try:
     rest = flags.FLAGS(list(argv))
   except UnicodeDecodeError as error:
@@ -80,6 +81,7 @@ def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
   logs.configure()
+  credentials.check_flags((name, flags.FLAGS[name].value) for name in flags.FLAGS)
   given = list(rest[1:])
   if len(given) > len(wanted):
     extra = given[len(wanted)]

@@ -20,6 +20,7 @@ from fedtiny_tff import tasks
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.data.examples import DatasetInfo
 from fedtiny_tff.data.preprocessing import Preprocessing
+from fedtiny_tff.data.sources import texts
 from fedtiny_tff.errors import InputError
 from pipelines import files
 
@@ -33,6 +34,7 @@ PARTITION = "partition.json"
 _FILES = (*(f"{name}.records" for name in RECORDS), *ARRAYS, CLIENT_IDS, PARTITION)
 # Above this the records' own checksums, one each, must do: hashing takes seconds.
 _LARGEST_HASHED_BYTES = 1 << 30
+_FRAMES_AT_A_TIME = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +187,8 @@ def _check_files(folder: pathlib.Path, stated: dict[str, Any]) -> None:
   """
   for name in _FILES:
     path, facts = folder / name, stated[name]
+    if not path.resolve().is_relative_to(folder.resolve()):
+      raise InputError(f"{path}: is a link that leads out of {folder}; copy the file")
     size = path.stat().st_size
     is_whole = size == facts["bytes"] and (
       size > _LARGEST_HASHED_BYTES or _checksum(path) == facts["sha256"]
@@ -255,28 +259,78 @@ def open_folder(folder: pathlib.Path) -> RunData:
   info, document = read_description(folder)
   try:
     _check_files(folder, document["files"])
-    client_ids = tuple(json.loads((folder / CLIENT_IDS).read_text()))
+    client_ids = _client_ids(json.loads((folder / CLIENT_IDS).read_text()))
     references, test_references = (
       np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS
     )
-    if not references.shape == (len(client_ids), 4):
-      raise ValueError(f"{len(client_ids)} clients, but {references.shape} places")
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    clients, public, test = (
+      _store(folder / f"{name}.records", info) for name in RECORDS
+    )
+    _check_places(ARRAYS[0], references, len(client_ids), 4, clients)
+    _check_places(ARRAYS[1], test_references, len(client_ids), 2, test)
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     if isinstance(error, InputError):
       raise
     raise InputError(
       f"{folder}: cannot be read ({error}); delete it and run again"
     ) from error
-  clients, public, test = (_store(folder / f"{name}.records", info) for name in RECORDS)
   return RunData(
     info, clients, references, public, test, test_references, client_ids,
     document["anomalies"], dict(document["made"]),
   )  # fmt: skip
 
 
+def _client_ids(names: Any) -> tuple[str, ...]:
+  """Checks names, which may come from anybody; raises `ValueError`."""
+  if not isinstance(names, list):
+    raise ValueError(f"{CLIENT_IDS} holds no list")
+  for name in names:
+    # There may be millions, almost all of them plain.
+    is_plain = isinstance(name, str) and name.isascii() and name.isprintable()
+    problem = None if is_plain and name else texts.problem_of_name(name)
+    if problem is not None:
+      raise ValueError(f"{CLIENT_IDS}: a name {problem}")
+  return tuple(names)
+
+
+def _check_places(
+  name: str, places: np.ndarray, clients: int, columns: int, store: ClientStore
+) -> None:
+  """Raises `ValueError` unless places are int64 [clients, columns] in a store.
+
+  The last columns, up to three, are the first record and counts.
+  """
+  if places.dtype != np.int64 or places.shape != (clients, columns):
+    raise ValueError(
+      f"{name} is {places.dtype} {list(places.shape)}, not int64 [{clients}, {columns}]"
+    )
+  # So that no sum of them overflows.
+  if places.size and not 0 <= places.min() <= places.max() < 2**60:
+    raise ValueError(f"{name} names impossible places")
+  if places[:, -3:].sum(axis=1).max(initial=0) > store.num_records:
+    raise ValueError(f"{name} names records beyond the {store.num_records} there are")
+
+
 def _store(path: pathlib.Path, info: DatasetInfo) -> ClientStore:
   # Workers elsewhere have another working directory.
   probe = ClientStore(str(path.absolute()), info, 0)
-  return dataclasses.replace(
-    probe, num_records=path.stat().st_size // probe.stored_record_bytes
-  )
+  size = path.stat().st_size
+  store = dataclasses.replace(probe, num_records=size // probe.stored_record_bytes)
+  if 0 < size <= _LARGEST_HASHED_BYTES:
+    _check_frames(path, store)
+  return store
+
+
+def _check_frames(path: pathlib.Path, store: ClientStore) -> None:
+  """Raises `ValueError` unless all records state the length that they have.
+
+  TensorFlow believes the length that a record states, and ends the process where
+  there is not so much memory.
+  """
+  shape = (store.num_records, store.stored_record_bytes)
+  stored = np.memmap(path, np.uint8, "r", shape=shape)
+  for first in range(0, len(stored), _FRAMES_AT_A_TIME):
+    lengths = np.ascontiguousarray(stored[first : first + _FRAMES_AT_A_TIME, :8])
+    wrong = np.flatnonzero(lengths.view("<u8")[:, 0] != store.record_bytes)
+    if len(wrong):
+      raise ValueError(f"{path.name}: record {first + wrong[0]} has another length")

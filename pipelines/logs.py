@@ -161,7 +161,7 @@ def complain(name: str, message: str, exit_code: int) -> None:
     message: What, where, and how to mend it.
     exit_code: What the process ends with.
   """
-  text = f"{name}: {' '.join(message.split())}"
+  text = redacted(f"{name}: {' '.join(message.split())}")
   if settings().is_json:
     more = {"exit_code": int(exit_code)}
     text = json_line(logging.ERROR, None, text, more)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.models import keras_archive
 from pipelines import files
 from tflite_export import channel_equalisation
 
@@ -63,7 +64,8 @@ def load(folder: pathlib.Path) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
   if not path.is_file():
     raise InputError(f"{path}: not found; train the run first (pipelines.train)")
   try:
-    model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+    # A run directory may come from anybody, too.
+    model = keras_archive.read(path)
     with np.load(folder / "masks.npz", allow_pickle=False) as archive:
       masks = {name: archive[name] for name in archive.files}
     for name, mask in masks.items():
@@ -73,8 +75,10 @@ def load(folder: pathlib.Path) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
     if not masks:
       raise ValueError("no mask")
   except Exception as error:
+    is_told = isinstance(error, InputError)
     raise InputError(
-      f"{folder}: model or masks cannot be read ({type(error).__name__}); "
+      f"{folder}: model or masks cannot be read "
+      f"({error if is_told else type(error).__name__}); "
       "delete the folder and run the training command again"
     ) from error
   channel_equalisation.equalise(model)

@@ -7,7 +7,7 @@ _HIDDEN = "***"
 _NAMES_OF_SECRETS = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 # Shorter values occur by chance in ordinary text.
 _SHORTEST_SECRET = 6
-_PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+@")
+PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+@")
 _ASSIGNED = re.compile(
   r"(\b[\w-]*(?:key|token|secret|passw\w*|credentials?)(?:=|[\"']\s*[=:]\s*))"
   r"[\"']?[^\s&,;}\"']+[\"']?",
@@ -28,5 +28,5 @@ def redacted(text: str) -> str:
   }
   for value in sorted(secrets, key=len, reverse=True):
     text = text.replace(value, _HIDDEN)
-  text = _PASSWORD_IN_ADDRESS.sub(f"{_HIDDEN}@", text)
+  text = PASSWORD_IN_ADDRESS.sub(f"{_HIDDEN}@", text)
   return _ASSIGNED.sub(rf"\1{_HIDDEN}", text)

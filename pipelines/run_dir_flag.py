@@ -1,9 +1,14 @@
 """The flag of apps that work on a run made before."""
 
+from typing import TYPE_CHECKING
+
 from absl import flags
 
 from fedtiny_tff.errors import InputError
 from pipelines import run_flags
+
+if TYPE_CHECKING:
+  import pathlib
 
 _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Run directory to work on; takes the place of --output_dir."
@@ -40,6 +45,7 @@ def read() -> str:
   named = {line.partition("=")[0].lstrip("-") for line in stored}
   if not {"dataset", "model", "strategy", "seed"} <= named:
     raise InputError(f"{saved}: is damaged (flags are missing); restore it")
+  _check_lines(saved, stored)
   given = {n: flags.FLAGS[n].value for n in run_flags.names() if flags.FLAGS[n].present}
   try:
     flags.FLAGS(["run_dir", f"--flagfile={saved}"])
@@ -54,3 +60,18 @@ def read() -> str:
     flags.FLAGS[name].value = value
   flags.FLAGS.output_dir = path
   return path
+
+
+def _check_lines(saved: "pathlib.Path", stored: list[str]) -> None:
+  """Makes sure that a run's flags name no other file, nor what no run keeps.
+
+  Raises:
+    InputError: Naming the line.
+  """
+  known = set(run_flags.names()) - set(run_flags.NOT_CONFIGURATION)
+  for number, line in enumerate(stored, 1):
+    name = line.removeprefix("--").partition("=")[0]
+    if not line.startswith("--") or not {name, name.removeprefix("no")} & known:
+      raise InputError(
+        f"{saved}: line {number} is no flag of a run: {line[:60]!r}; restore it"
+      )

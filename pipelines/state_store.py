@@ -11,6 +11,8 @@ import json
 import logging
 import pathlib
 import re
+import zipfile
+import zlib
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
@@ -21,6 +23,8 @@ from pipelines import files
 _KEEP = 2
 _NAME = re.compile(r"^round_(\d{6,})\.state$")
 _DIGEST_BYTES = 32
+# What bytes end in that are no such archive, though their checksum is right.
+_DAMAGE = (ValueError, OSError, KeyError, EOFError, TypeError, zlib.error, zipfile.BadZipFile)
 
 
 class RunState(NamedTuple):
@@ -84,7 +88,7 @@ class CheckedStateManager(tff.program.ProgramStateManager[RunState]):
     path = self._path(version)
     try:
       return RunState(*decode(path.read_bytes()))
-    except (ValueError, OSError, KeyError) as error:
+    except _DAMAGE as error:
       logging.warning("%s is damaged (%s); the state before it is used", path, error)
       return None
 

@@ -7,6 +7,7 @@ from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export import mcu_peaks, tflm
 from tflite_export.compare import Comparison
 from tflite_export.convert_mcu import McuSettings
+from tflite_export.markdown_text import escaped
 from tflite_export.mcu_budget import Footprint
 from tflite_export.mcu_options import McuOptions
 from tflite_export.mcu_verify import VerifiedPair
@@ -250,8 +251,7 @@ def _quality_rows(comparison: Comparison) -> list[str]:
 
 def _tensor_row(report: TensorReport, peaks: mcu_peaks.Peaks) -> str:
   """Returns one line of the README's table of tensors."""
-  # A bar would end the cell; names come from the model's author.
-  name = " ".join(report.name.split()).replace("|", "\\|")
+  name = escaped(report.name)
   beside = peaks.decoded.get((report.subgraph, report.index), "")
   cells = (name, report.dense_bytes, report.stored_bytes, beside)
   shown = " | ".join(map(str, cells))

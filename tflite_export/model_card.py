@@ -12,6 +12,7 @@ from tflite_export.arm64_verify import Arm64Figures
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
 from tflite_export.eligibility import Report
 from tflite_export.labels import clean_labels
+from tflite_export.markdown_text import escaped
 
 # Accuracy that the recommended file may lose against the best one.
 _ALLOWED_LOSS = 0.01
@@ -62,7 +63,7 @@ def model_card(
   eligible = {path: report.eligible for path, report in reports.items()}
   chosen, why = recommended(bundle.artifacts, eligible)
   parts = [
-    f"# {provenance.name}",
+    f"# {escaped(provenance.name)}",
     _overview(request, chosen, why),
     "## Files",
     _files(bundle.artifacts, reports, arm64),
@@ -71,9 +72,12 @@ def model_card(
       f"- `{_name(each.path)}`: {each.note}" for each in bundle.artifacts if each.note
     ),
     "## Training",
-    *(f"**{heading}.** {text}" for heading, text in provenance.training.items()),
-    f"**Pruning.** {provenance.method}",
-    f"**Calibration of the quantised files.** {provenance.calibration}",
+    *(
+      f"**{escaped(heading)}.** {escaped(text)}"
+      for heading, text in provenance.training.items()
+    ),
+    f"**Pruning.** {escaped(provenance.method)}",
+    f"**Calibration of the quantised files.** {escaped(provenance.calibration)}",
     "## Preprocessing",
     preprocessing_texts.card_section(
       provenance, request.model.inputs[0].shape[1:], snippet_names
@@ -115,7 +119,7 @@ def _overview(request: ExportRequest, chosen: Artifact, why: str) -> str:
     f"Takes {shape} float values, gives {gives}. {_percent(density)} of its prunable "
     f"weights are left. Ship `{_name(chosen.path)}` ({chosen.bytes:,} bytes): {why}.\n\n"
     f"Exported by FedTiny-TFF {provenance.version}. Licence of the model: "
-    f"{provenance.licence}."
+    f"{escaped(provenance.licence)}."
   )
 
 
@@ -170,7 +174,7 @@ def _remarks(artifacts: Sequence[Artifact], arm64: Mapping[str, Arm64Figures]) -
 def _quality(
   request: ExportRequest, artifacts: Sequence[Artifact], chosen: Artifact
 ) -> str:
-  told = f"On {request.provenance.evaluation}."
+  told = f"On {escaped(request.provenance.evaluation)}."
   if request.evaluation_labels is None:
     return "Not known: there were no labels."
   if not request.task.has_classes:
@@ -179,15 +183,10 @@ def _quality(
   shown[chosen.format] = chosen
   columns = [each for each in shown.values() if each.class_accuracy is not None]
   rows = [
-    [_escaped(name), *(_percent((each.class_accuracy or ())[index]) for each in columns)]
+    [escaped(name), *(_percent((each.class_accuracy or ())[index]) for each in columns)]
     for index, name in enumerate(clean_labels(request.class_names))
   ]
   return f"{told}\n\n{_table(['class', *(each.format for each in columns)], rows)}"
-
-
-def _escaped(text: str) -> str:
-  """Returns a label that cannot end a cell of a table."""
-  return text.replace("|", "\\|")
 
 
 def _eligibility(reports: Mapping[str, Report]) -> str:
@@ -195,9 +194,9 @@ def _eligibility(reports: Mapping[str, Report]) -> str:
   for path, report in reports.items():
     if not path.endswith("_sparse.tflite"):
       continue
-    verdict = "run sparse" if report.eligible else f"not run sparse: {_why_not(report)}"
+    verdict = "run sparse" if report.eligible else f"not run sparse: {escaped(_why_not(report))}"
     lines.append(f"- `{_name(path)}`: {verdict}")
-    lines += [f"  - **Error**: {error}" for error in report.errors]
+    lines += [f"  - **Error**: {escaped(error)}" for error in report.errors]
   lines.append("\n`python -m pipelines.inspect FILE` tells it operator by operator.")
   return "\n".join(lines)
 

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fedtiny_tff.data.sources import texts
 from fedtiny_tff.errors import InputError
 
 FORMAT = "fedtiny-partition"
@@ -221,8 +222,10 @@ class _Reader:
     for number, client in enumerate(clients):
       self._check_keys(client, _CLIENT_KEYS, f"clients[{number}]")
       name = client["id"]
-      if not isinstance(name, str):
-        self._refuse(f"clients[{number}].id is {_shown(name)}, not a text")
+      problem = texts.problem_of_name(name)
+      if problem is not None:
+        told = problem.encode("ascii", "backslashreplace").decode()
+        self._refuse(f"clients[{number}].id {told}")
       first = seen.setdefault(name, number)
       if first != number:
         self._refuse(f"clients[{first}] and clients[{number}] are both {_shown(name)}")

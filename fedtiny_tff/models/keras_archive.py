@@ -1,8 +1,9 @@
 """Reads a `.keras` file without running anything that it brings along.
 
 Keras 2.14 imports whatever module the file's configuration names, also in its safe
-mode, unpickles weights kept as `.npz`, and takes a file that is no archive for one of
-the old formats. So the archive is inspected before Keras sees it.
+mode, unpickles weights kept as `.npz`, reads weights from any other file that theirs
+names, and takes a file that is no archive for one of the old formats. So the archive is
+inspected before Keras sees it.
 """
 
 import json
@@ -14,9 +15,11 @@ from typing import Any
 import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.models import keras_weights
 
 _CONFIG = "config.json"
-_MEMBERS = {_CONFIG, "metadata.json", "model.weights.h5"}
+_WEIGHTS = "model.weights.h5"
+_MEMBERS = {_CONFIG, "metadata.json", _WEIGHTS}
 _KERAS_MAJOR = "2."
 _MODELS = ("Sequential", "Functional")
 # Where Keras's own layers, initialisers and the like say they come from.
@@ -37,6 +40,10 @@ _REFUSED: dict[str, str] = {
     _OPERATIONS,
     "is a TensorFlow operation between layers; use a Keras layer such as Add, "
     "Multiply, Reshape or Rescaling",
+  ),
+  **dict.fromkeys(
+    ("IntegerLookup", "StringLookup", "TextVectorization"),
+    "may read its words from any file; look them up before the model",
   ),
   "PruneLowMagnitude": (
     "is tfmot's pruning wrapper; take it off with "
@@ -73,17 +80,14 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
   """Checks the archive's members and returns the model's configuration."""
   try:
     with zipfile.ZipFile(path) as archive:
-      members = set(archive.namelist())
-      if members != _MEMBERS:
-        odd = ", ".join(sorted(members ^ _MEMBERS))
-        raise InputError(
-          f"model file {path}: is no plain Keras archive ({odd} missing or unknown); "
-          f"{_MEND}"
-        )
+      _check_members(path, archive)
       version = json.loads(archive.read("metadata.json"))["keras_version"]
       config = dict(json.loads(archive.read(_CONFIG)))
+      keras_weights.check(archive.read(_WEIGHTS))
   except InputError:
     raise
+  except keras_weights.OddWeights as error:
+    raise InputError(f"model file {path}: {error}; {_MEND}") from error
   # A damaged archive ends in errors of zlib, struct, json and others.
   except Exception as error:
     raise InputError(
@@ -92,6 +96,25 @@ def _read_config(path: pathlib.Path) -> dict[str, Any]:
   if not str(version).startswith(_KERAS_MAJOR):
     raise InputError(f"model file {path}: was saved by Keras {version}; {_MEND}")
   return config
+
+
+def _check_members(path: pathlib.Path, archive: zipfile.ZipFile) -> None:
+  """Makes sure that an archive has Keras's members, as Keras writes them."""
+  entries = archive.infolist()
+  members = {entry.filename for entry in entries}
+  if members != _MEMBERS:
+    odd = ", ".join(sorted(map(ascii, members ^ _MEMBERS))).replace("'", "")
+    raise InputError(
+      f"model file {path}: is no plain Keras archive ({odd} missing or unknown); {_MEND}"
+    )
+  # A compressed member may unpack to any size.
+  if len(entries) != len(_MEMBERS) or any(
+    entry.compress_type != zipfile.ZIP_STORED for entry in entries
+  ):
+    raise InputError(
+      f"model file {path}: holds compressed or repeated members, which Keras does not "
+      f"write; {_MEND}"
+    )
 
 
 def check_config(source: str, config: dict[str, Any]) -> None:
@@ -158,5 +181,7 @@ def _foreign(found: dict[str, Any]) -> str:
 
 def _is_keras(found: dict[str, Any]) -> bool:
   # What says nothing of a module is looked up among Keras's own names.
-  module = found.get("module", "keras")
-  return module in _MODULES and str(found["class_name"]).isidentifier()
+  module, name = found.get("module", "keras"), found["class_name"]
+  # Where a module lacks a class, Keras takes the registered name instead.
+  registered = found.get("registered_name") or name
+  return module in _MODULES and str(name).isidentifier() and registered == name

@@ -92,6 +92,22 @@ def test_labels_cannot_break_the_table(request_, bundle):
   assert "| class 2 |" in rows
 
 
+def test_what_others_have_named_cannot_become_html_or_a_link(request_, bundle):
+  hostile = "<script>x</script>![y](z)\n# h"
+  provenance = dataclasses.replace(
+    request_.provenance,
+    **dict.fromkeys(("name", "licence", "method", "calibration", "evaluation"), hostile),
+    training={hostile: hostile},
+  )
+  names = tuple(f"{number}{hostile}" for number in range(models.NUM_CLASSES))
+  card = _card(
+    dataclasses.replace(request_, provenance=provenance, class_names=names), bundle
+  )
+  assert card.count("&lt;script&gt;") == 7 + models.NUM_CLASSES
+  assert "<script" not in card and "![y]" not in card
+  assert not [line for line in card.splitlines() if line == "# h"]
+
+
 def test_without_arm_the_card_says_so(request_, bundle):
   assert "Not run on ARM" in _card(request_, bundle)
   figures = {

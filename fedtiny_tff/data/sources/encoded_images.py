@@ -20,6 +20,8 @@ from fedtiny_tff.data.sources.record_files import RecordBatch
 
 _BATCH = 1024
 _BATCH_BYTES = 64 << 20
+# Decoded side by side; larger pictures come one at a time.
+_BATCHED_PIXELS = 1 << 24
 _THREADS = min(os.cpu_count() or 1, 8)
 
 
@@ -71,12 +73,14 @@ def decoder(form: ImageForm) -> Callable[[tf.Tensor], tf.Tensor]:
   """Returns what decodes batches of images, side by side and in their order.
 
   It fails with an error of TensorFlow for all that only `decode_one` can tell: an
-  image that is bad, a BMP file, and colours where grey is wanted.
+  image that is bad or very large, a BMP or GIF file, and colours where grey is wanted.
   """
+  most_pixels = _BATCHED_PIXELS if form.resize else form.height * form.width
 
   def decode(encoded: tf.Tensor) -> tf.Tensor:
-    is_other = tf.strings.substr(encoded, 0, 2) != b"BM"
-    with tf.control_dependencies([tf.debugging.Assert(is_other, ["a BMP file"])]):
+    # Asked before anything is decoded: a few bytes can declare gigabytes.
+    is_modest = images.is_modest(encoded, most_pixels)
+    with tf.control_dependencies([tf.debugging.Assert(is_modest, ["too large"])]):
       image = tf.io.decode_image(encoded, 3, expand_animations=False)
     image = tf.ensure_shape(image, [None, None, 3])
     if form.resize:

@@ -13,10 +13,12 @@ _BMP_PALETTE = 14
 # A large camera's; decoded they take 200 MB.
 _MOST_PIXELS = 1 << 26
 _JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_GIF = b"GIF8"
 # How files begin, and where and how they say width and height.
 _SIZES = (
-  (b"\x89PNG\r\n\x1a\n", struct.Struct(">II"), 16),
-  (b"GIF8", struct.Struct("<HH"), 6),
+  (_PNG, struct.Struct(">II"), 16),
+  (_GIF, struct.Struct("<HH"), 6),
   (b"BM", struct.Struct("<ii"), 18),
 )
 
@@ -70,6 +72,35 @@ def _grey(image: tf.Tensor, makes_grey: bool) -> tf.Tensor:
   return feature_ops.greyed(image)
 
 
+def is_modest(encoded: tf.Tensor, most_pixels: int) -> tf.Tensor:
+  """Tells in a graph whether an image is a PNG or JPEG of so many pixels at most.
+
+  Args:
+    encoded: Scalar string.
+    most_pixels: As its header declares them.
+
+  Returns:
+    bool scalar; it fails with an error of TensorFlow where such a header is damaged.
+  """
+
+  def of_png() -> tf.Tensor:
+    size = tf.strings.substr(encoded, 16, 8)
+    return tf.ensure_shape(tf.io.decode_raw(size, tf.int32, little_endian=False), [2])
+
+  def of_jpeg() -> tf.Tensor:
+    return tf.io.extract_jpeg_shape(encoded)[:2]
+
+  def begins(magic: bytes) -> tf.Tensor:
+    return tf.strings.substr(encoded, 0, len(magic)) == magic
+
+  size = tf.case(
+    [(begins(_PNG), of_png), (begins(_JPEG), of_jpeg)],
+    default=lambda: tf.fill([2], tf.int32.max),
+  )
+  # As floating-point numbers, for products of nonsense overflow.
+  return tf.reduce_prod(tf.abs(tf.cast(size, tf.float64))) <= most_pixels
+
+
 def _check_size(encoded: bytes) -> None:
   """Refuses an image that would fill the memory, by the size that it declares."""
   height, width = _declared_size(encoded)
@@ -77,6 +108,36 @@ def _check_size(encoded: bytes) -> None:
     raise UnusableImage(
       f"is of {height}×{width} pixels, more than {_MOST_PIXELS:,} in all"
     )
+  # TensorFlow decodes all pictures of an animation to return the first.
+  if encoded.startswith(_GIF) and _animation_pixels(encoded) > _MOST_PIXELS:
+    raise UnusableImage(f"is an animation of more than {_MOST_PIXELS:,} pixels in all")
+
+
+def _animation_pixels(encoded: bytes) -> int:
+  """Adds the sizes that a GIF's pictures declare, as far as its blocks go.
+
+  Format: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
+  """
+
+  def after_colours(place: int, packed: int) -> int:
+    return place + (3 << (packed & 7) + 1 if packed & 0x80 else 0)
+
+  pixels = 0
+  try:
+    place = after_colours(13, encoded[10])
+    while encoded[place] in (0x21, 0x2C):
+      if encoded[place] == 0x21:
+        place += 2
+      else:
+        width, height, packed = struct.unpack_from("<HHB", encoded, place + 5)
+        pixels += width * height
+        place = after_colours(place + 10, packed) + 1
+      while encoded[place]:
+        place += 1 + encoded[place]
+      place += 1
+  except (IndexError, struct.error):
+    pass  # It ends here, for TensorFlow as well.
+  return pixels
 
 
 def _declared_size(encoded: bytes) -> tuple[int, int]:

@@ -129,6 +129,7 @@ def test_a_subclassed_model_is_refused(tmp_path):
     {"module": "hostile", "class_name": "Gadget", "config": {}},
     {"module": "keras.utils", "class_name": "function", "config": "get_file"},
     {"module": "keras.layers", "class_name": "x.y", "config": {}},
+    {"module": "keras.layers", "class_name": "No", "registered_name": "Lambda"},
     {"class_name": "__lambda__", "config": {"value": "4wA="}},
     {"class_name": "Lambda", "config": {}},
   ],
