@@ -8,7 +8,7 @@ https://support.hdfgroup.org/documentation/hdf5/latest/_h5_d__u_g.html
 import io
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 
 # Of integers, floats and truth values; other kinds hold references or text.
 _NUMBERS = "biuf"
