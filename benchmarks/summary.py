@@ -190,7 +190,7 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
   ),
   (
     "worker_scaling",
-    "a round of 24 clients that wait 2 s each, by number of workers (and efficiency)",
+    "a round of 16 clients that wait 4 s each, by number of workers (and efficiency)",
     _worker_scaling,
   ),
 )

@@ -17,9 +17,9 @@ from fedtiny_tff.federated import remote_runtime, worker_process
 from fedtiny_tff.models import registry
 
 _WORKERS = (1, 2, 4)
-_CLIENTS = 24
+_CLIENTS = 16
 # Before each of the two times that a client reads.
-_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = 2.0
 _READS = 2
 _FIRST_PORT = 24_100
 

@@ -15,12 +15,14 @@ from fedtiny_tff.errors import InputError
 _MAX_MESSAGE_BYTES = 2_000_000_000
 # gRPC's own first wait of a second is longer than a worker needs to start.
 _FIRST_RECONNECT_MILLISECONDS = 100
+_CONNECT_MILLISECONDS = 10_000
 _LONGEST_RECONNECT_MILLISECONDS = 2_000
 _OPTIONS = (
   ("grpc.max_message_length", _MAX_MESSAGE_BYTES),
   ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
   ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-  ("grpc.min_reconnect_backoff_ms", _FIRST_RECONNECT_MILLISECONDS),
+  # Its name notwithstanding, how long one attempt to connect may take.
+  ("grpc.min_reconnect_backoff_ms", _CONNECT_MILLISECONDS),
   ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MILLISECONDS),
   ("grpc.max_reconnect_backoff_ms", _LONGEST_RECONNECT_MILLISECONDS),
   # Proxies of the environment are for the web.

@@ -1,6 +1,8 @@
 """Tests of addresses, and of whether a worker answers."""
 
 import socket
+import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -71,6 +73,30 @@ def test_something_else_that_listens_does_not_answer():
     target = f"127.0.0.1:{silent.getsockname()[1]}"
     with worker_channel.open_channel(target) as channel:
       assert not worker_channel.answers(channel, 0.3, waits=True)
+
+
+def test_a_connection_that_is_slow_to_come_about_is_waited_for():
+  with (
+    workers.running_workers(1) as running,
+    socket.create_server(("127.0.0.1", 0)) as listener,
+    worker_channel.open_channel(f"127.0.0.1:{listener.getsockname()[1]}") as channel,
+  ):
+
+    def pass_on(source, sink):
+      while data := source.recv(1 << 16):
+        sink.sendall(data)
+
+    def serve():
+      visitor, _ = listener.accept()
+      # Longer than the first pause between attempts.
+      time.sleep(0.4)
+      host, _, port = running.addresses[0].rpartition(":")
+      with visitor, socket.create_connection((host, int(port))) as inside:
+        threading.Thread(target=pass_on, args=(visitor, inside), daemon=True).start()
+        pass_on(inside, visitor)
+
+    threading.Thread(target=serve, daemon=True).start()
+    assert worker_channel.answers(channel, 10.0)
 
 
 def test_a_worker_answers_unless_it_is_stopped():
