@@ -21,6 +21,7 @@ _TEST_RUNNER = "//:tools/pytest_main.py"
 
 # Where the name to import is not the name to install.
 _DISTRIBUTIONS = {
+  "PIL": "pillow",
   "absl": "absl-py",
   "google.protobuf": "protobuf",
   "grpc": "grpcio",
@@ -31,7 +32,7 @@ _DISTRIBUTIONS = {
 }
 
 # Imported where they are used, and only if somebody installed them.
-_OPTIONAL = {"tensorflow_datasets"}
+_OPTIONAL = {"mlflow", "tensorflow_datasets", "wandb"}
 
 # Tests that read the whole checkout, which a sandbox does not hold.
 _WHOLE_CHECKOUT_TESTS = {

@@ -83,7 +83,9 @@ class _Builder:
 
     block = self.event(number).block if self.event(number) else None
     upload = 100 if block is None else 100 + 8
-    return types.SimpleNamespace(run=advance, upload_bytes=upload, download_bytes=50)
+    return types.SimpleNamespace(
+      run=advance, upload_bytes=upload, download_bytes=50, secure_extra_bytes=0
+    )
 
 
 class _Swaps(base.Strategy):
@@ -111,7 +113,7 @@ def fixture_world(tmp_path, monkeypatch):
     evaluated.append(float(state.model.active_values[0]))
     return training.Metrics(np.float32(2), np.float32(3), np.float32(4))
 
-  def build_evaluation(*arguments, active_count, batch_size):
+  def build_evaluation(*arguments, active_count, batch_size, secure):
     built.append(active_count)
     return evaluate
 

@@ -140,7 +140,8 @@ def test_metrics_have_a_row_a_round(finished):
   text = (finished.path / "metrics.csv").read_text()
   assert text.splitlines()[0] == (
     "round,train_loss,train_accuracy,eval_loss,eval_accuracy,density,clients,"
-    "reports,excluded,attempts,seconds,cpu_seconds,rss_mb,bytes_up_per_client,bytes_down_per_client,adjusted_block"
+    "reports,excluded,attempts,seconds,cpu_seconds,rss_mb,bytes_up_per_client,bytes_down_per_client,"
+    "secure_extra_bytes,epsilon,adjusted_block"
   )
   assert [row["round"] for row in finished.rows()] == ["0", "1", "2", "3"]
 

@@ -20,7 +20,7 @@ _VARIABLES = (
 # Where the whole environment is handed to a program that is started, and kept nowhere.
 _HANDED_ON = {
   "benchmarks/data_scale.py",
-  "fedtiny_tff/federated/runtime.py",
+  "fedtiny_tff/federated/worker_process.py", "pipelines/redaction.py", "tools/audit.py",
   "pipelines/cpp_compiler.py",
   "tools/arm64_parts.py",
   "tools/setup.py",
