@@ -11,13 +11,12 @@ added in their own order, as one worker adds them: which worker computed what, a
 many there are, changes no bit of the result.
 """
 
-import collections
 import contextlib
 import functools
 import threading
 import time
 from collections.abc import Generator, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import tensorflow_federated as tff
 
@@ -29,14 +28,13 @@ from fedtiny_tff.federated import (
   worker_channel,
 )
 from fedtiny_tff.federated.remote_worker import RemoteWorker
+from fedtiny_tff.federated.shared_work import POLL_SECONDS, Work
 from fedtiny_tff.federated.worker_stub import WorkerLost
 
 # A lost worker is silent for as long before its clients are given to others.
 _ANSWER_SECONDS = 20.0
 # How long a run waits for all workers at its start, and for one of them later.
 RETURN_SECONDS = 60.0
-# How often workers are looked for, and signals are noticed.
-_POLL_SECONDS = 0.2
 _KEPT_PLANS = 64
 
 
@@ -109,7 +107,7 @@ class RemoteRuntime(contextlib.AbstractContextManager):
     while silent := [each for each in self._addresses if each not in self.answering]:
       if time.monotonic() > deadline:
         raise worker_channel.no_answer(silent, self._return_seconds)
-      time.sleep(_POLL_SECONDS)
+      time.sleep(POLL_SECONDS)
 
   def __exit__(self, *exception: object) -> None:
     """Hangs up and gives TFF its former context back."""
@@ -134,7 +132,7 @@ class _Spread:
     Raises:
       InputError: When no worker answers any more.
     """
-    work = _Work(self._workers, len(arguments))
+    work = Work(self._workers, len(arguments))
 
     def compute(worker: RemoteWorker, slot: int) -> None:
       while (part := work.take(worker)) is not None:
@@ -156,7 +154,7 @@ class _Spread:
     finally:
       work.stop()
 
-  def _result(self, work: "_Work", part: int) -> Any:
+  def _result(self, work: Work, part: int) -> Any:
     deadline = time.monotonic() + self._return_seconds
     while not work.wait_for(part):
       if any(worker.answers for worker in self._workers):
@@ -165,90 +163,6 @@ class _Spread:
         addresses = [worker.address for worker in self._workers]
         raise worker_channel.no_answer(addresses, self._return_seconds)
     return work.pop(part)
-
-
-class _Work:
-  """What is waiting, running and done; shared by the threads that do it."""
-
-  def __init__(self, workers: Sequence[RemoteWorker], parts: int):
-    self._workers = workers
-    self._news = threading.Condition()
-    self._waiting = collections.deque(range(parts))
-    self._running = collections.Counter[RemoteWorker]()
-    self._losses = collections.Counter[int]()
-    self._results: dict[int, Any] = {}
-    self._error: Optional[Exception] = None
-    self._left = parts
-
-  def take(self, worker: RemoteWorker) -> Optional[int]:
-    """Waits for a part that a worker may do; None when nothing is left."""
-    with self._news:
-      while self._left and not (self._waiting and self._is_next(worker)):
-        # Workers come and go without notice here.
-        self._news.wait(_POLL_SECONDS)
-      if not self._left:
-        return None
-      self._running[worker] += 1
-      return self._waiting.popleft()
-
-  def _is_next(self, worker: RemoteWorker) -> bool:
-    """Whether no other worker that answers has less to do."""
-    here = [self._running[each] for each in self._workers if each.answers]
-    return worker.answers and self._running[worker] == min(here, default=0)
-
-  def put(self, part: int, worker: RemoteWorker, result: Any) -> None:
-    """Takes a result."""
-    with self._news:
-      self._running[worker] -= 1
-      self._results[part] = result
-      self._left = max(self._left - 1, 0)
-      self._news.notify_all()
-
-  def give_back(self, part: int, worker: RemoteWorker, error: WorkerLost) -> None:
-    """Has a part done by somebody else; after many losses, it may be the cause."""
-    with self._news:
-      self._running[worker] -= 1
-      self._losses[part] += 1
-      self._waiting.appendleft(part)
-      self._news.notify_all()
-    if (losses := self._losses[part]) > len(self._workers):
-      failure = InputError(
-        f"the same client lost {losses} workers, the last at {worker.address} ({error}): "
-        "look for want of memory there"
-      )
-      failure.__cause__ = error
-      self.fail(failure)
-
-  def fail(self, error: Exception) -> None:
-    """Ends all of it."""
-    with self._news:
-      self._error = self._error or error
-      self._left = 0
-      self._news.notify_all()
-
-  def stop(self) -> None:
-    """Lets the threads end; what still runs is of no use."""
-    with self._news:
-      self._left = 0
-      self._news.notify_all()
-
-  def wait_for(self, part: int) -> bool:
-    """Waits a moment for a result; returns whether it is there.
-
-    Raises:
-      Exception: What a part failed with.
-    """
-    with self._news:
-      if part not in self._results and self._error is None:
-        self._news.wait(_POLL_SECONDS)
-      if self._error is not None:
-        raise self._error
-      return part in self._results
-
-  def pop(self, part: int) -> Any:
-    """Hands a result out, once."""
-    with self._news:
-      return self._results.pop(part)
 
 
 class _SpreadingContext(tff.framework.SyncContext):
