@@ -1,13 +1,21 @@
 """A few bytes that declare gigabytes are refused before anything is decoded."""
 
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff.data.sources import encoded_images, images
+from fedtiny_tff.data.sources import (
+  client_keys,
+  encoded_images,
+  example_fields,
+  images,
+)
+from fedtiny_tff.data.sources.batch_decoding import UnusableRecord
 from fedtiny_tff.data.sources.encoded_images import ImageForm
 from tests.fedtiny_tff.data.sources import records
 
@@ -88,3 +96,37 @@ def test_what_would_fill_the_memory(content, said):
 
 def test_an_animation_within_limits_is_judged_by_its_pixels():
   assert images.decode(_gif(1024, 1024, 3), 3).shape == (1024, 1024, 3)
+
+
+def _lying_record():
+  """Returns a record whose picture states 2.4 GB, in a field of the right length."""
+  record = records.example(client_id=b"bo", label=1, image=b"x" * 60)
+  start = record.index(b"x" * 60)
+  return record[: start - 1] + b"\xd8\xd8\xf1\x8e\x09" + record[start + 4 :]
+
+
+def test_a_record_that_states_more_than_it_has():
+  fields = {"image": tf.io.FixedLenFeature([], tf.string)}
+  with pytest.raises(tf.errors.InvalidArgumentError, match="a bad record"):
+    example_fields.parse_many(tf.constant([_lying_record()]), fields)
+  with pytest.raises(UnusableRecord, match=r"is no tf\.train\.Example"):
+    example_fields.parse_one(_lying_record(), fields)
+
+
+def test_good_records_are_parsed_as_ever():
+  record = records.example(client_id=b"bo", label=1, image=b"x")
+  found = example_fields.parse_many(tf.constant([record] * 2), client_keys.FIELDS)
+  assert found["label"].numpy().tolist() == [1, 1]
+  assert found["client_id"].numpy().tolist() == [b"bo"] * 2
+
+
+@pytest.mark.slow
+def test_tensorflow_alone_would_end_the_process():
+  program = (
+    "import tensorflow as tf; fields = {'image': tf.io.FixedLenFeature([], tf.string)}\n"
+    f"tf.io.parse_example(tf.constant([{_lying_record()!r}]), fields)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, timeout=300, check=False
+  )
+  assert done.returncode < 0

@@ -33,6 +33,10 @@ _ATTRIBUTES = {
     "makes objects of any configuration",
   ),
   **dict.fromkeys(("extractall", "unpack_archive"), "unpacks wherever entries say"),
+  **dict.fromkeys(
+    ("parse_example", "parse_single_example", "parse_sequence_example"),
+    "believes the lengths that a record states",
+  ),
   **dict.fromkeys(("numpy_function", "py_function"), "runs Python by name"),
 }
 _NUMPY_LOADERS = ("load", "read_array")

@@ -66,7 +66,7 @@ def held_out(
 
 
 def _decode(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-  found = tf.io.parse_example(records, FIELDS)
+  found = example_fields.parse_many(records, FIELDS)
   return found[CLIENT_ID], found[LABEL]
 
 

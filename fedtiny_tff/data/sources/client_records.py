@@ -134,7 +134,7 @@ def _decoder(
   """Returns what makes client ids, labels and contents of records."""
 
   def decode_all(records: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    found = tf.io.parse_example(records, fields)
+    found = example_fields.parse_many(records, fields)
     keys = found[client_keys.CLIENT_ID], found[client_keys.LABEL]
     return *keys, decode(found[content])
 

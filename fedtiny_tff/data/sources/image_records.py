@@ -124,7 +124,7 @@ def _read(
   """Streams a split, file after file."""
 
   def decode(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    fields = tf.io.parse_example(records, _FIELDS)
+    fields = example_fields.parse_many(records, _FIELDS)
     return encoded_images.decoder(form)(fields["image"]), fields["label"]
 
   def decode_one(record: bytes) -> tuple[np.ndarray, np.ndarray]:

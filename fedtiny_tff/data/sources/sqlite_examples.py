@@ -80,11 +80,7 @@ def decoder(info: DatasetInfo, content: Content, resize: bool) -> Decoder:
     form = ImageForm(height, width, channels, resize)
 
   def decode(records: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    try:
-      found = tf.io.parse_example(records, fields)
-    except UnicodeDecodeError as error:
-      # What TensorFlow says of a bad record quotes its bytes.
-      raise tf.errors.InvalidArgumentError(None, None, "a bad record") from error
+    found = example_fields.parse_many(records, fields)
     values = found[content.field]
     if form is not None:
       return found[LABEL], encoded_images.decoder(form)(values)
