@@ -138,10 +138,6 @@ def _privacy(rows: Rows) -> str:
   )
 
 
-def _worker_scaling(rows: Rows) -> str:
-  return ", ".join(f"{row['efficiency']:.2f} at {row['workers']}" for row in rows)
-
-
 # Benchmark, what it tells, how its rows are said.
 LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
   (
@@ -199,11 +195,6 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
     "2,000 made-up clients, 25 rounds of 100, 20 % density: test accuracy, what a client "
     "uploads over all rounds",
     _privacy,
-  ),
-  (
-    "worker_scaling",
-    "rounds over several workers, clients that wait: speed-up over number of workers",
-    _worker_scaling,
   ),
   (
     "channel_blocks",
