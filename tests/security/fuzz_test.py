@@ -36,9 +36,9 @@ class TestQuick:
         assert not tflite_fuzz.try_one(tflite_fuzz.random_file(number), tmp_path)
 
   def test_records(self, tmp_path):
-    examples, bad = record_fuzz.try_numbers(record_fuzz.kinds(), range(40), tmp_path)
-    assert examples > 40
-    assert bad > 10
+    examples, bad = record_fuzz.try_numbers(record_fuzz.kinds(), range(80), tmp_path)
+    assert examples > 80
+    assert bad > 20
 
   def test_a_number_gives_the_same_file_again(self):
     files = tflite_fuzz.small_files()
