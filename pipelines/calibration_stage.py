@@ -10,7 +10,7 @@ from fedtiny_tff import activation_ranges as measured
 from fedtiny_tff import seeds, variable_layout
 from fedtiny_tff.federated import calibration, messages
 from pipelines import config as config_lib
-from pipelines import data_folder, model_files, rounds_stage, runtimes
+from pipelines import data_folder, model_files, privacy_plan, rounds_stage, runtimes
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export import activation_graph, float_activations
@@ -68,6 +68,7 @@ def calibrate(
     InputError: When the activations of the model cannot be measured, or are not
       finite.
   """
+  privacy_plan.check_calibration(config, data.public.num_records)
   if config.calibration_source == "clients":
     return _from_clients(config, run, data, progress)
   if not data.public.num_records:

@@ -25,10 +25,10 @@ def check(values: dict[str, Any]) -> None:
   if not private and not secure:
     return
   what = "--target_epsilon" if private else "--secure_aggregation"
-  if values["quantisation_aware"] in ("auto", "always"):
+  if values["quantisation_aware"] != "never":
     raise InputError(
       f"{what} does not cover the clients' part in integer files: set "
-      "--quantisation_aware=never, or public"
+      "--quantisation_aware=never"
     )
   if values["calibration_source"] == "clients":
     raise InputError(

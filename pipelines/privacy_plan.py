@@ -166,6 +166,24 @@ def check_method(
       )
 
 
+def check_calibration(config: config_lib.RunConfig, public_examples: int) -> None:
+  """Refuses integer files whose activation ranges only clients could give.
+
+  Args:
+    config: The run's flags.
+    public_examples: Of the server.
+
+  Raises:
+    InputError: Without any, where reports are hidden.
+  """
+  if hides_reports(config) and not public_examples:
+    raise InputError(
+      "--target_epsilon and --secure_aggregation do not cover ranges that clients give "
+      "for integer files, and the server has no public samples: raise "
+      "--public_samples_per_class, or train without export (pipelines.train --targets=)"
+    )
+
+
 def warnings(
   config: config_lib.RunConfig, planned: Optional[PrivacyPlan], parameters: int
 ) -> list[str]:

@@ -129,6 +129,7 @@ def plan_experiment(
   cost_figures.expected_plan(strategy, found, config.pruning, config.selection)
   if config.targets:
     planned_model.check_exportable(config, found)
+    privacy_plan.check_calibration(config, experiment.data.public_examples)
   quantisation_stage.check_public(config, experiment.data.public_examples)
   if not is_begun:
     planned_model.check_purpose(config, found, strategy.is_sparse)

@@ -97,6 +97,14 @@ def test_few_clients_are_warned_about():
   assert privacy_plan.warnings(_config(), None, 1000) == []
 
 
+def test_integer_files_need_public_samples():
+  config = _config(**PRIVATE, targets=["android"])
+  privacy_plan.check_calibration(config, 10)
+  privacy_plan.check_calibration(_config(targets=["android"]), 0)
+  with pytest.raises(InputError, match="raise --public_samples_per_class"):
+    privacy_plan.check_calibration(config, 0)
+
+
 def test_methods_whose_reports_have_no_bound():
   found = registry.get_model("digits_cnn", (8, 8, 1), 10)
   config = _config(**PRIVATE)
@@ -111,7 +119,8 @@ def test_methods_whose_reports_have_no_bound():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"quantisation_aware": "auto"}, "set --quantisation_aware=never, or public"),
+    ({"quantisation_aware": "auto"}, "set --quantisation_aware=never"),
+    ({"quantisation_aware": "public"}, "set --quantisation_aware=never"),
     ({"dense_baseline": True}, "set --nodense_baseline"),
     ({"min_reports": 2}, "--min_reports repeats rounds"),
     ({"calibration_source": "clients"}, "set --calibration_source=public"),

@@ -23,7 +23,6 @@ _HANDED_ON = {
   "fedtiny_tff/federated/worker_process.py", "pipelines/redaction.py", "tools/audit.py",
   "pipelines/cpp_compiler.py",
   "tools/arm64_parts.py",
-  "tools/audit.py",
   "tools/setup.py",
 }
 _ONE_VARIABLE = ("get", "setdefault", "pop")
