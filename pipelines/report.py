@@ -234,7 +234,8 @@ def print_summary(
 def _hidden_lines(report: dict[str, Any]) -> list[str]:
   """Says what privacy and secure aggregation came to, if they were asked for."""
   lines = []
-  private, secure = report["privacy"], report["secure_aggregation"]
+  # Reports of earlier versions have neither.
+  private, secure = report.get("privacy"), report.get("secure_aggregation")
   if private:
     lines.append(
       f"Privacy: ε = {private['epsilon']:.2f} at δ = {private['delta']:.1e} for each of "
