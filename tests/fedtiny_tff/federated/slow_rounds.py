@@ -11,6 +11,8 @@ from benchmarks import slow_clients
 from fedtiny_tff import optimizers, schedules, training
 from fedtiny_tff.aggregation_config import Aggregation
 from fedtiny_tff.federated import rounds
+from fedtiny_tff.privacy import Privacy
+from fedtiny_tff.secure_config import BITWIDTH, SecureSums
 from fedtiny_tff.strategies import fedtiny
 from tests.fedtiny_tff.federated import support
 
@@ -18,6 +20,11 @@ CLIENTS = 7
 EXAMPLES = 6
 ACTIVE = (7, 5)
 RATE = 0.1
+# Those of which the server learns sums only, or private ones.
+HIDDEN = {
+  "private": Aggregation(privacy=Privacy(1.0, float(CLIENTS), 0)),
+  "secure": Aggregation(secure=SecureSums(BITWIDTH, 32, CLIENTS, EXAMPLES)),
+}
 # Of a client.
 CLIENT_SECONDS = 0.2
 
@@ -64,7 +71,7 @@ def build(folder: pathlib.Path, aggregations: Sequence[str] = ("mean",)) -> Roun
   for name in aggregations:
     builder = rounds.RoundBuilder(
       model, store, config, fedtiny.FedTiny(), events, active_count=sum(ACTIVE), seed=2,
-      aggregation=Aggregation(name, slots=CLIENTS),
+      aggregation=HIDDEN.get(name) or Aggregation(name, slots=CLIENTS),
     )  # fmt: skip
     calls[name] = [functools.partial(run, builder, number) for number in (0, 1)]
     computations[name] = [builder.computation(number).next for number in (0, 1)]

@@ -12,16 +12,17 @@ from tests.fedtiny_tff.federated import slow_rounds, support, workers
 
 pytestmark = pytest.mark.slow
 
+NAMES = (*AGGREGATIONS, *slow_rounds.HIDDEN)
 COUNT = 3
 SILENT_SECONDS = 2.0
 
 
 @pytest.fixture(name="rounds", scope="module")
 def fixture_rounds(tmp_path_factory):
-  return slow_rounds.build(tmp_path_factory.mktemp("spread"), AGGREGATIONS)
+  return slow_rounds.build(tmp_path_factory.mktemp("spread"), NAMES)
 
 
-@pytest.mark.parametrize("name", AGGREGATIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_aggregation_can_be_taken_apart(rounds, name, caplog):
   for computation in rounds.computations[name]:
     assert spreading.make_plan(computation).merge is not None
@@ -48,7 +49,7 @@ def fixture_spread(expected, running):
 
 
 @pytest.mark.usefixtures("spread")
-@pytest.mark.parametrize("name", AGGREGATIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_rounds_equal_those_of_one_machine_in_every_bit(rounds, expected, name):
   for number, call in enumerate(rounds.calls[name]):
     state, metrics = found = call()
