@@ -130,6 +130,14 @@ def _channel_blocks(rows: Rows) -> str:
   )
 
 
+def _misbehaving(rows: Rows) -> str:
+  names = [name for name in rows[0] if name != "one_of_ten_clients"]
+  return "; ".join(
+    f"{row['one_of_ten_clients']}: " + ", ".join(f"{row[name]:.1%}" for name in names)
+    for row in rows
+  )
+
+
 def _privacy(rows: Rows) -> str:
   return "; ".join(
     f"{row['reports']}: {row['test_accuracy']:.1%}, "
@@ -189,6 +197,12 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
     "the same models after minutes of training on CIFAR-10, 90 % zero, 1,000 test images: "
     "accuracy in float, dense int8 and encoded; whether the latter two give the same bits",
     _mcu_accuracy,
+  ),
+  (
+    "misbehaving",
+    "test accuracy on digits, 30 rounds, by what one of ten clients does: with mean, "
+    "robust, trimmed mean and median as aggregation",
+    _misbehaving,
   ),
   (
     "privacy",
