@@ -74,8 +74,8 @@ def _run(kind, folder, count=_COUNT):
   command = [sys.executable, "-m", "tests.security.fuzz_child", kind, str(folder)]
   done = subprocess.run(
     [*command, str(count)],
-    cwd=support.ROOT, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS,
-    check=False,
+    cwd=support.ROOT, capture_output=True, text=True, errors="replace",
+    timeout=_TIMEOUT_SECONDS, check=False,
   )  # fmt: skip
   at = folder / "at"
   where = at.read_text() if at.exists() else "the start"
