@@ -55,6 +55,7 @@ class RemoteWorker:
     self.address = address
     self._answer_seconds = answer_seconds
     self._lock = threading.Lock()
+    self._slots = tuple(threading.Lock() for _ in range(SLOTS))
     self._connection: Optional[_Connection] = None
     self._was_lost = False
     self._is_closed = False
@@ -95,7 +96,10 @@ class RemoteWorker:
     if connection is None:
       raise WorkerLost("it does not answer")
     try:
-      return asyncio.run(connection.contexts[slot].invoke(computation, argument))
+      # What a round that failed left running ends first: one that fails would close
+      # the executor of the other.
+      with self._slots[slot]:
+        return asyncio.run(connection.contexts[slot].invoke(computation, argument))
     except WorkerLost as error:
       self._lose(connection, str(error))
       raise

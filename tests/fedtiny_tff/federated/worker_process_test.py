@@ -186,6 +186,7 @@ class TestRefusal:
   def test_free_ports_are_not_taken_ones(self):
     first = worker_process.free_port()
     with socket.socket() as taken:
+      taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
       taken.bind(("0.0.0.0", first))
       taken.listen()
       assert worker_process.free_port() != first
