@@ -13,7 +13,13 @@ import tensorflow_federated as tff
 from fedtiny_tff import aggregation_config
 from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import client_work as client_work_lib
-from fedtiny_tff.federated import messages, releases, secure_sums, states
+from fedtiny_tff.federated import (
+  hidden_votes,
+  messages,
+  releases,
+  secure_sums,
+  states,
+)
 from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel
 
 
@@ -281,7 +287,7 @@ def _build_adjust(
       apply_alone, (merged, instruction)
     )
   if aggregation.hides_reports:
-    vote_mean = releases.vote_mean(aggregation, adjustment, update_type, parts)
+    vote_mean = hidden_votes.vote_mean(aggregation, adjustment, update_type, parts)
   else:
     vote_mean = aggregation_lib.vote_mean(
       aggregation, adjustment, update_type.statistics

@@ -1,26 +1,24 @@
-"""Models and votes put together so that the server learns sums only, or private ones.
+"""Models put together so that the server learns sums only, or private ones.
 
 A model is looked at as how far it moved: weights as they are, batch-norm statistics in
 units of the global model's deviation, so that their lengths can be bounded without
-knowing the scale of the data. Votes have Euclidean norm 1 where only their order
-matters.
+knowing the scale of the data.
 
     clients: parts of an update -> clip -> integers
     server:  secure sum -> noise -> mean -> model
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import guards, robust, secure_config, seeds, sketches
+from fedtiny_tff import guards, secure_config
 from fedtiny_tff.aggregation_config import Aggregation
 from fedtiny_tff.federated import messages, private_means, secure_sums, states
 from fedtiny_tff.privacy import Privacy
-from fedtiny_tff.strategies.adjustment import Adjustment
 
 # Keeps channels without any spread from counting without bounds.
 LEAST_VARIANCE = 1e-3
@@ -275,136 +273,5 @@ def secure_mean(
   def mean(value: Any, weight: Any) -> Any:
     weighed = tff.federated_map(weigh, (value, weight))
     return tff.federated_map(divide, (sum_values(weighed[0]), sum_shares(weighed[1])))
-
-  return mean
-
-
-class _Votes(NamedTuple):
-  """How a vote travels.
-
-  Attributes:
-    sent: (statistics, accepted, round seed) to what is added up.
-    received: (mean, round seed) to the structure of `Adjustment.zero`.
-  """
-
-  sent: tff.Computation
-  received: tff.Computation
-
-
-def _votes(
-  aggregation: Aggregation, adjustment: Adjustment, statistics_type: tff.Type
-) -> _Votes:
-  secure = aggregation.secure
-  buckets = 0
-  if secure is not None and adjustment.statistics_are_scores:
-    buckets = secure.vote_buckets
-  with tf.Graph().as_default():
-    zero = adjustment.zero()
-    if buckets and (tf.nest.is_nested(zero) or len(zero.shape) != 1):
-      raise ValueError("votes must be one vector to be hashed")
-    size = 0 if tf.nest.is_nested(zero) else int(zero.shape[0])
-
-  @tff.tensorflow.computation(statistics_type, np.float32, tff.TensorType(np.int32, [2]))
-  def sent(statistics: Any, accepted: tf.Tensor, seed: tf.Tensor) -> Any:
-    def vote() -> Any:
-      value = adjustment.accumulate(adjustment.zero(), statistics, tf.ones([]))
-      return robust.to_unit_norm(value) if adjustment.statistics_are_scores else value
-
-    # What was left out is blank, and positions that are blank cannot be decoded.
-    value = tf.cond(accepted > 0.0, vote, adjustment.zero)
-    if not buckets:
-      return value
-    # A row's norm is about the vector's; together they are to have its.
-    return sketches.sketch(value, buckets, seed) / np.sqrt(sketches.ROWS)
-
-  @tff.tensorflow.computation(
-    sent.type_signature.result, tff.TensorType(np.int32, [2])
-  )
-  def received(mean: Any, seed: tf.Tensor) -> Any:
-    if not buckets:
-      return tf.nest.map_structure(tf.identity, mean)
-    return sketches.estimate(mean * np.sqrt(sketches.ROWS), size, seed)
-
-  return _Votes(sent, received)
-
-
-def upload_bytes(
-  aggregation: Aggregation, report_type: tff.Type, adjustment: Optional[Adjustment]
-) -> int:
-  """Counts what a client sends in a round.
-
-  Args:
-    aggregation: How reports are put together.
-    report_type: Of what the server has of a client.
-    adjustment: What its statistics are for, if there are any.
-  """
-  update, secure = report_type.update, aggregation.secure
-  if secure is None:
-    return messages.size_bytes(update)
-  values = secure_sums.count_values(update.model)
-  if adjustment is not None and adjustment.statistics_specs():
-    votes = _votes(aggregation, adjustment, update.statistics)
-    values += secure_sums.count_values(votes.sent.type_signature.result)
-  sums = secure_sums.count_values(update.metrics) + secure_sums.count_values(
-    report_type.verdict
-  )
-  # Private updates weigh alike and send no weight.
-  sums += aggregation.privacy is None
-  return secure.values_bytes(values) + secure.sums_bytes(sums)
-
-
-def vote_mean(
-  aggregation: Aggregation,
-  adjustment: Adjustment,
-  update_type: tff.Type,
-  parts: int,
-) -> Callable[[Any, Any], Any]:
-  """Builds the mean of what clients send for an adjustment.
-
-  Args:
-    aggregation: With privacy, secure sums or both.
-    adjustment: What votes are for.
-    update_type: Of what a client sends.
-    parts: Things that the round reveals, see `count_parts`.
-
-  Returns:
-    From reports, and the round's instruction at the server, to the mean of
-    `adjustment.zero()`'s structure at the server.
-
-  Raises:
-    ValueError: For private votes that cannot be scaled, whose lengths have no bound.
-  """
-  votes = _votes(aggregation, adjustment, update_type.statistics)
-  privacy, secure = aggregation.privacy, aggregation.secure
-  if privacy is not None and not adjustment.statistics_are_scores:
-    raise ValueError(f"{type(adjustment).__name__} sends what cannot be made private")
-  sketch_seed = private_means.round_seed(seeds.stateless(secure.seed if secure else 0))
-  value_type = votes.sent.type_signature.result
-  if privacy is not None:
-    summed = secure and secure_sums.SecureFloatSum(secure, secure.grid(1.0))
-    noised = private_means.private_mean(
-      private_means.fixed_query(privacy, parts, 1.0),
-      privacy.expected_clients,
-      value_type,
-      summed,
-    )
-    noise_seed = private_means.round_seed(private_means.noise_seed(privacy, "votes"))
-  else:
-    limit = 1.0 if adjustment.statistics_are_scores else secure_config.MODEL_LIMIT
-    added = secure_mean(aggregation, value_type, limit)
-
-  def mean(report: Any, instruction: Any) -> Any:
-    seed_here = tff.federated_map(sketch_seed, instruction.round_index)
-    told = tff.federated_broadcast(seed_here)
-    update, accepted = report.update, report.verdict.accepted
-    sent = tff.federated_map(votes.sent, (update.statistics, accepted, told))
-    if privacy is None:
-      summed_up = added(sent, update.weight)
-    else:
-      one = tff.federated_value(np.float32(1.0), tff.SERVER)
-      summed_up, _ = noised(
-        one, tff.federated_map(noise_seed, instruction.round_index), sent
-      )
-    return tff.federated_map(votes.received, (summed_up, seed_here))
 
   return mean
