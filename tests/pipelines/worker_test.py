@@ -37,8 +37,13 @@ class Running:
       return worker_channel.answers(channel, 5.0, waits=True)
 
 
+@pytest.fixture(name="isolation", scope="module")
+def fixture_isolation():
+  workers.require_isolation()
+
+
 @pytest.fixture(name="running")
-def fixture_running(tmp_path):
+def fixture_running(tmp_path, isolation):
   shared = tmp_path / "shared"
   shared.mkdir()
   running = Running(tmp_path, f"--shared_dir={shared}")

@@ -19,19 +19,9 @@ ANY_ADDRESS = "0" * 32
 LISTENING = "0A"
 
 
-def can_isolate() -> str:
-  """Returns why the kernel admits no isolated worker here, or nothing."""
-  try:
-    with worker_process.WorkerProcess(1):
-      return ""
-  except worker_process.IsolationRefused as refused:
-    return str(refused)
-
-
 @pytest.fixture(name="isolation", scope="module")
 def fixture_isolation():
-  if reason := can_isolate():
-    pytest.skip(f"the kernel admits no network namespace: {reason}")
+  workers.require_isolation()
 
 
 def namespace(pid) -> str:

@@ -8,8 +8,10 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import psutil
+import pytest
 
 from fedtiny_tff.federated import worker_process
 
@@ -34,6 +36,20 @@ def is_running(pid: int) -> bool:
   except (FileNotFoundError, ProcessLookupError):
     return False
   return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def skip_unisolated(refused: worker_process.IsolationRefused) -> NoReturn:
+  """Skips a test that needs a worker only its address leads to."""
+  pytest.skip(f"the kernel admits no network namespace: {refused}")
+
+
+def require_isolation() -> None:
+  """Skips a test where there are no isolated workers."""
+  try:
+    with worker_process.WorkerProcess(1):
+      pass
+  except worker_process.IsolationRefused as refused:
+    skip_unisolated(refused)
 
 
 def thread_states(pid: int) -> list[str]:
@@ -102,8 +118,11 @@ def running_workers(count: int) -> Iterator[Workers]:
   """Starts workers, and ends what is left of them."""
   workers = Workers(count)
   try:
-    for number in range(count):
-      workers.start(number)
+    try:
+      for number in range(count):
+        workers.start(number)
+    except worker_process.IsolationRefused as refused:
+      skip_unisolated(refused)
     yield workers
   finally:
     workers.stop()
