@@ -62,6 +62,8 @@ def main() -> Optional[int]:
   """Runs the worker until it ends or is told to."""
   port = _checked_port("port", _PORT.value)
   address = _checked_address("address", _ADDRESS.value)
+  if _HEALTH_PORT.value:
+    _checked_port("health_port", _HEALTH_PORT.value)
   if _CLIENTS.value < 1:
     raise InputError(
       f"--max_concurrent_clients must be at least 1, got {_CLIENTS.value}"
@@ -141,7 +143,7 @@ def _serve_health(
   stack: contextlib.ExitStack, worker: worker_process.WorkerProcess, address: str
 ) -> int:
   """Begins to answer probes; returns the port."""
-  port = _checked_port("health_port", _HEALTH_PORT.value)
+  port = _HEALTH_PORT.value
   if _HEALTH_ADDRESS.value:
     address = _checked_address("health_address", _HEALTH_ADDRESS.value)
   channel = stack.enter_context(worker_channel.open_channel(worker.target))

@@ -95,12 +95,24 @@ def test_a_worker_that_ends_by_itself_is_a_failure(running):
     (["--port=1", "--max_concurrent_clients=0"], "--max_concurrent_clients must be at"),
     (["--port=1", "--shared_dir=/no/such"], "--shared_dir=/no/such: is no folder"),
     (["--port=7", "--address=192.0.2.1"], "--port: cannot listen at 192.0.2.1:7"),
-    (["--port={free}", "--health_port=70000"], "--health_port must be from 1 to 65535"),
+    (["--port=7", "--health_port=70000"], "--health_port must be from 1 to 65535"),
+  ],
+)
+def test_bad_input_is_one_line(arguments, line, capsys):
+  assert support.call("worker", worker.main, *arguments) == 2
+  (said,) = capsys.readouterr().err.splitlines()
+  assert said.startswith(f"worker: {line}")
+
+
+@pytest.mark.usefixtures("isolation")
+@pytest.mark.parametrize(
+  ("arguments", "line"),
+  [
     (["--port={free}", "--health_port={taken}"], "--health_port={taken}: Address already"),
     (["--port={taken}"], "--port: cannot listen at 127.0.0.1:{taken}: Address already"),
   ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(arguments, line, capsys):
+def test_a_port_that_is_taken_is_one_line_and_leaves_nothing(arguments, line, capsys):
   before = {each.pid for each in psutil.Process().children(recursive=True)}
   (free,) = workers.free_ports(1)
   with socket.socket() as taken:

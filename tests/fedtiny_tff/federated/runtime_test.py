@@ -193,8 +193,9 @@ class TestFailingWorker:
     monkeypatch.setattr(worker_process, "_STOP_TIMEOUT_SECONDS", 0.2)
     with pytest.raises(RuntimeError, match="did not start"), runtime.LocalRuntime():
       pytest.fail("entered without a worker")
-    (pid,) = started
-    assert not is_running(pid)
+    # Two where the kernel admits no isolation: the second worker is an open one.
+    assert started
+    assert not any(map(is_running, started))
 
 
 class TestWorkerBinaryPath:
