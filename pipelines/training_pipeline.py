@@ -9,7 +9,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import tfmot_masking
+from fedtiny_tff import seeds, tfmot_masking
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import states
 from fedtiny_tff.models import definition
@@ -288,7 +288,8 @@ class _Training:
     if not document["rounds"]:
       return
     folder = self._run.profile
-    [client] = participation.drawn(self._config, self.data, "profile")[:1]
+    generator = seeds.generator(self._config.seed, "profile")
+    client = int(generator.integers(len(self.data.references)))
     document["client"] = client_profile.profile(
       self._config, self.data, self.models.trained, state,
       self.data.reference(client), folder / "client",
@@ -319,7 +320,7 @@ def train(
     ),
     experiment.definition.spec.size,
   ):
-    progress.say(line)
+    progress.warn(line)
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", runtimes.describe_start(experiment.config)):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import robust
+from fedtiny_tff import guards, robust
 from fedtiny_tff.aggregation_config import MEAN, ROBUST, Aggregation
 from fedtiny_tff.federated import messages
 from fedtiny_tff.strategies.adjustment import Adjustment
@@ -187,12 +187,19 @@ def _weighted_mean(
 def offsets_computation(
   model_type: tff.Type, values_type: tff.Type
 ) -> tff.Computation:
-  """Builds (TrainedModel, ModelValues) to how far each part moved, a TrainedModel."""
+  """Builds how far each part of a client's model moved.
 
-  @tff.tensorflow.computation(model_type, values_type)
+  Returns:
+    (TrainedModel, ModelValues, float32) to TrainedModel; zeros where the last, whether
+    the report counts, is 0: norms are learnt from all that arrives.
+  """
+
+  @tff.tensorflow.computation(model_type, values_type, np.float32)
   def moved(
-    trained: messages.TrainedModel, received: messages.ModelValues
+    trained: messages.TrainedModel,
+    received: messages.ModelValues,
+    accepted: tf.Tensor,
   ) -> messages.TrainedModel:
-    return messages.offsets(trained, received)
+    return guards.blank_unless(accepted, messages.offsets(trained, received))
 
   return moved

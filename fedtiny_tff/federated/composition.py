@@ -240,20 +240,12 @@ def _build_robust_merge(
   def merge(
     state: states.SparseState, mean: messages.TrainedModel, new: Any
   ) -> states.SparseState:
-    model = state.model
-    values = mean.active_values
-    if values.shape[0] == model.active_values.shape[0]:
-      values = values + model.active_values
-    trained = messages.TrainedModel(
-      values,
-      mean.dense + model.dense,
-      mean.mean_offset,
-      mean.second_moment + model.batch_norm_variance,
-    )
+    trained = messages.moved_by(state.model, mean)
     return with_mean(state, trained)._replace(aggregation=new)
 
   def merge_reports(state: Any, received: Any, report: Any) -> Any:
-    offsets = tff.federated_map(moved, (report.update.model, received))
+    accepted = report.verdict.accepted
+    offsets = tff.federated_map(moved, (report.update.model, received, accepted))
     output = process.next(
       tff.federated_map(kept, state), offsets, report.update.weight
     )

@@ -6,7 +6,7 @@ Euclidean norm 1 where only the order of votes matters, and so a bound.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,7 @@ import tensorflow_federated as tff
 
 from fedtiny_tff import robust, secure_config, seeds, sketches
 from fedtiny_tff.aggregation_config import Aggregation
-from fedtiny_tff.federated import messages, private_means, releases, secure_sums
+from fedtiny_tff.federated import private_means, releases, secure_sums
 from fedtiny_tff.strategies.adjustment import Adjustment
 
 
@@ -67,29 +67,11 @@ def _votes(
   return _Votes(sent, received)
 
 
-def upload_bytes(
-  aggregation: Aggregation, report_type: tff.Type, adjustment: Optional[Adjustment]
-) -> int:
-  """Counts what a client sends in a round.
-
-  Args:
-    aggregation: How reports are put together.
-    report_type: Of what the server has of a client.
-    adjustment: What its statistics are for, if there are any.
-  """
-  update, secure = report_type.update, aggregation.secure
-  if secure is None:
-    return messages.size_bytes(update)
-  values = secure_sums.count_values(update.model)
-  if adjustment is not None and adjustment.statistics_specs():
-    votes = _votes(aggregation, adjustment, update.statistics)
-    values += secure_sums.count_values(votes.sent.type_signature.result)
-  sums = secure_sums.count_values(update.metrics) + secure_sums.count_values(
-    report_type.verdict
-  )
-  # Private updates weigh alike and send no weight.
-  sums += aggregation.privacy is None
-  return secure.values_bytes(values) + secure.sums_bytes(sums)
+def vote_type(
+  aggregation: Aggregation, adjustment: Adjustment, statistics_type: tff.Type
+) -> tff.Type:
+  """Type of what a client's vote travels as."""
+  return _votes(aggregation, adjustment, statistics_type).sent.type_signature.result
 
 
 def vote_mean(

@@ -180,6 +180,24 @@ def offsets(trained: TrainedModel, received: ModelValues) -> TrainedModel:
   )
 
 
+def moved_by(model: SparseModel, moved: TrainedModel) -> TrainedModel:
+  """Returns what a model became; the inverse of `offsets`.
+
+  Args:
+    model: Before.
+    moved: How far each part of it moved.
+  """
+  values = moved.active_values
+  if values.shape[0] == model.active_values.shape[0]:
+    values = values + model.active_values
+  return TrainedModel(
+    values,
+    moved.dense + model.dense,
+    moved.mean_offset,
+    moved.second_moment + model.batch_norm_variance,
+  )
+
+
 def pack_model(weights: ModelWeights, mask: tf.Tensor, active: int) -> SparseModel:
   """Turns dense vectors into their sparse form with `active` values."""
   code = positions.smallest_code(mask.shape[0], active)

@@ -71,15 +71,16 @@ def model_from(
     is_noisy: Whether variances have to be held.
   """
   (values, dense), (mean_offset, second_moment) = mean.weights, mean.batch_norm
-  if values.shape[0] == model.active_values.shape[0]:
-    values = values + model.active_values
-  old = model.batch_norm_variance
-  variance = old + LEAST_VARIANCE
-  offset = mean_offset * tf.sqrt(variance)
-  second = old + second_moment * variance
-  if is_noisy:
-    second = tf.maximum(second, tf.square(offset) + LEAST_VARIANCE_SHARE * old)
-  return messages.TrainedModel(values, dense + model.dense, offset, second)
+  unit = model.batch_norm_variance + LEAST_VARIANCE
+  moved = messages.TrainedModel(
+    values, dense, mean_offset * tf.sqrt(unit), second_moment * unit
+  )
+  trained = messages.moved_by(model, moved)
+  if not is_noisy:
+    return trained
+  least = LEAST_VARIANCE_SHARE * model.batch_norm_variance
+  second = tf.maximum(trained.second_moment, tf.square(trained.mean_offset) + least)
+  return trained._replace(second_moment=second)
 
 
 def count_parts(channels: int, votes: bool) -> int:
@@ -158,50 +159,54 @@ def model_mean(
 def _private_parts(
   aggregation: Aggregation, state_type: tff.Type, parts_type: tff.Type, parts: int
 ) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+  releases = [
+    _private_part(aggregation, name, getattr(parts_type, name), parts)
+    for name in ModelParts._fields
+  ]
+
+  @tff.tensorflow.computation(state_type)
+  def clip_norms(state: states.SparseState) -> Any:
+    return state.aggregation
+
+  @tff.tensorflow.computation(state_type)
+  def round_index(state: states.SparseState) -> tf.Tensor:
+    return state.round_index
+
+  def averaged(state: Any, value: Any, weight: Any) -> tuple[Any, Any]:
+    del weight
+    norms = tff.federated_map(clip_norms, state)
+    index = tff.federated_map(round_index, state)
+    released = [
+      release(norms[number], index, value[number])
+      for number, release in enumerate(releases)
+    ]
+    means, after = zip(*released, strict=True)
+    return tff.federated_zip(ModelParts(*means)), tff.federated_zip(tuple(after))
+
+  return averaged
+
+
+def _private_part(
+  aggregation: Aggregation, name: str, part_type: tff.Type, parts: int
+) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+  """Builds a part's mean: from clip norm, round index and values, with the next norm."""
   privacy, secure = aggregation.privacy, aggregation.secure
   assert privacy is not None
+  if not secure_sums.count_values(part_type):
+    nothing = _nothing(part_type)
+    return lambda norm, index, value: (tff.federated_eval(nothing, tff.SERVER), norm)
   summed = None
   if secure is not None:
     grid = secure.grid(secure_config.MODEL_LIMIT)
     summed = secure_sums.SecureFloatSum(secure, grid)
-  part_types = {name: getattr(parts_type, name) for name in ModelParts._fields}
-  means, seeds_of, pick = [], [], []
-  round_index = _round_index_of(state_type)
-  for number, name in enumerate(ModelParts._fields):
-    query = private_means.update_query(privacy, parts)
-    part_type = part_types[name]
-    is_empty = not secure_sums.count_values(part_type)
-    means.append(
-      None
-      if is_empty
-      else private_means.private_mean(
-        query, privacy.expected_clients, part_type, summed
-      )
-    )
-    base = private_means.noise_seed(privacy, name)
-    seeds_of.append(private_means.round_seed(base))
-    pick.append(_clip_norm_of(state_type, number))
-
-  def averaged(state: Any, value: Any, weight: Any) -> tuple[Any, Any]:
-    del weight
-    index = tff.federated_map(round_index, state)
-    results, kept = [], []
-    for number, name in enumerate(ModelParts._fields):
-      norm = tff.federated_map(pick[number], state)
-      part, mean = getattr(value, name), means[number]
-      if mean is None:
-        results.append(tff.federated_eval(_nothing(part_types[name]), tff.SERVER))
-        kept.append(norm)
-        continue
-      result, after = mean(norm, tff.federated_map(seeds_of[number], index), part)
-      results.append(result)
-      kept.append(after)
-    return (
-      tff.federated_zip(ModelParts(*results)),
-      tff.federated_zip(tuple(kept)),
-    )
-
-  return averaged
+  mean = private_means.private_mean(
+    private_means.update_query(privacy, parts),
+    privacy.expected_clients,
+    part_type,
+    summed,
+  )
+  seed = private_means.round_seed(private_means.noise_seed(privacy, name))
+  return lambda norm, index, value: mean(norm, tff.federated_map(seed, index), value)
 
 
 def _nothing(empty_type: tff.Type) -> tff.Computation:
@@ -217,22 +222,6 @@ def _nothing(empty_type: tff.Type) -> tff.Computation:
     )
 
   return nothing
-
-
-def _round_index_of(state_type: tff.Type) -> tff.Computation:
-  @tff.tensorflow.computation(state_type)
-  def round_index(state: states.SparseState) -> tf.Tensor:
-    return state.round_index
-
-  return round_index
-
-
-def _clip_norm_of(state_type: tff.Type, number: int) -> tff.Computation:
-  @tff.tensorflow.computation(state_type)
-  def clip_norm(state: states.SparseState) -> tf.Tensor:
-    return state.aggregation[number]
-
-  return clip_norm
 
 
 def _secure_parts(

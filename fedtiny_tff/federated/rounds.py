@@ -31,10 +31,10 @@ from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import (
   client_work,
   composition,
-  hidden_votes,
   messages,
   releases,
   states,
+  traffic,
 )
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
@@ -315,7 +315,7 @@ class RoundBuilder:
     position_bytes = messages.size_bytes(sent) if held_positions is None else 0
     report = work.computation.type_signature.result
     plain_bytes = messages.size_bytes(report.update)
-    upload_bytes = hidden_votes.upload_bytes(self._aggregation, report, work.adjustment)
+    upload_bytes = traffic.upload_bytes(self._aggregation, report, work.adjustment)
     return RoundComputation(
       next_round,
       self._sizes.prunable,

@@ -2,13 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Optional
 
 import tensorflow_federated as tff
 
 from fedtiny_tff import schedules
 from fedtiny_tff import spec as spec_lib
-from fedtiny_tff.federated import messages, selection
+from fedtiny_tff.aggregation_config import Aggregation
+from fedtiny_tff.federated import hidden_votes, messages, secure_sums, selection
 from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.tfmot_masking import ModelWeights
 
 
@@ -46,6 +49,32 @@ class SelectionTraffic:
 
   download_bytes: int
   upload_bytes: int
+
+
+def upload_bytes(
+  aggregation: Aggregation, report_type: tff.Type, adjustment: Optional[Adjustment]
+) -> int:
+  """Counts what a client sends in a round.
+
+  Args:
+    aggregation: How reports are put together.
+    report_type: Of what the server has of a client.
+    adjustment: What its statistics are for, if there are any.
+  """
+  update, secure = report_type.update, aggregation.secure
+  if secure is None:
+    return messages.size_bytes(update)
+  values = secure_sums.count_values(update.model)
+  if adjustment is not None and adjustment.statistics_specs():
+    values += secure_sums.count_values(
+      hidden_votes.vote_type(aggregation, adjustment, update.statistics)
+    )
+  sums = secure_sums.count_values(update.metrics) + secure_sums.count_values(
+    report_type.verdict
+  )
+  # Private updates weigh alike and send no weight.
+  sums += aggregation.privacy is None
+  return secure.values_bytes(values) + secure.sums_bytes(sums)
 
 
 def round_traffic(

@@ -7,9 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
-import tensorflow_federated as tff
 
 from fedtiny_tff.federated import remote_runtime, worker_channel
 from tests.fedtiny_tff.federated import workers
@@ -104,21 +102,11 @@ def answers(address: str) -> bool:
     return worker_channel.answers(channel, 3.0)
 
 
-@tff.tensorflow.computation(np.int32)
-def double(number):
-  return 2 * number
-
-
-@tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
-def doubled_sum(numbers):
-  return tff.federated_sum(tff.federated_map(double, numbers))
-
-
 def test_with_a_certificate_a_round_runs(tmp_path, ours, port):
   with driver(tmp_path, ours, port) as address:
     assert answers(address)
     with remote_runtime.RemoteRuntime([address], return_seconds=10.0):
-      assert doubled_sum([1, 2, 3]) == 12
+      assert workers.doubled_sum([1, 2, 3]) == 12
 
 
 def test_without_tls_nobody_gets_in(port):

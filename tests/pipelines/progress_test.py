@@ -7,19 +7,12 @@ import pytest
 import rich.console
 
 from pipelines import progress
-
-
-class _Clock:
-  def __init__(self):
-    self.now = 100.0
-
-  def __call__(self):
-    return self.now
+from tests.pipelines import support
 
 
 @pytest.fixture(name="clock")
 def fixture_clock(monkeypatch):
-  clock = _Clock()
+  clock = support.Clock()
   monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=clock))
   return clock
 

@@ -15,17 +15,9 @@ from pipelines import round_profile
 from tests.pipelines import support
 
 
-class _Clock:
-  def __init__(self):
-    self.now = 100.0
-
-  def __call__(self):
-    return self.now
-
-
 @pytest.fixture(name="clock")
 def fixture_clock(monkeypatch):
-  clock = _Clock()
+  clock = support.Clock()
   fake = types.SimpleNamespace(monotonic=clock)
   monkeypatch.setattr(round_profile, "time", fake)
   monkeypatch.setattr(

@@ -110,6 +110,16 @@ def snapshot(folder: pathlib.Path) -> dict[str, Optional[bytes]]:
   }
 
 
+class Clock:
+  """A `time.monotonic` that tests move."""
+
+  def __init__(self) -> None:
+    self.now = 100.0
+
+  def __call__(self) -> float:
+    return self.now
+
+
 @contextlib.contextmanager
 def fresh_flags() -> Iterator[None]:
   """Undoes what parsing a command line leaves in this process."""

@@ -99,6 +99,21 @@ def test_long_updates_are_clipped_to_a_norm_that_is_learnt(tmp_path):
   )
 
 
+def test_norms_are_not_learnt_from_what_was_left_out(tmp_path):
+  # From a model of norm 60; an excluded report must not look as if it moved to zero.
+  start = _zeros([True] * 4)
+  weights = start.weights._replace(prunable=np.full(4, 30.0, np.float32))
+  norms = []
+  for firsts in ([2.0, 2.0, np.nan], [2.0, 2.0]):
+    (folder := tmp_path / str(len(firsts))).mkdir()
+    federation = _federation(folder, firsts)
+    state, metrics = _run(federation, "robust", start._replace(weights=weights))
+    assert metrics.accepted == 2
+    norms.append([each.tolist() for each in state.aggregation])
+  # Zeroing and clipping estimate that all updates were short, both times.
+  assert norms[0] == norms[1]
+
+
 def test_what_is_learnt_is_kept_from_round_to_round(tmp_path):
   federation = _federation(tmp_path, [2.0, 2.0, 100.0])
   twice, _ = _run(federation, "robust", count=2)
@@ -140,18 +155,9 @@ class TestMask:
 
   @pytest.fixture(scope="class", name="federation")
   def fixture_federation(self, tmp_path_factory):
-    generator = np.random.default_rng(3)
-    part = support.random_part(generator, 8, (3,), 2)
-    nothing = support.make_part(np.zeros([0, 3]), [])
-    return support.write_store(
-      tmp_path_factory.mktemp("votes") / "records", [support.Client(part, nothing)] * 5
-    )
+    return support.write_voters(tmp_path_factory.mktemp("votes"))
 
   def mask(self, federation, name, poisoned):
-    generator = np.random.default_rng(4)
-    mask = np.isin(np.arange(20), [0, 4, 7, 9, *range(12, 20)])
-    prunable = np.where(mask, generator.normal(size=20), 0).astype(np.float32)
-    zeros = ModelWeights(prunable, *(np.zeros(n, np.float32) for n in (6, 0, 0)))
     store, references = federation
     builder = rounds.RoundBuilder(
       support.perceptron(), store, CONFIG, fedtiny.FedTiny(), self.EVENTS,
@@ -159,7 +165,7 @@ class TestMask:
       aggregation=Aggregation(name, 0.2, len(references)),
     )  # fmt: skip
     state, metrics = builder.computation(0).run(
-      support.make_state(zeros, mask), references, builder.instruction(0, 0.1)
+      support.voters_state(), references, builder.instruction(0, 0.1)
     )
     assert metrics.accepted == 5
     return state.mask.tolist()

@@ -187,12 +187,7 @@ class TestVotes:
 
   @pytest.fixture(scope="class", name="federation")
   def fixture_federation(self, tmp_path_factory):
-    generator = np.random.default_rng(3)
-    part = support.random_part(generator, 8, (3,), 2)
-    nothing = support.make_part(np.zeros([0, 3]), [])
-    return support.write_store(
-      tmp_path_factory.mktemp("votes") / "records", [support.Client(part, nothing)] * 5
-    )
+    return support.write_voters(tmp_path_factory.mktemp("votes"))
 
   def builder(self, federation, aggregation, strategy=None):
     return _builder(
@@ -200,14 +195,10 @@ class TestVotes:
     )
 
   def run(self, federation, aggregation):
-    generator = np.random.default_rng(4)
-    mask = np.isin(np.arange(20), [0, 4, 7, 9, *range(12, 20)])
-    prunable = np.where(mask, generator.normal(size=20), 0).astype(np.float32)
-    zeros = ModelWeights(prunable, *(np.zeros(n, np.float32) for n in (6, 0, 0)))
     builder = self.builder(federation, aggregation)
     computation = builder.computation(0)
     state, metrics = computation.run(
-      support.make_state(zeros, mask), federation[1], builder.instruction(0, 0.1)
+      support.voters_state(), federation[1], builder.instruction(0, 0.1)
     )
     assert metrics.accepted == 5
     return state, computation

@@ -156,3 +156,20 @@ class TestSizeBytes:
   def test_a_type_that_is_not_static_raises(self, message_type):
     with pytest.raises(ValueError, match="not a message of static size: "):
       messages.size_bytes(message_type)
+
+
+@pytest.mark.parametrize("active", [3, 0])
+def test_what_moved_is_where_it_went(active):
+  """Also where active values travel elsewhere, and there are none in the report."""
+  received = messages.ModelValues(
+    *(tf.constant(v) for v in ([1.0, 2.0, 3.0], [4.0], [5.0], [6.0]))
+  )
+  trained = messages.TrainedModel(
+    *(tf.constant(v, tf.float32) for v in ([1.5, 1.0, 3.0][:active], [9.0], [0.5], [7.0]))
+  )
+  moved = messages.offsets(trained, received)
+  assert moved.dense.numpy() == 5.0
+  assert moved.second_moment.numpy() == 1.0
+  model = messages.with_positions(received, tf.zeros([1], tf.uint8))
+  for back, wanted in zip(messages.moved_by(model, moved), trained, strict=True):
+    np.testing.assert_array_equal(back, wanted)

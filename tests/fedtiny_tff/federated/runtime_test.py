@@ -6,7 +6,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,11 +13,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff.federated import runtime, worker_process
+from tests.fedtiny_tff.federated import workers
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
-_POLL_SECONDS = 0.1
-# A generous limit for a wait that normally takes milliseconds.
-_POLLS = 50
 
 HOLDER = """
 import time
@@ -29,16 +26,6 @@ with runtime.LocalRuntime() as running:
 """
 
 
-@tff.tensorflow.computation(np.int32)
-def double(x):
-  return 2 * x
-
-
-@tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
-def doubled_sum(values):
-  return tff.federated_sum(tff.federated_map(double, values))
-
-
 def test_the_former_context_is_back_afterwards():
   stack = tff.framework.get_context_stack()
   before = stack.current
@@ -47,41 +34,23 @@ def test_the_former_context_is_back_afterwards():
   assert stack.current is before
 
 
-def is_running(pid: int) -> bool:
-  """Whether a process exists and is not a zombie that nobody has reaped."""
-  try:
-    stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-  except (FileNotFoundError, ProcessLookupError):
-    return False
-  return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
-
-
-def ends(pid: int) -> bool:
-  """Waits, within bounds, for a process to end."""
-  for _ in range(_POLLS):
-    if not is_running(pid):
-      return True
-    time.sleep(_POLL_SECONDS)
-  return False
-
-
 class TestLocalRuntime:
   def test_runs_computations_in_a_worker_of_its_own(self):
     with runtime.LocalRuntime() as running:
       (pid,) = running.worker_pids
       assert pid != os.getpid()
       assert pathlib.Path(f"/proc/{pid}/exe").resolve().name == "worker_binary"
-      assert double(21) == 42
-      assert doubled_sum([1, 2, 3]) == 12
+      assert workers.double(21) == 42
+      assert workers.doubled_sum([1, 2, 3]) == 12
 
   def test_no_worker_before_and_after(self):
     local = runtime.LocalRuntime()
     assert local.worker_pids == ()
     with local:
       (pid,) = local.worker_pids
-      assert is_running(pid)
+      assert workers.is_running(pid)
     assert local.worker_pids == ()
-    assert not is_running(pid)
+    assert not workers.is_running(pid)
 
   def test_an_exception_inside_ends_the_worker_and_passes(self):
     with (
@@ -90,7 +59,7 @@ class TestLocalRuntime:
     ):
       (pid,) = running.worker_pids
       raise KeyError("from inside")
-    assert not is_running(pid)
+    assert not workers.is_running(pid)
 
   def test_a_failing_computation_leaves_a_worker_that_ends(self):
     @tff.tensorflow.computation(np.int32)
@@ -102,23 +71,23 @@ class TestLocalRuntime:
       (pid,) = running.worker_pids
       with pytest.raises(Exception, match="assert"):
         fail(1)
-      assert double(2) == 4
-    assert not is_running(pid)
+      assert workers.double(2) == 4
+    assert not workers.is_running(pid)
 
   def test_two_runtimes_one_after_the_other(self):
     pids: list[int] = []
     for number in range(2):
       with runtime.LocalRuntime(max_concurrent_clients=1) as running:
         pids += running.worker_pids
-        assert doubled_sum([number, number]) == 4 * number
+        assert workers.doubled_sum([number, number]) == 4 * number
     assert len(set(pids)) == 2
-    assert not any(is_running(pid) for pid in pids)
+    assert not any(workers.is_running(pid) for pid in pids)
 
   def test_the_same_runtime_twice(self):
     local = runtime.LocalRuntime()
     for _ in range(2):
       with local:
-        assert double(3) == 6
+        assert workers.double(3) == 6
 
   def test_warns_where_the_kernel_admits_no_isolation(self, monkeypatch, caplog):
     start = worker_process.WorkerProcess
@@ -130,7 +99,7 @@ class TestLocalRuntime:
 
     monkeypatch.setattr(worker_process, "WorkerProcess", refusing)
     with caplog.at_level(logging.WARNING), runtime.LocalRuntime():
-      assert double(21) == 42
+      assert workers.double(21) == 42
     (record,) = caplog.records
     message = record.getMessage()
     assert "(Operation not permitted)" in message
@@ -150,11 +119,11 @@ class TestLocalRuntime:
         lines = iter(holder.stdout.readline, "")
         word, pid = next(line for line in lines if line.startswith("worker")).split()
         assert word == "worker"
-        assert is_running(int(pid))
+        assert workers.is_running(int(pid))
       finally:
         os.kill(holder.pid, signal.SIGKILL)
       holder.wait()
-    assert ends(int(pid))
+    assert workers.until(lambda: not workers.is_running(int(pid)))
 
 
 class TestFailingWorker:
@@ -195,7 +164,7 @@ class TestFailingWorker:
       pytest.fail("entered without a worker")
     # Two where the kernel admits no isolation: the second worker is an open one.
     assert started
-    assert not any(map(is_running, started))
+    assert not any(map(workers.is_running, started))
 
 
 class TestWorkerBinaryPath:

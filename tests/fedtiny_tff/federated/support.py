@@ -103,6 +103,22 @@ def overwritten(store: ClientStore, first: int, count: int) -> Iterator[None]:
     path.write_bytes(before)
 
 
+def write_voters(folder: pathlib.Path) -> tuple[ClientStore, list[ClientReference]]:
+  """Writes five clients with the same eight examples, for `perceptron`."""
+  part = random_part(np.random.default_rng(3), 8, (3,), 2)
+  nothing = make_part(np.zeros([0, 3]), [])
+  return write_store(folder / "records", [Client(part, nothing)] * 5)
+
+
+def voters_state() -> states.ServerState:
+  """What they vote on: `perceptron` with four of twelve hidden weights active."""
+  mask = np.isin(np.arange(20), [0, 4, 7, 9, *range(12, 20)])
+  prunable = np.random.default_rng(4).normal(size=20)
+  kept = np.where(mask, prunable, 0).astype(np.float32)
+  others = (np.zeros(size, np.float32) for size in (6, 0, 0))
+  return make_state(ModelWeights(kept, *others), mask)
+
+
 def open_aggregations(computation: tff.Computation) -> set[str]:
   """Names the ways in which a computation's server sees what clients report."""
   proto = tff.framework.serialize_computation(computation).SerializeToString()

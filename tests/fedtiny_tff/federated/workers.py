@@ -10,14 +10,27 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
+import numpy as np
 import psutil
 import pytest
+import tensorflow_federated as tff
 
 from fedtiny_tff.federated import worker_process
 
 _POLL_SECONDS = 0.05
 # A generous limit for waits that normally take milliseconds.
 _POLLS = 200
+
+
+@tff.tensorflow.computation(np.int32)
+def double(number):
+  return 2 * number
+
+
+@tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+def doubled_sum(numbers):
+  """Needs a runtime's clients and its server."""
+  return tff.federated_sum(tff.federated_map(double, numbers))
 
 
 def until(condition) -> bool:
