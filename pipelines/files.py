@@ -7,6 +7,8 @@ knows no locks (`flock`), nothing is removed.
 """
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import pathlib
@@ -20,6 +22,12 @@ from fedtiny_tff.errors import InputError
 
 # Ends the name of everything unfinished, so that nothing else is ever removed.
 _UNFINISHED = ".partial"
+
+# Of linux/fcntl.h and linux/fs.h.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+# The last is what stacked file systems answer about folders of their lower layers.
+_NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 
 
 def _sync_folder(folder: pathlib.Path) -> None:
@@ -153,9 +161,32 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         with file.open("rb") as opened:
           os.fsync(opened.fileno())
     fresh.chmod(0o755)
-    with _out_of_the_way(path) if path.exists() else contextlib.nullcontext():
-      os.replace(fresh, path)
+    if path.exists() and _exchange(fresh, path):
+      _remove(fresh)
+    else:
+      with _out_of_the_way(path) if path.exists() else contextlib.nullcontext():
+        os.replace(fresh, path)
   _sync_folder(path.parent)
+
+
+def _exchange(first: pathlib.Path, second: pathlib.Path) -> bool:
+  """Swaps what two names stand for, in one step that no kill can interrupt.
+
+  Returns:
+    False where the C library, the kernel or the file system knows no such step.
+
+  Source: https://man7.org/linux/man-pages/man2/rename.2.html
+  """
+  library = ctypes.CDLL(None, use_errno=True)
+  if not hasattr(library, "renameat2"):
+    return False
+  names = os.fsencode(first), os.fsencode(second)
+  if not library.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE):
+    return True
+  code = ctypes.get_errno()
+  if code in _NO_EXCHANGE:
+    return False
+  raise OSError(code, os.strerror(code), str(second))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Files and folders are whole or as before, also when writing fails."""
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -248,12 +250,60 @@ def test_an_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
     replace(source, destination)
 
   monkeypatch.setattr(os, "replace", fail)
+  monkeypatch.setattr(files, "_exchange", lambda first, second: False)
   with (
     pytest.raises(OSError, match="disk gone"),
     files.replacing_folder(path) as fresh,
   ):
     (fresh / "new").write_bytes(b"new")
   assert support.snapshot(tmp_path) == {"x": None, "x/old": b"old"}
+
+
+def test_a_folder_is_there_at_any_instant_while_it_is_replaced(tmp_path, monkeypatch):
+  path = tmp_path / "x"
+  path.mkdir()
+  other = tmp_path / "y"
+  other.mkdir()
+  if not files._exchange(path, other):
+    pytest.skip("this file system cannot swap two names")
+
+  def fail(source, destination):
+    raise AssertionError(f"{source} is renamed, so that its name is free for a moment")
+
+  monkeypatch.setattr(os, "replace", fail)
+  with files.replacing_folder(path) as fresh:
+    (fresh / "new").write_bytes(b"new")
+  assert support.snapshot(tmp_path) == {"x": None, "x/new": b"new", "y": None}
+
+
+def test_a_folder_is_replaced_where_names_cannot_be_swapped(tmp_path, monkeypatch):
+  class _OldLibrary:
+    """A C library without renameat2."""
+
+  path = tmp_path / "x"
+  path.mkdir()
+  (path / "old").write_bytes(b"old")
+  monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: _OldLibrary())
+  with files.replacing_folder(path) as fresh:
+    (fresh / "new").write_bytes(b"new")
+  assert support.snapshot(tmp_path) == {"x": None, "x/new": b"new"}
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EXDEV, errno.EACCES])
+def test_only_errors_that_a_rename_may_mend_lead_to_one(tmp_path, monkeypatch, code):
+  class _Refusing:
+    """A C library whose file system refuses."""
+
+    def renameat2(self, *arguments):
+      ctypes.set_errno(code)
+      return -1
+
+  monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: _Refusing())
+  if code == errno.EACCES:
+    with pytest.raises(PermissionError):
+      files._exchange(tmp_path, tmp_path)
+  else:
+    assert not files._exchange(tmp_path, tmp_path)
 
 
 def test_where_there_are_no_locks_nothing_is_removed(tmp_path, monkeypatch):
