@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.tfmot_quantisers import LEFT_OUT
-from tflite_export import flatbuffer_model
+from tflite_export import flatbuffer_model, litert
 from tflite_export.artifacts import VerificationError
 from tflite_export.convert import INPUT_NAME, OUTPUT_NAME
 from tflite_export.native_output import captured_stderr
@@ -46,7 +46,8 @@ def convert_quantised(
     The `.tflite` file.
 
   Raises:
-    InputError: A model that TFLite cannot express in integers alone.
+    InputError: A model that TFLite cannot express in integers alone, or whose ranges
+      are so far apart that LiteRT does not load the file.
     VerificationError: A masked weight is not zero in the file.
   """
   try:
@@ -61,6 +62,7 @@ def convert_quantised(
     ) from error
   _check_integers(model.name, content, float_ends)
   check_masked_zeros(content, masks)
+  _check_loads(model.name, content)
   return content
 
 
@@ -110,6 +112,19 @@ def _check_integers(name: str, content: bytes, float_ends: bool) -> None:
             f"does not quantise what is around it; {LEFT_OUT}"
           )
         _check_symmetric(file, tensor)
+
+
+def _check_loads(name: str, content: bytes) -> None:
+  """Raises `InputError` where LiteRT refuses the file.
+
+  XNNPACK refuses a layer whose sums of integers are to be multiplied by 256 or more.
+  """
+  try:
+    litert.check_loads(content)
+  except VerificationError as error:
+    raise InputError(f"model {name!r}, trained with quantisation: {error}; {LEFT_OUT}") from (
+      error
+    )
 
 
 def _check_symmetric(file: schema.ModelT, tensor: schema.TensorT) -> None:

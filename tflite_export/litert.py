@@ -51,6 +51,15 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
   return quantisation.real_outputs(np.stack(rows), target)
 
 
+def check_loads(model_bytes: bytes) -> None:
+  """Checks that LiteRT takes a file.
+
+  Raises:
+    VerificationError: It does not.
+  """
+  _loaded(model_bytes, threads=1)
+
+
 def prepared(
   model_bytes: bytes, example: np.ndarray, threads: int
 ) -> Callable[[], None]:

@@ -118,6 +118,20 @@ class TestConvertQuantised:
       convert_quantised(plain, masks)
 
 
+def test_refuses_what_litert_does_not_load():
+  inputs = layers.Input((2,))
+  hidden = layers.Dense(3, name="hidden")(inputs)
+  model = tf.keras.Model(inputs, layers.Dense(3, name="logits")(hidden))
+  # On these rows the hidden units see almost nothing of their large weights.
+  kernel = np.array([[1e3] * 3, [-1e3] * 3], np.float32)
+  model.get_layer("hidden").set_weights([kernel, np.array([0.01, -0.01, 0.02])])
+  rows = np.repeat(np.linspace(-1, 1, 64, dtype=np.float32)[:, np.newaxis], 2, 1)
+  masks = {"hidden": np.ones((2, 3), bool)}
+  trained = tuned(model, masks, rows, np.zeros(64, np.int64))
+  with pytest.raises(InputError, match=r"does not load.*quantisation_aware=never"):
+    convert_quantised(trained, masks)
+
+
 def test_dense_layers_with_batch_norm_are_integers_alone():
   """The converter by itself leaves these in floats."""
   inputs = layers.Input((6,))
