@@ -32,7 +32,7 @@ _DISTRIBUTIONS = {
 }
 
 # Imported where they are used, and only if somebody installed them.
-_OPTIONAL = {"mlflow", "tensorflow_datasets", "wandb"}
+_OPTIONAL = {"mkdocs", "mlflow", "tensorflow_datasets", "wandb"}
 
 # Tests that read the whole checkout, which a sandbox does not hold.
 _WHOLE_CHECKOUT_TESTS = {
