@@ -114,7 +114,7 @@ def _missing_names(text):
 @pytest.mark.parametrize("page", snippets.pages())
 def test_commands_within_a_text_can_be_typed(page, monkeypatch):
   monkeypatch.chdir(snippets.ROOT)
-  problems = []
+  problems: list[str] = []
   for command in snippets.inline(page):
     if not _READERS_OWN.search(command):
       problems.append(_inline_problem(command))
