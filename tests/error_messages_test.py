@@ -29,7 +29,10 @@ def _patterns(source):
     ("InputError('a  b\\n c')", "a b c"),
     ("InputError('always' + ('; sometimes' if x else ''))", "always"),
     ("UnusableRecord('field', 'is odd')", "is odd"),
-    ("logging.warning('%s is gone: %s', self.address, why)", "<address> is gone: <why>"),
+    (
+      "logging.warning('%s is gone: %s', self.address, why)",
+      "<address> is gone: <why>",
+    ),
     ("def told(x): return f'{x} is odd'\nInputError(told(1))", "<x> is odd"),
   ],
 )
@@ -44,9 +47,9 @@ def test_both_of_two_messages_are_found():
 def test_constants_of_other_modules_are_known():
   source = "from a.b import MEND\nInputError(f'odd; {MEND}')"
   constant = error_messages._constants(error_messages.ast.parse("MEND = 'raise it'"))
-  assert [each.pattern for each in _found(source, **{"a.b.MEND": constant["MEND"]})] == [
-    "odd; raise it"
-  ]
+  assert [
+    each.pattern for each in _found(source, **{"a.b.MEND": constant["MEND"]})
+  ] == ["odd; raise it"]
 
 
 def test_exit_codes_and_records():

@@ -67,10 +67,14 @@ def _check_fit(
         f"one, or {channels}"
       )
   if description.image_input and len(source.shape) != 4:
-    raise InputError(f"an input of shape {list(source.shape)} is no image; give height, width and channels")
+    raise InputError(
+      f"an input of shape {list(source.shape)} is no image; give height, width and channels"
+    )
   classes, outputs = len(description.class_names), math.prod(target.shape[1:])
   if classes and classes != outputs:
-    raise InputError(f"there are {classes} class names for {outputs} outputs; name each once")
+    raise InputError(
+      f"there are {classes} class names for {outputs} outputs; name each once"
+    )
 
 
 def _put(model: Any, content: bytes) -> None:

@@ -22,7 +22,14 @@ FOLDER = ".cache/docs"
 LOCK = "requirements-docs.txt"
 SITE = "build/site"
 _LOADING = {"src", "srcset", "poster", "data"}
-_LOADED_LINKS = {"stylesheet", "icon", "preload", "preconnect", "dns-prefetch", "manifest"}
+_LOADED_LINKS = {
+  "stylesheet",
+  "icon",
+  "preload",
+  "preconnect",
+  "dns-prefetch",
+  "manifest",
+}
 _ELSEWHERE = re.compile(r"^\s*(?:https?:)?//")
 _CSS = re.compile(r"(?:url\(|@import)\s*[\"']?\s*((?:https?:)?//[^\"')]+)")
 

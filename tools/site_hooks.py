@@ -85,7 +85,11 @@ def notebook_page(content: str) -> str:
       parts.append(source)
       continue
     parts.append(f"```python\n{source}\n```")
-    parts += [f"```text\n{text.rstrip()}\n```" for text in map(_printed, cell["outputs"]) if text]
+    parts += [
+      f"```text\n{text.rstrip()}\n```"
+      for text in map(_printed, cell["outputs"])
+      if text
+    ]
   return "\n\n".join(parts) + "\n"
 
 

@@ -14,7 +14,9 @@ from tools import error_messages
 from tools.error_messages import Message
 
 PAGE = "docs/troubleshooting.md"
-_BEGIN = "<!-- Written by `python -m tools.troubleshooting`; change the messages instead. -->"
+_BEGIN = (
+  "<!-- Written by `python -m tools.troubleshooting`; change the messages instead. -->"
+)
 # Title, and where its modules' names begin; the first that fits.
 AREAS = (
   ("Data", ("fedtiny_tff.data", "pipelines.data", "pipelines.make_dataset",
@@ -94,9 +96,7 @@ def without_mend(messages: Sequence[Message]) -> list[str]:
 
 def area(module: str) -> str:
   """Returns under which title the messages of a module stand."""
-  return next(
-    title for title, starts in AREAS if module.startswith(starts)
-  )
+  return next(title for title, starts in AREAS if module.startswith(starts))
 
 
 def _cell(text: str) -> str:
@@ -158,7 +158,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
   text = page.read_text(encoding="utf-8")
   wanted = written(text, messages)
   if "--check" in arguments and text != wanted:
-    problems.append(f"{PAGE} is not that of the code: run python -m tools.troubleshooting")
+    problems.append(
+      f"{PAGE} is not that of the code: run python -m tools.troubleshooting"
+    )
   elif text != wanted:
     page.write_text(wanted, encoding="utf-8")
   print("\n".join(problems), end="\n" if problems else "")

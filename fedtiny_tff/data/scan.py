@@ -179,8 +179,8 @@ def scan(
   if not len(labels):
     left_out = f"; {len(found)} records were left out" if found else ""
     raise InputError(
-      f"dataset {dataset.info.name}: no training example can be used{left_out}; "
-      "look at the data with python -m pipelines.data"
+      f"dataset {dataset.info.name}: no training example can be used: look at the data "
+      f"with python -m pipelines.data{left_out}"
     )
   test_labels, test_contents, test_names = _read_split(
     dataset, examples.TEST, note, None

@@ -147,7 +147,9 @@ def _call(name: str, function: Callable[[], Any]) -> Any:
     return function()
   except Exception as error:
     reason = f"{type(error).__name__}: {error}"
-    raise InputError(f"model {name}: {' '.join(reason.split())}; mend your code") from error
+    raise InputError(
+      f"model {name}: {' '.join(reason.split())}; mend your code"
+    ) from error
 
 
 def _import_function(name: str) -> Callable[..., Any]:

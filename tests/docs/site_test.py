@@ -23,7 +23,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
     ("README.md", "[a](LICENSE), [b](docs/several_machines)", "a, b"),
     # What is nowhere stays, for mkdocs to warn of.
     ("docs/models.md", "[a](nowhere.md)", "[a](nowhere.md)"),
-    ("docs/models.md", "[a](#width) [b](https://x.org)", "[a](#width) [b](https://x.org)"),
+    (
+      "docs/models.md",
+      "[a](#width) [b](https://x.org)",
+      "[a](#width) [b](https://x.org)",
+    ),
     ("README.md", "```sh\n[a](LICENSE)\n```", "```sh\n[a](LICENSE)\n```"),
   ],
 )
@@ -62,7 +66,11 @@ def test_a_notebook_becomes_a_page():
     ("a.html", '<img srcset="https://x.org/a.png 2x">', 1),
     ("a.html", '<p style="background: url(https://x.org/a.png)">', 1),
     ("a.css", '@import "https://x.org/a.css"; a { src: url(//x.org/a) }', 2),
-    ("a.html", '<a href="https://x.org">x</a><link rel="canonical" href="https://x">', 0),
+    (
+      "a.html",
+      '<a href="https://x.org">x</a><link rel="canonical" href="https://x">',
+      0,
+    ),
     ("a.html", '<img src="a.png"><script src="/a.js"></script>', 0),
     ("a.css", "a { background: url(data:image/svg+xml;x) }", 0),
     ("a.txt", '<img src="https://x.org/a.png">', 0),

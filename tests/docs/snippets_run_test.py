@@ -18,7 +18,12 @@ _FEWER = [
 _SHORTER = {
   "pipelines.run": _FEWER,
   "pipelines.train": _FEWER,
-  "pipelines.compare": [*_FEWER, "--methods=fedtiny,snip", "--densities=0.1", "--seeds=0"],
+  "pipelines.compare": [
+    *_FEWER,
+    "--methods=fedtiny,snip",
+    "--densities=0.1",
+    "--seeds=0",
+  ],
 }
 # Targets of make by what they run; others do what `.ci/run` does anyway.
 _TARGETS = {
@@ -53,7 +58,12 @@ def _argv(command):
 
 def _start(argv, place):
   done = subprocess.run(
-    argv, cwd=place, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    argv,
+    cwd=place,
+    capture_output=True,
+    text=True,
+    stdin=subprocess.DEVNULL,
+    check=False,
   )
   assert done.returncode == 0, f"{shlex.join(argv)}\n{done.stdout}\n{done.stderr}"
   return done.stdout

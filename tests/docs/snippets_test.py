@@ -48,7 +48,11 @@ def _make_problem(given):
 
 def _module_problem(name, given):
   if name == "pytest":
-    missing = [each for each in given if each.endswith(".py") and not (snippets.ROOT / each).is_file()]
+    missing = [
+      each
+      for each in given
+      if each.endswith(".py") and not (snippets.ROOT / each).is_file()
+    ]
     return f"pytest: {missing[0]} is not there" if missing else ""
   try:
     if importlib.util.find_spec(name) is None:
@@ -143,7 +147,9 @@ def _known_flags():
 @pytest.mark.parametrize("page", snippets.pages())
 def test_flags_that_are_named_are_there(page):
   text = (snippets.ROOT / page).read_text(encoding="utf-8")
-  not_run = [each.text for each in snippets.blocks_of(text, page) if each.marker == "not run"]
+  not_run = [
+    each.text for each in snippets.blocks_of(text, page) if each.marker == "not run"
+  ]
   for each in not_run:
     text = text.replace(each, "")
   # With an underscore or a value they are ours; pip, docker and mkdocs write dashes.
@@ -159,7 +165,10 @@ _OTHERS = {"check", "strict", "require", "file", "tag", "index"}
   ("command", "said"),
   [
     ("python -m pipelines.run --no_such_flag=1 --output_dir=x", "no_such_flag"),
-    ("python -m pipelines.run --flagfile=no/such.flags --output_dir=x", "no/such.flags"),
+    (
+      "python -m pipelines.run --flagfile=no/such.flags --output_dir=x",
+      "no/such.flags",
+    ),
     ("python -m pipelines.run --rounds=0 --output_dir=x", "rounds"),
     ("python -m pipelines.nothing", "is not there"),
     ("python -m tools.nothing", "is not there"),

@@ -100,7 +100,9 @@ def _parsed(content: str) -> Any:
   try:
     return json.loads(content, object_pairs_hook=unique, parse_constant=no_number)
   except RecursionError as error:
-    raise InputError("is nested too deeply; write it as docs/own_data.md shows") from error
+    raise InputError(
+      "is nested too deeply; write it as docs/own_data.md shows"
+    ) from error
   except json.JSONDecodeError as error:
     raise InputError(
       f"is no JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
@@ -176,7 +178,9 @@ def _files(folder: pathlib.Path, value: Any) -> dict[str, tuple[pathlib.Path, ..
     for name in names:
       path = _inside(root, name)
       if path in seen:
-        raise InputError(f"splits: file {texts.value(name)} is named twice; name it once")
+        raise InputError(
+          f"splits: file {texts.value(name)} is named twice; name it once"
+        )
       seen.add(path)
       paths.append(folder / name)
     files[split] = tuple(paths)
@@ -199,7 +203,9 @@ def _inside(root: pathlib.Path, name: Any) -> pathlib.Path:
   if not path.is_relative_to(root) or pathlib.PurePath(name).is_absolute():
     raise InputError(f"splits: file {shown} must lie in the folder of {FILE_NAME}")
   if not is_file:
-    raise InputError(f"splits: file {shown} not found beside {FILE_NAME}; copy it there")
+    raise InputError(
+      f"splits: file {shown} not found beside {FILE_NAME}; copy it there"
+    )
   return path
 
 

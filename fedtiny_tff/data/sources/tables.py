@@ -201,4 +201,6 @@ def _check(parts: dict[str, Part], test_is_given: bool, options: SourceOptions) 
       continue
     rows = options.window_rows
     window = f": no {rows} rows on end are of one client and label" if rows else ""
-    raise InputError(f"{part.table.path}: has no example to {split} on{window}; add rows")
+    raise InputError(
+      f"{part.table.path}: has no example to {split} on{window}; add rows"
+    )
