@@ -45,6 +45,13 @@ def test_links_of_the_repository_lead_somewhere():
         assert (page.parent / path).exists(), f"{page}: {target}"
 
 
+def test_code_in_lists_is_indented_for_both():
+  # mkdocs wants four spaces where the repository's view is content with less.
+  for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+    fences = re.findall(r"^( *)```", page.read_text(encoding="utf-8"), re.M)
+    assert {len(indent) % 4 for indent in fences} <= {0}, page
+
+
 def test_a_notebook_becomes_a_page():
   content = """{"cells": [
     {"cell_type": "markdown", "source": ["# Title\\n", "text"]},

@@ -10,9 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Languages whose blocks are only shown: outputs, formats, fragments of other files.
 SHOWN = ("text", "json")
 # Languages whose blocks run, or say in front of them why they cannot.
-TYPED = ("sh", "python", "flags")
-# Others, which always need a reason.
-FOREIGN = ("kotlin", "java", "cpp", "yaml", "groovy")
+TYPED = ("sh", "python", "flags", "cpp")
 # Pages whose own tests run everything on them.
 ELSEWHERE = {
   "docs/own_data.md": "tests/docs/own_data_test.py",

@@ -8,6 +8,8 @@ import ast
 import importlib
 import importlib.util
 import re
+import shutil
+import subprocess
 
 import pytest
 from absl import flags
@@ -92,9 +94,22 @@ def test_a_block_can_be_typed(block, monkeypatch):
   if block.language == "python":
     compile(block.text, block.place, "exec")
     assert not _missing_names(block.text)
+  elif block.language == "cpp":
+    assert _compiles(block.text)
   elif block.language == "sh":
     problems = filter(None, map(_problem, snippets.lines_of(block.text)))
     assert not list(problems), block.place
+
+
+def _compiles(text):
+  if shutil.which("g++") is None:
+    pytest.skip("g++ is not installed (Debian and Ubuntu: apt-get install g++)")
+  command = ["g++", "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "-x", "c++", "-"]
+  return subprocess.run(command, input=text, text=True, check=False).returncode == 0
+
+
+def test_what_does_not_compile_is_found():
+  assert not _compiles("int f() { return missing; }")
 
 
 def _missing_names(text):
