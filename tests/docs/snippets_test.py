@@ -14,65 +14,12 @@ import subprocess
 import pytest
 from absl import flags
 
-from pipelines import app, config
-from tests.docs import snippets
-from tests.pipelines import support
+from tests.docs import snippets, typed
 
 BLOCKS = snippets.blocks()
 MARKERS = ("", "not run", "parsed only")
-# Their flags make a configuration that is checked beyond each flag by itself.
-_CONFIGURED = ("pipelines.run", "pipelines.train")
 # Names that stand for the reader's own, in commands within a text.
 _READERS_OWN = re.compile(r"\b(?:DIR|FILE|FOLDER|RUN\d?|NAME|HOST|PORT|OTHER)\b|…|\|")
-_MAKEFILE = (snippets.ROOT / "Makefile").read_text(encoding="utf-8")
-
-
-def _problem(command):
-  """Returns what is wrong with a command, or nothing."""
-  found = snippets.words(command)
-  while found and re.fullmatch(r"[A-Z_]+=.*", found[0]):
-    found.pop(0)
-  if found[:1] == ["make"]:
-    return _make_problem(found[1:])
-  if found[:2] == ["python", "-m"]:
-    return _module_problem(found[2], found[3:])
-  return f"{command}: is nothing of ours; say why it cannot be run"
-
-
-def _make_problem(given):
-  for each in given:
-    name, mark, _ = each.partition("=")
-    known = rf"^{name} \?=" if mark else rf"^{re.escape(each)}:"
-    if not re.search(known, _MAKEFILE, re.M):
-      return f"make {' '.join(given)}: the Makefile has no {each}"
-  return ""
-
-
-def _module_problem(name, given):
-  if name == "pytest":
-    missing = [
-      each
-      for each in given
-      if each.endswith(".py") and not (snippets.ROOT / each).is_file()
-    ]
-    return f"pytest: {missing[0]} is not there" if missing else ""
-  try:
-    if importlib.util.find_spec(name) is None:
-      return f"{name}: is not there"
-  except ModuleNotFoundError:
-    return f"{name}: is not there"
-  if not name.startswith("pipelines."):
-    return ""
-  importlib.import_module(name)
-  try:
-    with support.fresh_flags():
-      # Arguments besides flags are counted when the app runs.
-      app._parse([name, *given], [""] * sum(not each.startswith("-") for each in given))
-      if name in _CONFIGURED:
-        config.from_flags()
-  except Exception as error:
-    return f"{name} {' '.join(given)}: {error}"
-  return ""
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
@@ -97,8 +44,8 @@ def test_a_block_can_be_typed(block, monkeypatch):
   elif block.language == "cpp":
     assert _compiles(block.text)
   elif block.language == "sh":
-    problems = filter(None, map(_problem, snippets.lines_of(block.text)))
-    assert not list(problems), block.place
+    found = map(typed.problem, snippets.lines_of(block.text))
+    assert not list(filter(None, found)), block.place
 
 
 def _compiles(text):
@@ -144,7 +91,7 @@ def _inline_problem(command):
   """Returns what is wrong with a command in a text, where values may be left out."""
   found = snippets.words(command)
   if found[:2] != ["python", "-m"] or not found[2].startswith("pipelines."):
-    return _problem(command)
+    return typed.problem(command)
   if importlib.util.find_spec(found[2]) is None:
     return f"{command}: no such module"
   return ""
@@ -194,7 +141,7 @@ _OTHERS = {"check", "strict", "require", "file", "tag", "index"}
 )
 def test_what_cannot_be_typed_is_found(command, said, monkeypatch):
   monkeypatch.chdir(snippets.ROOT)
-  assert said in _problem(command)
+  assert said in typed.problem(command)
 
 
 def test_blocks_are_found_with_their_markers():
