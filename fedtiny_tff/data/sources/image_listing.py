@@ -63,8 +63,7 @@ def list_images(folder: pathlib.Path) -> Listing:
     left_out = f"; left out: {first}" if first else ""
     raise InputError(
       f"{_shown(splits[0])}: no image ({', '.join(SUFFIXES)}) in folders of classes, "
-      f"nor in folders of clients that hold such{left_out}; "
-      "check --data_dir"
+      f"nor in folders of clients that hold such; check --data_dir{left_out}"
     )
   images = [image for walk in walks for image in walk.images()]
   by_depth = {len(image.folders): image for image in reversed(images)}
