@@ -49,6 +49,11 @@ class _Loads(html.parser.HTMLParser):
       loads.append(given.get("href", ""))
     self.found += [each for each in loads if _ELSEWHERE.match(each)]
     self.found += _CSS.findall(given.get("style", ""))
+    # For these the theme's script fetches something when the page is shown.
+    if "mermaid" in given.get("class", "").split():
+      self.found.append("a library for its diagrams: draw an SVG")
+    if given.get("data-md-component") == "source":
+      self.found.append("figures of the repository: leave repo_url out")
 
 
 def external_loads(site: pathlib.Path) -> list[str]:

@@ -72,6 +72,8 @@ def test_a_notebook_becomes_a_page():
     ("a.html", '<link rel="preconnect" href="https://x.org">', 1),
     ("a.html", '<img srcset="https://x.org/a.png 2x">', 1),
     ("a.html", '<p style="background: url(https://x.org/a.png)">', 1),
+    ("a.html", '<pre class="mermaid x"></pre>', 1),
+    ("a.html", '<div data-md-component="source"></div>', 1),
     ("a.css", '@import "https://x.org/a.css"; a { src: url(//x.org/a) }', 2),
     (
       "a.html",
