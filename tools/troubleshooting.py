@@ -106,7 +106,9 @@ def _cell(text: str) -> str:
 def _row(message: Message) -> str:
   code = "warning" if message.exit_code is None else str(message.exit_code)
   shown = _cell(message.pattern).replace("`", "'")
-  return f"| `{shown}` | {_advice(message)} | {code} | `{message.module}` |"
+  # A narrow column breaks names at their dots.
+  module = message.module.replace("_", "\\_").replace(".", ".<wbr>")
+  return f"| `{shown}` | {_advice(message)} | {code} | {module} |"
 
 
 def _advice(message: Message) -> str:
