@@ -25,21 +25,16 @@ def prepare(root: pathlib.Path, folder: str, lock: str) -> pathlib.Path:
   stamp = home / lock
   if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
     return python
-  call([sys.executable, "-m", "venv", "--clear", str(home)], f"make {folder}")
+  _call([sys.executable, "-m", "venv", "--clear", str(home)], f"make {folder}")
   command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps"]
   command += ["--require-hashes", "--only-binary=:all:", "--no-input"]
   command += ["--disable-pip-version-check", "-r", str(root / lock)]
-  call(command, f"install {lock}: check the network")
+  _call(command, f"install {lock}: check the network")
   stamp.write_text(wanted, encoding="utf-8")
   return python
 
 
-def call(command: Sequence[str], what: str) -> None:
-  """Runs a command.
-
-  Raises:
-    SetupError: It failed; told are what it was to do, and its last line.
-  """
+def _call(command: Sequence[str], what: str) -> None:
   done = subprocess.run(
     command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
   )
