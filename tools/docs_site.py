@@ -86,7 +86,7 @@ def build(root: pathlib.Path, site: pathlib.Path) -> list[str]:
     SetupError: mkdocs could not be installed.
   """
   python = own_environment.prepare(root, FOLDER, LOCK)
-  command = [str(python), "-m", "mkdocs", "build", "--strict", "--quiet"]
+  command = [str(python), "-m", "mkdocs", "build", "--strict"]
   # The theme's advertisement of another generator is no news to a reader.
   environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(root)}
   done = subprocess.run(
@@ -98,7 +98,9 @@ def build(root: pathlib.Path, site: pathlib.Path) -> list[str]:
     env=environment,
     check=False,
   )
-  said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+  lines = (done.stdout + done.stderr).splitlines()
+  # `--quiet` would make mkdocs overlook warnings, also strictly.
+  said = [line for line in lines if line.strip() and not line.startswith("INFO ")]
   if done.returncode or said:
     return said or [f"mkdocs ended with {done.returncode}"]
   return external_loads(site)
