@@ -19,7 +19,7 @@ UV_COMPILE := $(PY) -m uv pip compile --quiet --python-version 3.11 \
   --only-binary :all: --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup arm64 doctor run test test-slow test-arm64 bench lint audit lock build-files clean
+.PHONY: help setup arm64 doctor run test test-slow test-arm64 bench lint audit docs lock build-files clean
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,11 +61,15 @@ lint: setup ## Checks style and types.
 audit: | $(PY) ## Holds the locked packages against published advisories (needs the network).
 	@$(PY) -m tools.audit
 
+docs: | $(PY) ## Builds the documentation into build/site/ (the first time needs the network).
+	@$(PY) -m tools.docs_site
+
 lock: | $(PY) ## Resolves requirements*.in into the lock files (needs the network).
 	$(UV_COMPILE) requirements.in --override requirements-overrides.txt -o requirements.txt
 	$(UV_COMPILE) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	$(UV_COMPILE) requirements-tracking.in -c requirements.txt -o requirements-tracking.txt
 	$(UV_COMPILE) requirements-audit.in -o requirements-audit.txt
+	$(UV_COMPILE) requirements-docs.in -o requirements-docs.txt
 
 build-files: | $(PY) ## Writes the BUILD files from the imports.
 	@$(PY) -m tools.build_files

@@ -76,7 +76,9 @@ def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   try:
     rest = flags.FLAGS(list(argv))
   except UnicodeDecodeError as error:
-    raise InputError(f"--flagfile: the file is not UTF-8 text ({error.reason})") from error
+    raise InputError(
+      f"--flagfile: the file is not UTF-8 text ({error.reason}); save it as such"
+    ) from error
   # absl lets a ValueError of its own through for --noflag=value.
   except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
@@ -85,7 +87,7 @@ def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   given = list(rest[1:])
   if len(given) > len(wanted):
     extra = given[len(wanted)]
-    raise InputError(f"unexpected argument {extra!r}: every flag begins with --")
+    raise InputError(f"unexpected argument {extra!r}: begin every flag with --")
   if len(given) < len(wanted):
     raise InputError(f"{wanted[len(given)]} is missing; see --help")
   return given

@@ -133,7 +133,9 @@ def make_cells(
     ("methods", methods), ("densities", densities), ("alphas", alphas), ("seeds", seeds),
   ):  # fmt: skip
     if len(set(given)) < len(given):
-      raise InputError(f"--{name} names a value more than once: {_joined(given)}")
+      raise InputError(
+        f"--{name} names a value more than once: {_joined(given)}; name it once"
+      )
     if not given:
       raise InputError(f"--{name} is empty: name at least one")
   resolved = {method: method_flags(method) for method in methods}

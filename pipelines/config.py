@@ -334,7 +334,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
         f"--targets must name {', '.join(targets.TARGETS)}, got {target!r}"
       )
     if values["targets"].count(target) > 1:
-      raise InputError(f"--targets names {target!r} more than once")
+      raise InputError(f"--targets names {target!r} more than once; name it once")
   if values["verify_arm64"] and arm64_setup.problem():
     raise InputError(f"--verify_arm64: {arm64_setup.problem()}, or leave the flag out")
   trackers.check(values["trackers"])

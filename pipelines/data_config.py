@@ -97,7 +97,8 @@ def check(values: dict[str, Any]) -> None:
   size = _image_size(values["image_size"])
   if size is not None and size[0] * size[1] > _MOST_PIXELS:
     raise InputError(
-      f"--image_size={values['image_size']}: more than {_MOST_PIXELS:,} pixels an image"
+      f"--image_size={values['image_size']}: more than {_MOST_PIXELS:,} pixels an image; "
+      "choose a smaller one"
     )
   _feature_shape(values["feature_shape"])
 

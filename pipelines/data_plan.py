@@ -279,7 +279,10 @@ def _from_file(
     source.overlap,
   )
   if len(assigned.training) != len(saved.training):
-    raise InputError(f"--partition_file={name}: has clients without training examples")
+    raise InputError(
+      f"--partition_file={name}: has clients without training examples; "
+      "give another, or leave the flag out"
+    )
   return Unwritten(
     source,
     found,

@@ -249,7 +249,8 @@ class _Adaptation:
     ranges = Ranges(*(np.asarray(e) for e in self._rounds.observe(state, clients)))
     if not all(np.isfinite(ends).all() for ends in ranges):
       raise InputError(
-        "the model's activations are not finite on the clients' examples"
+        "the model's activations are not finite on the clients' examples; "
+        "lower --client_learning_rate and train again"
       )
     evaluate_float = evaluation.build_evaluation(
       self._definition,

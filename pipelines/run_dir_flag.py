@@ -40,7 +40,9 @@ def read() -> str:
     raise InputError("--run_dir is missing: name the folder of a run")
   saved = pathlib.Path(path) / "run.flags"
   if not saved.is_file():
-    raise InputError(f"--run_dir={path}: holds no run (run.flags not found)")
+    raise InputError(
+      f"--run_dir={path}: holds no run (run.flags not found); name another"
+    )
   stored = saved.read_text(errors="replace").splitlines()
   named = {line.partition("=")[0].lstrip("-") for line in stored}
   if not {"dataset", "model", "strategy", "seed"} <= named:

@@ -110,7 +110,9 @@ class RunDirectory:
     try:
       report = json.loads(self.report.read_text())
     except (OSError, ValueError) as error:
-      raise InputError(f"{self.report}: cannot be read ({error})") from error
+      raise InputError(
+        f"{self.report}: cannot be read ({error}); delete it and run again"
+      ) from error
     missing = _REPORT_PARTS - set(report if isinstance(report, dict) else ())
     if missing:
       raise InputError(

@@ -105,7 +105,7 @@ def _checked_address(flag: str, value: str) -> str:
     return str(ipaddress.ip_address(value))
   except ValueError as error:
     raise InputError(
-      f"--{flag}={value}: is no IP address, such as 127.0.0.1 or ::1"
+      f"--{flag}={value}: is no IP address; give one such as 127.0.0.1 or ::1"
     ) from error
 
 
@@ -136,7 +136,7 @@ def _start(stack: contextlib.ExitStack, listen: str) -> worker_process.WorkerPro
         worker_process.WorkerProcess(_CLIENTS.value, listen, is_isolated=False)
       )
   except worker_process.AddressUnusable as error:
-    raise InputError(f"--port: cannot listen at {listen}: {error}") from error
+    raise InputError(f"--port: cannot listen at {listen}: {error}; choose another") from error
 
 
 def _serve_health(
@@ -161,7 +161,7 @@ def _serve_health(
     server = worker_health.HealthServer(address, port, checks)
   except OSError as error:
     reason = os.strerror(error.errno) if error.errno else str(error)
-    raise InputError(f"--health_port={port}: {reason}") from error
+    raise InputError(f"--health_port={port}: {reason}; choose another port") from error
   return stack.enter_context(server).port
 
 

@@ -50,13 +50,13 @@ def read_interface(model_bytes: bytes) -> Interface:
   with flatbuffer_model.reading():
     signatures = model.signatureDefs or []
     if len(signatures) != 1:
-      raise InputError(f"the file has {len(signatures)} signatures; wanted is one")
+      raise InputError(f"the file has {len(signatures)} signatures; export it with one")
     signature = signatures[0]
     inputs, outputs = signature.inputs or [], signature.outputs or []
     if len(inputs) != 1 or len(outputs) != 1:
       raise InputError(
         f"the file's signature has {len(inputs)} inputs and {len(outputs)} outputs; "
-        "wanted is one each"
+        "build the model with one each"
       )
     tensors = model.subgraphs[signature.subgraphIndex].tensors
     return Interface(

@@ -107,7 +107,7 @@ def _ends(model: Any) -> tuple[Any, Any]:
   if len(graph.inputs) != 1 or len(graph.outputs) != 1:
     raise InputError(
       f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
-      "firmware sources are written for one each"
+      "build it with one each, for which firmware sources are written"
     )
   return graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
 

@@ -199,7 +199,8 @@ def item_bytes(tensor: schema.TensorT) -> int:
   """
   if tensor.type not in _DTYPES:
     raise InputError(
-      f"tensor {tensor_name(tensor)!r} has type {tensor.type}, whose size is not known"
+      f"tensor {tensor_name(tensor)!r} has type {tensor.type}, whose size is not known; "
+      "convert the model to floats or integers"
     )
   return _DTYPES[tensor.type].itemsize
 

@@ -66,4 +66,4 @@ class ModelDescription:
       raise InputError(f"value_range must ascend, got {self.value_range}")
     for number, name in enumerate(self.class_names):
       if "\n" in name or "\r" in name:
-        raise InputError(f"class name {number} holds a line break: {name!r}")
+        raise InputError(f"class name {number} holds a line break: {name!r}; remove it")

@@ -41,7 +41,7 @@ def attach(model_bytes: bytes, description: ModelDescription) -> bytes:
     if len(inputs) != 1 or len(outputs) != 1:
       raise InputError(
         f"the .tflite file has {len(inputs)} inputs and {len(outputs)} outputs; "
-        "metadata are written for one each"
+        "build the model with one each, for which metadata are written"
       )
     if any(buffer.offset or buffer.size for buffer in model.buffers):
       raise InputError("the .tflite file holds weights behind its model; inline them")
@@ -67,10 +67,14 @@ def _check_fit(
         f"one, or {channels}"
       )
   if description.image_input and len(source.shape) != 4:
-    raise InputError(f"an input of shape {list(source.shape)} is no image")
+    raise InputError(
+      f"an input of shape {list(source.shape)} is no image; give height, width and channels"
+    )
   classes, outputs = len(description.class_names), math.prod(target.shape[1:])
   if classes and classes != outputs:
-    raise InputError(f"there are {classes} class names for {outputs} outputs")
+    raise InputError(
+      f"there are {classes} class names for {outputs} outputs; name each once"
+    )
 
 
 def _put(model: Any, content: bytes) -> None:

@@ -91,5 +91,6 @@ def _converted(preprocessing: Preprocessing, shape: tuple[int, ...]) -> bytes:
   except Exception as error:
     reason = next((line for line in str(error).splitlines() if line.strip()), "")
     raise InputError(
-      f"preprocessing cannot be converted: {type(error).__name__}: {reason.strip()}"
+      f"preprocessing cannot be converted: {type(error).__name__}: {reason.strip()}; "
+      "choose another --feature_extraction"
     ) from error

@@ -12,10 +12,10 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from tools import setup
+from tools import own_environment, setup
 
 FOLDER = ".cache/audit"
 LOCKS = ("requirements.txt", "requirements-dev.txt")
@@ -73,29 +73,8 @@ def judge(report: Mapping[str, Any], answers: str) -> Verdict:
 
 
 def _prepare(root: pathlib.Path) -> pathlib.Path:
-  """Installs pip-audit, by hashes, and returns its interpreter."""
-  folder = root / FOLDER
-  python = folder / "bin" / "python"
-  wanted = (root / TOOL_LOCK).read_text(encoding="utf-8")
-  stamp = folder / TOOL_LOCK
-  if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-    return python
-  _call([sys.executable, "-m", "venv", "--clear", str(folder)], "make its environment")
-  command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps"]
-  command += ["--require-hashes", "--only-binary=:all:", "--no-input"]
-  command += ["--disable-pip-version-check", "-r", str(root / TOOL_LOCK)]
-  _call(command, "install pip-audit: check the network")
-  stamp.write_text(wanted, encoding="utf-8")
-  return python
-
-
-def _call(command: Sequence[str], what: str) -> None:
-  done = subprocess.run(
-    command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-  )
-  if done.returncode:
-    last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    raise setup.SetupError(f"could not {what} ({last})")
+  """Installs pip-audit and returns its interpreter."""
+  return own_environment.prepare(root, FOLDER, TOOL_LOCK)
 
 
 def _ask(python: pathlib.Path, root: pathlib.Path, service: str) -> Optional[dict]:

@@ -32,11 +32,16 @@ _DISTRIBUTIONS = {
 }
 
 # Imported where they are used, and only if somebody installed them.
-_OPTIONAL = {"mlflow", "tensorflow_datasets", "wandb"}
+_OPTIONAL = {"mkdocs", "mlflow", "tensorflow_datasets", "wandb"}
 
 # Tests that read the whole checkout, which a sandbox does not hold.
 _WHOLE_CHECKOUT_TESTS = {
   "tests.build_files_test",
+  "tests.docs.architecture_test",
+  "tests.docs.site_test",
+  "tests.docs.snippets_run_test",
+  "tests.docs.snippets_test",
+  "tests.docs.troubleshooting_test",
   "tests.fedtiny_tff.models.table_test",
   "tests.import_rings_test",
   "tests.pipelines.doctor_test",

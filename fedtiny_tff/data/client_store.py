@@ -231,5 +231,5 @@ class RecordWriter:
     if missing:
       raise InputError(
         f"dataset {self._info.name}: {missing} of {self._count} examples are missing: "
-        "its files changed while they were read"
+        "its files changed while they were read; leave them alone and run again"
       )

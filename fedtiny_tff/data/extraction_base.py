@@ -101,7 +101,7 @@ class Resize(Extraction):
       )
     if self.grey and raw_shape[2] != _COLOURS:
       raise InputError(
-        f"resize makes colours grey, got images of {raw_shape[2]} channels, not 3"
+        f"resize makes colours grey, got images of {raw_shape[2]} channels, not 3; leave grey out"
       )
     return (self.height, self.width, 1 if self.grey else raw_shape[2])
 

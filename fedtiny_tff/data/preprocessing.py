@@ -135,7 +135,7 @@ def apply_raw(preprocessing: Preprocessing, raw: "tf.Tensor") -> "tf.Tensor":
   if len(preprocessing.mean) not in (1, channels):
     raise InputError(
       f"preprocessing is declared for {len(preprocessing.mean)} channels, got features "
-      f"of shape {list(features.shape[1:])}"
+      f"of shape {list(features.shape[1:])}; give examples as they were declared"
     )
   return feature_ops.normalised(
     features, preprocessing.scale, preprocessing.mean, preprocessing.deviation

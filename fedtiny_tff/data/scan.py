@@ -131,7 +131,7 @@ def checked(
     if outside.any():
       raise InputError(
         f"dataset {info.name}: label {batch.labels[outside][0]} is not in "
-        f"[0, {info.num_classes})"
+        f"[0, {info.num_classes}); mend it in the dataset"
       )
     if len(features):
       yield batch
@@ -179,7 +179,8 @@ def scan(
   if not len(labels):
     left_out = f"; {len(found)} records were left out" if found else ""
     raise InputError(
-      f"dataset {dataset.info.name}: no training example can be used{left_out}"
+      f"dataset {dataset.info.name}: no training example can be used: look at the data "
+      f"with python -m pipelines.data{left_out}"
     )
   test_labels, test_contents, test_names = _read_split(
     dataset, examples.TEST, note, None

@@ -60,7 +60,7 @@ def read(path: pathlib.Path) -> tf.keras.Model:
     InputError: When the file is missing or damaged, or needs code of its own.
   """
   if not path.is_file():
-    raise InputError(f"model file {path}: not found")
+    raise InputError(f"model file {path}: not found; check the path")
   check_config(str(path), _read_config(path))
   try:
     return tf.keras.models.load_model(path, compile=False, safe_mode=True)

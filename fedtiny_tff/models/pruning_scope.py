@@ -24,7 +24,8 @@ def _xnnpack(model_definition: ModelDefinition) -> ModelDefinition:
   names = _pointwise_layers(model_definition)
   if not names:
     raise InputError(
-      f"model {model_definition.name!r} has no prunable 1×1 convolution of stride 1"
+      f"model {model_definition.name!r} has no prunable 1×1 convolution of stride 1; "
+      "choose another, or leave out --prune_for"
     )
   spec = model_definition.spec.restricted_to(names)
   return dataclasses.replace(model_definition, spec=spec)

@@ -147,7 +147,9 @@ def _call(name: str, function: Callable[[], Any]) -> Any:
     return function()
   except Exception as error:
     reason = f"{type(error).__name__}: {error}"
-    raise InputError(f"model {name}: {' '.join(reason.split())}") from error
+    raise InputError(
+      f"model {name}: {' '.join(reason.split())}; mend your code"
+    ) from error
 
 
 def _import_function(name: str) -> Callable[..., Any]:
@@ -160,7 +162,8 @@ def _import_function(name: str) -> Callable[..., Any]:
   function = getattr(module, function_name, None)
   if not callable(function):
     raise InputError(
-      f"model {name}: module {module_name} has no function {function_name!r}"
+      f"model {name}: module {module_name} has no function {function_name!r}; "
+      "check --model"
     )
   return function
 

@@ -45,7 +45,7 @@ def check(names: Sequence[str]) -> None:
     if name not in TRACKERS:
       raise InputError(f"--trackers must name {', '.join(TRACKERS)}, got {name!r}")
     if names.count(name) > 1:
-      raise InputError(f"--trackers names {name!r} more than once")
+      raise InputError(f"--trackers names {name!r} more than once; name it once")
     plugin = TRACKERS[name]
     if plugin.package and importlib.util.find_spec(plugin.package) is None:
       raise InputError(

@@ -15,6 +15,7 @@ from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import stages
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
+from tests.docs import snippets, typed
 from tests.fedtiny_tff import support as core_support
 from tests.pipelines import support
 
@@ -74,6 +75,18 @@ def test_a_run_with_it(evolution, monkeypatch, tmp_path):
   dropped = sum(layer["dropped"] for layer in event["layers"])
   assert dropped == sum(layer["grown"] for layer in event["layers"]) > 0
   assert made["density"] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_its_commands_can_be_typed(evolution, monkeypatch):
+  monkeypatch.chdir(support.ROOT)
+  page = "docs/own_strategy.md"
+  [block] = [
+    each for each in snippets.blocks_of(_PAGE.read_text(), page) if each.language == "sh"
+  ]
+  commands = snippets.lines_of(block.text)
+  assert "strategy" in typed.problem(commands[0])
+  monkeypatch.setitem(registry.STRATEGIES, "evolution", evolution.Evolution)
+  assert list(map(typed.problem, commands)) == ["", "", ""]
 
 
 def test_the_page_names_every_hook():

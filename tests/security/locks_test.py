@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from tools import audit, setup
+from tools import audit, docs_site, setup
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PIN = re.compile(r"[\w.-]+(\[[\w,-]+\])?==[^\s;\\]+( ; [^\\]+)? \\")
 _HASH = re.compile(r" {4}--hash=sha256:[0-9a-f]{64}( \\)?")
-_INSTALLERS = ("tools/setup.py", "tools/arm64_parts.py", "tools/audit.py")
+_INSTALLERS = ("tools/setup.py", "tools/arm64_parts.py", "tools/own_environment.py")
 
 
 def _unlocked(text: str) -> list[str]:
@@ -28,7 +28,10 @@ def _unlocked(text: str) -> list[str]:
   return wrong
 
 
-@pytest.mark.parametrize("name", sorted({*setup._LOCKS, *audit.LOCKS, audit.TOOL_LOCK}))
+_LOCKS = {*setup._LOCKS, *audit.LOCKS, audit.TOOL_LOCK, docs_site.LOCK}
+
+
+@pytest.mark.parametrize("name", sorted(_LOCKS))
 def test_every_package_is_locked_by_its_hash(name):
   text = (ROOT / name).read_text(encoding="utf-8")
   assert not _unlocked(text)

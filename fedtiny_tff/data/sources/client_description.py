@@ -74,13 +74,13 @@ def _content(path: pathlib.Path) -> str:
     with path.open("rb") as file:
       content = file.read(_MOST_BYTES + 1)
   except OSError as error:
-    raise InputError(f"cannot be read: {error.strerror}") from error
+    raise InputError(f"cannot be read: {error.strerror}; check --data_dir") from error
   if len(content) > _MOST_BYTES:
-    raise InputError(f"is larger than {_MOST_BYTES >> 20} MiB")
+    raise InputError(f"is larger than {_MOST_BYTES >> 20} MiB; shorten it")
   try:
     return content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
-    raise InputError("is not UTF-8") from error
+    raise InputError("is not UTF-8; save it as such") from error
 
 
 def _parsed(content: str) -> Any:
@@ -91,24 +91,27 @@ def _parsed(content: str) -> Any:
     if len(found) < len(pairs):
       names = [name for name, _ in pairs]
       twice = next(name for name in names if names.count(name) > 1)
-      raise InputError(f"has {texts.value(twice)} twice in one object")
+      raise InputError(f"has {texts.value(twice)} twice in one object; keep one")
     return found
 
   def no_number(name: str) -> NoReturn:
-    raise InputError(f"holds {name}, which is no number of JSON")
+    raise InputError(f"holds {name}, which is no number of JSON; write one")
 
   try:
     return json.loads(content, object_pairs_hook=unique, parse_constant=no_number)
   except RecursionError as error:
-    raise InputError("is nested too deeply") from error
+    raise InputError(
+      "is nested too deeply; write it as docs/own_data.md shows"
+    ) from error
   except json.JSONDecodeError as error:
     raise InputError(
-      f"is no JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+      f"is no JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
+      "mend it there"
     ) from error
   except InputError:
     raise
   except ValueError as error:  # An integer of thousands of digits.
-    raise InputError("holds a number that is too long") from error
+    raise InputError("holds a number that is too long; write a shorter one") from error
 
 
 def _check_keys(
@@ -117,7 +120,7 @@ def _check_keys(
   if not isinstance(document, dict):
     raise InputError(f"{name} must be an object, got {texts.value(document)}")
   for key in sorted(required - set(document)):
-    raise InputError(f"{name} has no {key!r}")
+    raise InputError(f"{name} has no {key!r}; add it")
   for key in document:
     if key not in required | optional:
       raise InputError(
@@ -155,7 +158,7 @@ def _class_names(value: Any) -> tuple[str, ...]:
     if problem is not None:
       raise InputError(f"classes: a name {problem}")
     if name in seen:
-      raise InputError(f"classes has {texts.value(name)} twice")
+      raise InputError(f"classes has {texts.value(name)} twice; name it once")
     seen.add(name)
   return tuple(value)
 
@@ -175,7 +178,9 @@ def _files(folder: pathlib.Path, value: Any) -> dict[str, tuple[pathlib.Path, ..
     for name in names:
       path = _inside(root, name)
       if path in seen:
-        raise InputError(f"splits: file {texts.value(name)} is named twice")
+        raise InputError(
+          f"splits: file {texts.value(name)} is named twice; name it once"
+        )
       seen.add(path)
       paths.append(folder / name)
     files[split] = tuple(paths)
@@ -194,11 +199,13 @@ def _inside(root: pathlib.Path, name: Any) -> pathlib.Path:
     path = pathlib.Path(os.path.realpath(root / name))
     is_file = path.is_file()
   except OSError as error:
-    raise InputError(f"splits: file {shown}: {error.strerror}") from error
+    raise InputError(f"splits: file {shown}: {error.strerror}; name another") from error
   if not path.is_relative_to(root) or pathlib.PurePath(name).is_absolute():
     raise InputError(f"splits: file {shown} must lie in the folder of {FILE_NAME}")
   if not is_file:
-    raise InputError(f"splits: file {shown} not found beside {FILE_NAME}")
+    raise InputError(
+      f"splits: file {shown} not found beside {FILE_NAME}; copy it there"
+    )
   return path
 
 
@@ -228,6 +235,6 @@ def _preprocessing(
   if tuple(extracted) != shape:
     raise InputError(
       f"preprocessing: extraction makes features of shape {list(extracted)}, but shape "
-      f"is {list(shape)}"
+      f"is {list(shape)}; write the former"
     )
   return preprocessing, is_measured

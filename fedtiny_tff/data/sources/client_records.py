@@ -70,7 +70,8 @@ def open_client_tfrecord(options: SourceOptions) -> Dataset:
   form = _image_form(folder, said.shape, options) if _holds_images(said) else None
   if form is None and options.image_size is not None:
     raise InputError(
-      f"--image_size: the examples in {texts.one_line(str(folder))} are no images"
+      f"--image_size: the examples in {texts.one_line(str(folder))} are no images; "
+      "leave the flag out"
     )
   scale, extraction = (
     (1.0, NO_EXTRACTION) if form is None else (1 / 255, form.extraction)

@@ -79,7 +79,8 @@ def open_client_sqlite(options: SourceOptions) -> Dataset:
     shape = (*(options.image_size or shape[:2]), shape[2])
   elif options.image_size is not None:
     raise InputError(
-      f"--image_size: the examples in {texts.one_line(str(path))} are no encoded images"
+      f"--image_size: the examples in {texts.one_line(str(path))} are no encoded images; "
+      "leave the flag out"
     )
   scale = 1 / 255 if content.feature_type == "uint8" else 1.0
   preprocessing = said.preprocessing or Preprocessing(scale, (0.0,), (1.0,))
@@ -154,7 +155,7 @@ def _content(sources: Sequence[Source]) -> Content:
       found = found or sorted(fields)
   raise InputError(
     f"{texts.one_line(str(sources[0].path))}: no record of the training split has one of "
-    f"the fields {', '.join(_FIELDS)}"
+    f"the fields {', '.join(_FIELDS)}; name one of them so"
     + (f"; found are {', '.join(map(texts.value, found[:8]))}" if found else "")
   )
 

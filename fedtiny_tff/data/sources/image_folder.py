@@ -118,7 +118,7 @@ def _first_size(training: Sequence[ImageFile]) -> tuple[int, int]:
       return found.shape[0], found.shape[1]
   raise InputError(
     f"{texts.one_line(training[0].path)}: {found}, and none of the {len(training)} "
-    "training images can be decoded"
+    "training images can be decoded; save them as PNG or JPEG"
   )
 
 

@@ -63,7 +63,7 @@ def list_images(folder: pathlib.Path) -> Listing:
     left_out = f"; left out: {first}" if first else ""
     raise InputError(
       f"{_shown(splits[0])}: no image ({', '.join(SUFFIXES)}) in folders of classes, "
-      f"nor in folders of clients that hold such{left_out}"
+      f"nor in folders of clients that hold such; check --data_dir{left_out}"
     )
   images = [image for walk in walks for image in walk.images()]
   by_depth = {len(image.folders): image for image in reversed(images)}
@@ -131,7 +131,7 @@ def _split_folders(folder: pathlib.Path) -> Sequence[pathlib.Path]:
       "splits has train/ and test/ only"
     )
   if TRAIN not in splits:
-    raise InputError(f"{_shown(folder)}: has test/ but no train/")
+    raise InputError(f"{_shown(folder)}: has test/ but no train/; add it")
   return [folder / name for name in splits]
 
 

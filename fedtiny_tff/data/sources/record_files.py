@@ -69,7 +69,9 @@ def read_file(
   try:
     count, is_whole = _whole_frames(path)
   except OSError as error:
-    raise InputError(f"{name}: cannot be read: {error.strerror}") from error
+    raise InputError(
+      f"{name}: cannot be read: {error.strerror}; check --data_dir"
+    ) from error
   dataset = tf.data.TFRecordDataset(str(path)).take(count)
   yield from read_dataset(name, dataset, size, on_bad_record, is_whole)
 

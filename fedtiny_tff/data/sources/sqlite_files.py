@@ -75,7 +75,7 @@ def opened(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
       # Text that is no UTF-8 is a bad record, no end of reading.
       connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
       if not has_table(connection, path, "examples", _COLUMNS):
-        raise InputError(f"{shown}: has no table examples")
+        raise InputError(f"{shown}: has no table examples; check --data_dir")
       yield connection
   except sqlite3.Error as error:
     reason = f"cannot be read: {texts.one_line(str(error))}"
@@ -102,7 +102,7 @@ def has_table(
   shown = texts.one_line(str(path))
   for name in columns:
     if name not in found:
-      raise InputError(f"{shown}: table {table} has no column {name}")
+      raise InputError(f"{shown}: table {table} has no column {name}; add it")
   (kind,) = connection.execute(
     "SELECT type FROM sqlite_master WHERE lower(name) = ?", (table,)
   ).fetchone()
@@ -123,7 +123,7 @@ def split_names(path: pathlib.Path) -> tuple[str, ...]:
       if texts.problem_of_name(name):
         raise InputError(
           f"{texts.one_line(str(path))}: column split_name of table examples holds "
-          f"{'NULL' if name is None else texts.value(name)}"
+          f"{'NULL' if name is None else texts.value(name)}; write a name there"
         )
   return tuple(sorted(name for (name,) in found))
 
@@ -149,7 +149,7 @@ def choose_split(path: pathlib.Path, wanted: str, other: Optional[str] = None) -
     return names[0]
   shown = texts.one_line(str(path))
   if not names:
-    raise InputError(f"{shown}: table examples has no rows")
+    raise InputError(f"{shown}: table examples has no rows; check --data_dir")
   found = ", ".join(texts.value(name) for name in names[:_NAMES_SHOWN])
   more = ", ..." if len(names) > _NAMES_SHOWN else ""
   raise InputError(

@@ -69,7 +69,8 @@ def choose(table: TableFile, options: SourceOptions) -> Columns:
       raise _missing(table, name, "--feature_columns")
     if name in keys:
       raise InputError(
-        f"--feature_columns: {texts.value(name)} holds labels, clients or splits"
+        f"--feature_columns: {texts.value(name)} holds labels, clients or splits; "
+        "leave it out"
       )
     kind = table.types[name]
     if not _is_text(kind) and not _is_numeric(kind):
@@ -167,7 +168,7 @@ def _numeric_by_cells(table: TableFile, names: Sequence[str]) -> list[str]:
   """Returns the columns of text most of whose first cells are numbers."""
   first = next(iter(table.batches(names)), None)
   if first is None or not first.num_rows:
-    raise InputError(f"{table.path}: has no rows")
+    raise InputError(f"{table.path}: has no rows; add some")
   first = first.slice(0, _ROWS_LOOKED_AT)
   found = []
   for name in names:

@@ -77,7 +77,7 @@ def read_rows(table: TableFile, columns: Columns) -> Rows:
     parts.append((label, owner, in_test))
     first += len(label)
   if not first:
-    raise InputError(f"{table.path}: has no rows")
+    raise InputError(f"{table.path}: has no rows; add some")
   joined = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
   return Rows(joined[0], joined[1], joined[2], labels.names, clients.names, bad)
 

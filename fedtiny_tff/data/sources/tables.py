@@ -151,7 +151,7 @@ def _shape(options: SourceOptions, columns: int) -> tuple[int, ...]:
     rows = f"{options.window_rows} rows of " if options.window_rows else ""
     raise InputError(
       f"--feature_shape={wanted} holds {math.prod(shape)} numbers, but an example is "
-      f"{rows}{columns} columns: {math.prod(natural)}"
+      f"{rows}{columns} columns: {math.prod(natural)}; give a shape of as many"
     )
   return shape
 
@@ -201,4 +201,6 @@ def _check(parts: dict[str, Part], test_is_given: bool, options: SourceOptions) 
       continue
     rows = options.window_rows
     window = f": no {rows} rows on end are of one client and label" if rows else ""
-    raise InputError(f"{part.table.path}: has no example to {split} on{window}")
+    raise InputError(
+      f"{part.table.path}: has no example to {split} on{window}; add rows"
+    )

@@ -195,7 +195,9 @@ def _labelled_images(shown: str, builder: Any) -> _Source:
       for key, kind in zip(keys, kinds, strict=True)
     )
   ):
-    raise InputError(f"dataset {shown}: is no set of images with a class each")
+    raise InputError(
+      f"dataset {shown}: is no set of images with a class each; choose one"
+    )
   return _Source(builder, *keys)
 
 

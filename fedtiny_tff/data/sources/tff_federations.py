@@ -102,7 +102,8 @@ def open_cifar100_natural(options: SourceOptions) -> Dataset:
 def _open(federation: _Federation, options: SourceOptions) -> Dataset:
   if options.image_size is not None:
     raise InputError(
-      f"--image_size: images of dataset {federation.info.name} are used as they are"
+      f"--image_size: images of dataset {federation.info.name} are used as they are; "
+      "leave the flag out"
     )
   path = _path(federation, options)
   sources = {

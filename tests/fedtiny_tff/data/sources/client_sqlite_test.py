@@ -216,7 +216,7 @@ def test_a_client_that_cannot_be_used_is_a_bad_row_not_a_missing_one(tmp_path):
   [
     (
       "CREATE TABLE client_metadata (client_id, split_name)",
-      "x.sqlite: table client_metadata has no column num_examples$",
+      "x.sqlite: table client_metadata has no column num_examples; add it$",
     ),
     (
       "CREATE VIEW client_metadata AS SELECT 'ann' AS client_id, 'train' AS "

@@ -344,8 +344,8 @@ def _all_corrupt(folder):
       _mixed_splits,
       "different depths: .*/train/cat/1.png in class/, .*/test/me/cat/1.png",
     ),
-    (_no_images, "no image .* hold such; left out: .*/cat: an empty folder$"),
-    (lambda folder: None, "no image .* hold such$"),
+    (_no_images, "no image .* hold such; check --data_dir; left out: .*/cat: an empty folder$"),
+    (lambda folder: None, "no image .* hold such; check --data_dir$"),
     (
       _third_split,
       "train/ lies beside .*val/; a folder with splits has train/ and test/",

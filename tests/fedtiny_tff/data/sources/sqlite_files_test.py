@@ -176,7 +176,7 @@ def test_the_split_to_read(tmp_path):
 def test_a_row_of_no_split_is_refused(tmp_path, name, shown):
   path = _write(tmp_path / "x", [("train", "a", b""), (name, "a", b"")], _LOOSE)
   _refused(
-    f"column split_name of table examples holds {shown}$",
+    f"column split_name of table examples holds {shown}; write a name there$",
     sqlite_files.split_names,
     path,
   )
@@ -188,7 +188,7 @@ def test_files_that_are_none(tmp_path):
   _refused("x.sqlite not found; check --data_dir", names, path)
   _refused("not found; check --data_dir", names, tmp_path)
   path.write_bytes(b"")
-  _refused("x.sqlite: has no table examples$", names, path)
+  _refused("x.sqlite: has no table examples; check --data_dir$", names, path)
   path.write_bytes(b"no database, but long enough for a header" * 50)
   _refused("x.sqlite: is no SQLite database$", names, path)
   assert list(tmp_path.iterdir()) == [path]

@@ -302,7 +302,7 @@ def test_quoted_cells_may_have_several_lines(tmp_path, monkeypatch):
   ("text", "message"),
   [
     ("", "a.csv: cannot be read: Empty CSV file$"),
-    ("label,x\n", "a.csv: has no rows$"),
+    ("label,x\n", "a.csv: has no rows; add some$"),
     (
       "x,y\n1,2\n",
       r"has no column 'label' \(--label_column\); its columns are 'x', 'y'",
@@ -325,7 +325,7 @@ def test_quoted_cells_may_have_several_lines(tmp_path, monkeypatch):
       "Unnamed: 0,label,x\n0,u,1\n1,v,2\n",
       r"a column of numbers has no name \('Unnamed: 0'\): delete it",
     ),
-    ("split,label,x\ntrain,u,1\ntrain,v,2\n", "a.csv: has no example to test on$"),
+    ("split,label,x\ntrain,u,1\ntrain,v,2\n", "a.csv: has no example to test on; add rows$"),
     ("split,label,x\ntest,u,1\ntest,v,2\n", "holds nothing usable in the training"),
     ("client,label,x\n" + "a,u,1\na,v,2\n" * 2 + '"a,u,1\n', "a.csv: "),
     ("la\nbel,x\n", "a.csv: "),
