@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
-import tensorflow as tf
 
 from fedtiny_tff import seeds, tfmot_masking
 from fedtiny_tff.errors import InputError

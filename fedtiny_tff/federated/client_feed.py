@@ -35,7 +35,7 @@ _UNCHANGED = Preprocessing(1.0, (0.0,), (1.0,))
 
 
 def datasets_of(clients: ClientDatasets) -> Iterator[Any]:
-  """Goes through the clients' datasets; of TFF's ClientData, in order of the ids.
+  """Goes through the clients' datasets; of TFF's ClientData, in the order of its ids.
 
   Raises:
     InputError: When it is one dataset instead of one for each client.

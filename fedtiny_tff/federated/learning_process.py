@@ -37,8 +37,6 @@ from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.plan import FedTinyPlan
 from fedtiny_tff.tfmot_masking import ModelWeights
 
-LearningProcessOutput = tff.learning.templates.LearningProcessOutput
-
 # Has no influence on the result.
 _EVALUATION_BATCH = 256
 
@@ -107,6 +105,15 @@ def _check_fits(candidate: candidate_lib.Candidate, method: method_lib.Method) -
     )
 
 
+def _check_state(state: Any) -> None:
+  """Refuses what is no state, such as all that `next` returns."""
+  if not isinstance(state, states.ServerState):
+    raise InputError(
+      f"state is {type(state).__name__}; give what initialize() returned, or the `state` "
+      "of what next() did"
+    )
+
+
 class FedTinyProcess(tff.learning.templates.LearningProcess):
   """The process; `initialize`, `next`, `get_model_weights` and so on as in TFF.
 
@@ -172,6 +179,7 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
 
   def model(self, state: states.ServerState) -> tf.keras.Model:
     """Returns the model of a state as a plain Keras model; pruned weights are zero."""
+    _check_state(state)
     return final_model.finalize(self._definition, self._plain(state))
 
   def masks(self, state: states.ServerState) -> dict[str, np.ndarray]:
@@ -206,12 +214,13 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
     return {name: float(value) for name, value in self._means(sums).items()}
 
   def _initialize(self) -> states.ServerState:
-    return self._start
+    return tf.nest.map_structure(np.array, self._start)
 
   def _next(
     self, state: states.ServerState, client_data: client_feed.ClientDatasets
-  ) -> LearningProcessOutput:
+  ) -> tff.learning.templates.LearningProcessOutput:
     """Runs the round that the state is at."""
+    _check_state(state)
     number = int(state.round_index)
     if not 0 <= number < self.plan.rounds:
       raise InputError(
@@ -235,7 +244,8 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
     event = self._builder.event(number)
     spec = self._method.models.pretrained.spec
     moved = movement.count_moved(self._method.strategy, spec, state, after, event)
-    return LearningProcessOutput(after, self._metrics(after, sums, computation, moved, event))
+    metrics = self._metrics(after, sums, computation, moved, event)
+    return tff.learning.templates.LearningProcessOutput(after, metrics)
 
   def _metrics(
     self,

@@ -109,7 +109,7 @@ def _plan_models(model_fn: ModelFn, plan: FedTinyPlan, start: Start) -> base.Mod
       "width multiplier and returns the model of that width"
     )
 
-  @functools.lru_cache(maxsize=None)
+  @functools.cache
   def find(width: float) -> definition.ModelDefinition:
     arguments: Sequence[float] = (width,) if strategy.is_smaller else ()
     plain = given_model.admit(model_fn, tasks.TASKS[start.task], plan.blocks, *arguments)

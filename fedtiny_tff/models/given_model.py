@@ -7,6 +7,7 @@ plan's seed, so that runs repeat.
 
 import dataclasses
 import inspect
+import random
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -129,8 +130,11 @@ def _starting_weights(
 
   def set_initial_weights(fresh: tf.keras.Model, seed: int) -> None:
     if others_drawn:
-      # Keras has no other way to draw them.
+      # Keras has no other way to draw them. Python's and NumPy's state it need not change.
+      states = random.getstate(), np.random.get_state()
       tf.keras.utils.set_random_seed(zlib.crc32(str(seed).encode()))
+      random.setstate(states[0])
+      np.random.set_state(states[1])
       fresh.set_weights(found.build().get_weights())
     definition.initialize(fresh, seed)
     for (name, index), value in fixed.items():

@@ -1,6 +1,7 @@
 """What a federated pruning run is to do, for those who drive it from Python."""
 
 import dataclasses
+from collections.abc import Collection
 
 from fedtiny_tff import learning_rates, optimizers
 from fedtiny_tff.models import pruning_scope
@@ -41,10 +42,11 @@ class FedTinyPlan(PruningConfig):
     super().__post_init__()
     if not isinstance(self.training, TrainingConfig):
       raise ValueError(f"training must be a TrainingConfig, got {self.training!r:.80}")
-    for name, choices in (
-      ("learning_rate_schedule", learning_rates.LEARNING_RATE_SCHEDULES),
-      ("prune_for", pruning_scope.PRUNE_FOR),
-    ):
+    allowed: dict[str, Collection[str]] = {
+      "learning_rate_schedule": learning_rates.LEARNING_RATE_SCHEDULES,
+      "prune_for": pruning_scope.PRUNE_FOR,
+    }
+    for name, choices in allowed.items():
       if getattr(self, name) not in choices:
         raise ValueError(
           f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
