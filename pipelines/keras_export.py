@@ -78,7 +78,7 @@ def read_request(
       "training; integer files are calibrated and all files are compared on it"
     )
   inputs, labels = keras_input.read_data(export.data_path, model)
-  task = given_model.find_task(source, model, export.task, labels)
+  task = given_model.find_task(source, model, export.task, labels, "--task")
   if labels is not None:
     named = f"--representative_data={export.data_path}: `y`"
     given_model.check_labels(named, labels, len(inputs), model, task)

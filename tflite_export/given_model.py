@@ -89,9 +89,24 @@ def check_inputs(named: str, inputs: np.ndarray, model: tf.keras.Model) -> np.nd
 
 
 def find_task(
-  source: str, model: tf.keras.Model, name: str, labels: Optional[np.ndarray]
+  source: str,
+  model: tf.keras.Model,
+  name: str,
+  labels: Optional[np.ndarray],
+  option: str = "task",
 ) -> tasks.Task:
-  """Returns what the outputs mean: as named, else judged by shape and labels."""
+  """Returns what the outputs mean: as named, else judged by shape and labels.
+
+  Args:
+    source: Where the model comes from, for errors.
+    model: With one input and one output.
+    name: Key of `tasks.TASKS`, or empty.
+    labels: int [N], or None.
+    option: How a task is named, for errors.
+
+  Raises:
+    InputError: When the output is not what the task needs.
+  """
   given, wanted = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
   same_size = np.prod(given) == np.prod(wanted)
   # Of a reconstruction, labels say no more than normal or not.
@@ -106,7 +121,7 @@ def find_task(
     return task
   raise InputError(
     f"model {source}: its output [None, {shown_shape(wanted)}] {problem}; end the model in "
-    f"Flatten or Dense, or name another task ({', '.join(tasks.TASKS)})"
+    f"Flatten or Dense, or name another {option} ({', '.join(tasks.TASKS)})"
   )
 
 
