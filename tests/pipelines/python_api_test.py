@@ -11,8 +11,12 @@ import tensorflow_federated as tff
 
 import fedtiny_tff
 from fedtiny_tff import keras_layout
+from fedtiny_tff.data import client_store
+from fedtiny_tff.data.examples import Batch
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.federated import runtime
 from pipelines import (
+  data_folder,
   data_stage,
   metrics_log,
   rounds_stage,
@@ -33,8 +37,24 @@ CONFIG = support.make_config(
 @pytest.fixture(name="data", scope="module")
 def fixture_data(tmp_path_factory):
   experiment = training_pipeline.plan_experiment(CONFIG)
-  folder = tmp_path_factory.mktemp("same") / "data"
-  return experiment, data_stage.write_data(experiment.data, folder)
+  folder = tmp_path_factory.mktemp("same")
+  data = data_stage.write_data(experiment.data, folder / "data")
+  return experiment, _preprocessed(data, folder / "clients.records")
+
+
+def _preprocessed(data, path):
+  """Stores the clients' records as model inputs.
+
+  Preprocessing in the client's graph rounds otherwise than outside of it.
+  """
+  features, labels = data_folder.read_all(data.clients)
+  unchanged = Preprocessing(1.0, (0.0,), (1.0,))
+  info = dataclasses.replace(
+    data.info, feature_type="float32", preprocessing=unchanged
+  )
+  path.write_bytes(client_store.framed_records(Batch(features, labels), info))
+  store = client_store.ClientStore(str(path), info, len(labels))
+  return dataclasses.replace(data, clients=store)
 
 
 def _datasets(data, *, held_out):
@@ -77,6 +97,7 @@ def _assert_equal(left, right):
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_masks_and_weights_are_the_pipelines(data, tmp_path):
   experiment, data = data
   weights = selection_stage.pretrain(CONFIG, data, experiment.models.pretrained)
