@@ -55,7 +55,7 @@ class About:
 _NOTHING_ELSE = About()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Exported:
   """Verified files, and what is known of them.
 
@@ -112,6 +112,10 @@ class Exported:
       ).rstrip()
       for row in rows
     )
+
+  def __repr__(self) -> str:
+    """Returns the table, not the files' bytes."""
+    return str(self)
 
   def _repr_html_(self) -> str:
     """Returns the same table for notebooks."""

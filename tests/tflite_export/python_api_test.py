@@ -56,6 +56,7 @@ def test_the_summary_names_every_file(android):
   lines = str(android).splitlines()
   assert lines[0].split()[:2] == ["file", "bytes"]
   assert [line.split()[0] for line in lines[1:]] == [x.path for x in android.artifacts]
+  assert repr(android) == str(android)
   shown = android._repr_html_()
   assert shown.count("<tr>") == 1 + len(android.artifacts)
   with pytest.raises(KeyError):
