@@ -10,6 +10,7 @@ Rounds are those of the pipelines: the same computations, wired by `rounds`.
 """
 
 import collections
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
@@ -97,7 +98,10 @@ def _check_fits(candidate: candidate_lib.Candidate, method: method_lib.Method) -
       "model_fn and plan"
     )
   kept = int(np.count_nonzero(candidate.state.mask))
-  wanted = int(np.count_nonzero(method.candidate_masks()[0]))
+  # One mask tells: all of a pool have as many weights.
+  alone = dataclasses.replace(method.plan, pool_size=1)
+  [mask, *_] = method.strategy.candidate_masks(method.known, alone)
+  wanted = int(np.count_nonzero(mask))
   if kept != wanted:
     raise InputError(
       f"candidate keeps {kept} weights, a target_density of "
@@ -179,11 +183,11 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
 
   def model(self, state: states.ServerState) -> tf.keras.Model:
     """Returns the model of a state as a plain Keras model; pruned weights are zero."""
-    _check_state(state)
     return final_model.finalize(self._definition, self._plain(state))
 
   def masks(self, state: states.ServerState) -> dict[str, np.ndarray]:
     """Returns the masks of a state: layer name to bool array of the kernel's shape."""
+    _check_state(state)
     return self._definition.spec.masks_by_layer(np.asarray(state.mask))
 
   def evaluate(
@@ -200,6 +204,7 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
       `num_examples`.
     """
     execution.require_execution("evaluate")
+    plain = states.to_sparse(self._plain(state))
     active = int(np.count_nonzero(state.mask))
     if active not in self._evaluations:
       self._evaluations[active] = evaluation.build_evaluation(
@@ -210,7 +215,7 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
       )
     references = self._feed.write(client_data, held_out=True)
     with execution.synchronous():
-      sums = self._evaluations[active](states.to_sparse(self._plain(state)), references)
+      sums = self._evaluations[active](plain, references)
     return {name: float(value) for name, value in self._means(sums).items()}
 
   def _initialize(self) -> states.ServerState:
@@ -290,6 +295,7 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
 
   def _plain(self, state: states.ServerState) -> states.ServerState:
     """Replaces weights by those with which the plain model computes the same."""
+    _check_state(state)
     plain = self._method.strategy.plain_weights(
       self._definition.spec, state.weights, np.asarray(state.mask)
     )

@@ -252,8 +252,15 @@ def test_it_is_no_part_of_other_computations(process):
 def test_the_plan_has_an_end_and_states_are_states(process, run):
   with pytest.raises(InputError, match="all 3 rounds of the plan are done"):
     process.next(run[-1].state, DATASETS)
-  with pytest.raises(InputError, match="state is LearningProcessOutput"):
-    process.next(run[1], DATASETS)
+  for use in (
+    lambda output: process.next(output, DATASETS),
+    lambda output: process.evaluate(output, DATASETS),
+    process.model,
+    process.masks,
+    process.get_model_weights,
+  ):
+    with pytest.raises(InputError, match="state is LearningProcessOutput"):
+      use(run[1])
 
 
 def test_weights_of_the_servers_own(process):
@@ -320,6 +327,18 @@ def test_a_candidate_of_another_plan_or_model(candidate):
     fedtiny_tff.build_fedtiny(wider, PLAN, candidate=candidate)
   with pytest.raises(InputError, match="fl_pqsu has one candidate only"):
     fedtiny_tff.select_candidate(model_fn, PLAN, DATASETS, strategy="fl_pqsu")
+
+
+@pytest.mark.slow
+def test_an_aggregation_that_remembers(local_runtime):
+  process = fedtiny_tff.build_fedtiny(
+    model_fn, PLAN, aggregation=fedtiny_tff.Aggregation("robust")
+  )
+  before = process.initialize()
+  assert before.aggregation
+  after, _ = process.next(before, DATASETS)
+  assert not _same(before.aggregation, after.aggregation)
+  assert process.next(after, DATASETS).state.round_index == 2
 
 
 @pytest.mark.slow
