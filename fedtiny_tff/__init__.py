@@ -9,4 +9,40 @@ further in:
 *   ring 2, `federated/`: the only modules that import TensorFlow Federated.
 
 Nothing here reads a flag or decides where a file goes: that is `pipelines/`.
+
+What a program of one's own needs is to be had from here, and loaded when it is asked
+for, as TFF takes ten seconds: `fedtiny_tff.build_fedtiny` and all of `NAMES`.
 """
+
+import importlib
+from typing import Any
+
+NAMES = {
+  "Aggregation": "fedtiny_tff.aggregation_config",
+  "Candidate": "fedtiny_tff.federated.candidate",
+  "FedTinyPlan": "fedtiny_tff.strategies.plan",
+  "FedTinyProcess": "fedtiny_tff.federated.learning_process",
+  "InputError": "fedtiny_tff.errors",
+  "LocalRuntime": "fedtiny_tff.federated.runtime",
+  "OptimizerConfig": "fedtiny_tff.optimizers",
+  "TrainingConfig": "fedtiny_tff.training",
+  "build_fedtiny": "fedtiny_tff.federated.learning_process",
+  "get_model": "fedtiny_tff.models.registry",
+  "select_candidate": "fedtiny_tff.federated.candidate",
+  "set_local_execution_context": "fedtiny_tff.federated.execution",
+}
+
+
+def __getattr__(name: str) -> Any:
+  """Loads a public name."""
+  if name not in NAMES:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  # A constant name here would be an import of an outer ring.
+  value = getattr(importlib.import_module(NAMES[name]), name)
+  globals()[name] = value
+  return value
+
+
+def __dir__() -> list[str]:
+  """Lists the public names, too."""
+  return sorted({*globals(), *NAMES})

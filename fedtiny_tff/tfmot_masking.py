@@ -164,6 +164,12 @@ class MaskedModel:
     """Kernels first, then all other trainable variables."""
     return self.kernels + self.dense
 
+  @property
+  def variables_of_vectors(self) -> dict[str, tuple[tf.Variable, ...]]:
+    """The variables that each vector of `ModelWeights` holds, in order, by its name."""
+    groups = (self.kernels, self.dense, self._means, self._variances)
+    return dict(zip(ModelWeights._fields, groups, strict=True))
+
   def assign(self, weights: ModelWeights, mask: tf.Tensor) -> None:
     """Sets weights and masks.
 
@@ -260,5 +266,3 @@ def vector_sizes(model_definition: definition.ModelDefinition) -> ModelWeights:
     masked = MaskedModel(model_definition)
     weights = masked.read()
   return ModelWeights(*(vector.shape[0] for vector in weights))
-
-

@@ -18,7 +18,7 @@ from pipelines import (
 )
 from pipelines import config as config_lib
 from pipelines.progress import Progress
-from tflite_export import channel_equalisation
+from tflite_export import channel_equalisation, given_model
 from tflite_export.artifacts import ExportRequest, VerificationError
 from tflite_export.provenance import Provenance
 from tflite_export.targets import TARGETS
@@ -69,23 +69,24 @@ def read_request(
   model = user_model_checks.as_functional(
     source, keras_archive.read(export.model_path)
   )
-  keras_input.check_model(source, model)
+  given_model.check_model(source, model)
   channel_equalisation.equalise(model)
   if export.data_path is None:
     raise InputError(
       "--representative_data is missing: name a .npz file with `x`, float32 [N, "
-      f"{keras_input.shown_shape(model.inputs[0].shape[1:])}], preprocessed as in "
+      f"{given_model.shown_shape(model.inputs[0].shape[1:])}], preprocessed as in "
       "training; integer files are calibrated and all files are compared on it"
     )
   inputs, labels = keras_input.read_data(export.data_path, model)
-  task = keras_input.find_task(source, model, export.task, labels)
+  task = given_model.find_task(source, model, export.task, labels, "--task")
   if labels is not None:
-    keras_input.check_labels(export.data_path, labels, len(inputs), model, task)
+    named = f"--representative_data={export.data_path}: `y`"
+    given_model.check_labels(named, labels, len(inputs), model, task)
   calibration = calibration_stage.from_samples(config, model, inputs, progress)
   rows = f"{len(inputs)} examples of {export.data_path.name}"
   return ExportRequest(
     model=model,
-    masks=keras_input.masks_of_zeros(model),
+    masks=given_model.masks_of_zeros(model),
     task=task,
     calibration=calibration.given,
     evaluation_inputs=inputs,

@@ -14,7 +14,7 @@ import numpy as np
 from fedtiny_tff import schedules, tasks
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import evaluation, messages, rounds, states
+from fedtiny_tff.federated import evaluation, messages, movement, rounds, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
@@ -250,7 +250,10 @@ class Phase:
     start, cpu_start = time.monotonic(), process_memory.cpu_seconds()
     with self._profile.stage("building the round"):
       computation = builder.computation(number, np.asarray(state.mask))
-    instruction = builder.instruction(number, self._learning_rate(builder, number))
+    rate = base.learning_rate(
+      self._strategy, number, builder.events, self._config.learning_rate
+    )
+    instruction = builder.instruction(number, rate)
     with self._profile.stage("clients and aggregation"):
       new_state, metrics, who, attempts = self._reported(
         lambda clients: computation.run(state, clients, instruction), number
@@ -324,11 +327,6 @@ class Phase:
       "--clients_per_round"
     )
 
-  def _learning_rate(self, builder: rounds.RoundBuilder, number: int) -> float:
-    rate = self._config.learning_rate(number)
-    left = rate / self._config.learning_rate(0)
-    return rate * self._strategy.learning_rate_factor(number, builder.events, left)
-
   def _movement(
     self,
     before: states.ServerState,
@@ -336,27 +334,20 @@ class Phase:
     number: int,
     event: Optional[schedules.AdjustmentEvent],
   ) -> Optional[dict[str, Any]]:
-    """Counts dropped and grown weights, and holds every layer to the planned density."""
+    """Says what an adjustment moved, and holds every layer to the planned density."""
     spec = self._models.pretrained.spec
-    old, new = (
-      self._strategy.kept_weights(np.asarray(state.mask), state.memory)
-      for state in (before, after)
-    )
-    removed = event.removed(spec) if event else (0,) * len(spec.layers)
-    planned = np.subtract(spec.active_counts(old), removed)
-    if spec.active_counts(new) != tuple(planned):
-      raise RuntimeError(
-        f"round {number} left other densities than planned; this is a defect"
-      )
+    moved = movement.count_moved(self._strategy, spec, before, after, event)
     if event is None:
       return None
-    dropped = spec.active_counts(old & ~new)
-    grown = spec.active_counts(new & ~old)
     return {
       "round": number,
       "block": event.block,
       "layers": [
-        {"name": spec.layers[i].name, "dropped": dropped[i], "grown": grown[i]}
+        {
+          "name": spec.layers[i].name,
+          "dropped": moved.dropped[i],
+          "grown": moved.grown[i],
+        }
         for i in spec.blocks[event.block]
       ],
     }

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from fedtiny_tff import batches, seeds, tfmot_masking, training
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import selection, states
+from fedtiny_tff.federated import choice, selection, states
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -129,19 +129,13 @@ def choose(
         "selection: no client's scores of the candidates count; look at the data with "
         "python -m pipelines.data, or take --selection=none"
       )
-    examples = np.maximum(np.asarray(result.metrics.examples, np.float64), 1.0)
-    losses = np.asarray(result.metrics.loss_sum, np.float64) / examples
-    hits = np.asarray(result.metrics.correct, np.float64) / examples
-    chosen = int(np.argmin(losses))
-    for row, loss, hit in zip(rows, losses, hits, strict=True):
+    found = choice.choose(result, weights)
+    chosen, weights = found.chosen, found.weights
+    for row, loss, hit in zip(rows, found.losses, found.accuracies, strict=True):
       row["loss"] = round(float(loss), 6)
       # Private scores say which candidate is better, not how good it is.
       if model_definition.task.has_classes and not privacy_plan.is_private(config):
         row["accuracy"] = round(float(hit), 6)
-    weights = weights._replace(
-      batch_norm_mean=np.asarray(result.statistics.mean)[chosen],
-      batch_norm_variance=np.asarray(result.statistics.variance)[chosen],
-    )
   rows[chosen]["chosen"] = 1
   mask = np.asarray(masks[chosen])
   first, memory = strategy.begin(known._replace(weights=weights), mask)

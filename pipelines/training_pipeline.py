@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
-import tensorflow as tf
 
 from fedtiny_tff import seeds, tfmot_masking
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import states
+from fedtiny_tff.federated.final_model import finalize
 from fedtiny_tff.models import definition
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import base
@@ -344,22 +344,3 @@ def train(
     masks = trained.spec.masks_by_layer(np.asarray(sparse.state.mask))
     model_files.save(run.model, final, masks, trained.task)
   return TrainingOutcome(stages.data, stages.models, start.candidates, sparse, dense)
-
-
-def finalize(
-  model_definition: definition.ModelDefinition, state: states.ServerState
-) -> tf.keras.Model:
-  """Turns a server state into a plain Keras model, through tfmot's wrappers.
-
-  Raises:
-    RuntimeError: When a pruned weight is not zero afterwards.
-  """
-  masked = tfmot_masking.MaskedModel(model_definition)
-  weights = ModelWeights(*(tf.constant(v) for v in state.weights))
-  masked.assign(weights, tf.constant(state.mask))
-  model = tfmot_masking.strip(masked)
-  for name, mask in model_definition.spec.masks_by_layer(np.asarray(state.mask)).items():
-    leaked = np.count_nonzero(model.get_layer(name).kernel.numpy()[~mask])
-    if leaked:
-      raise RuntimeError(f"layer {name}: {leaked} pruned weights are not zero")
-  return model

@@ -4,4 +4,33 @@ Converters and encoders are pure functions over bytes; files are written by
 `pipelines/`. May import: TensorFlow, the LiteRT and TFLM runtimes, flatbuffers,
 and ring 0 of `fedtiny_tff` (errors, models, the tfmot adapter). Never imports
 TensorFlow Federated, `fedtiny_tff.strategies` or `fedtiny_tff.federated`.
+
+What a program of one's own needs is to be had from here, and loaded when it is asked
+for: `tflite_export.export_android` and all of `NAMES`.
 """
+
+import importlib
+from typing import Any
+
+NAMES = {
+  "About": "tflite_export.python_api",
+  "BudgetError": "tflite_export.artifacts",
+  "Exported": "tflite_export.python_api",
+  "VerificationError": "tflite_export.artifacts",
+  "export_android": "tflite_export.python_api",
+  "export_mcu": "tflite_export.python_api",
+}
+
+
+def __getattr__(name: str) -> Any:
+  """Loads a public name."""
+  if name not in NAMES:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  value = getattr(importlib.import_module(NAMES[name]), name)
+  globals()[name] = value
+  return value
+
+
+def __dir__() -> list[str]:
+  """Lists the public names, too."""
+  return sorted({*globals(), *NAMES})

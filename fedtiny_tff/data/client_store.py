@@ -166,6 +166,11 @@ def encode(batch: Batch, info: DatasetInfo) -> np.ndarray:
   )
 
 
+def framed_records(batch: Batch, info: DatasetInfo) -> bytes:
+  """Returns examples as they lie in a store's file, one after another."""
+  return _framed(encode(batch, info))
+
+
 def _framed(records: np.ndarray) -> bytes:
   """Puts records of equal length into TFRecord frames, one after another."""
   path = f"ram://{uuid.uuid4()}"
@@ -211,7 +216,7 @@ class RecordWriter:
     if not len(wanted):
       return
     chosen = Batch(batch.features[wanted], batch.labels[wanted])
-    frames = memoryview(_framed(encode(chosen, self._info)))
+    frames = memoryview(framed_records(chosen, self._info))
     size = len(frames) // len(wanted)
     places = records[wanted]
     # Examples in a row are written in one piece.

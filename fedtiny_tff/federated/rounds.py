@@ -224,6 +224,16 @@ class RoundBuilder:
       np.asarray(event.counts if event else (), np.int32),
     )
 
+  def initial_aggregation(self) -> tuple[np.ndarray, ...]:
+    """Returns what the aggregation remembers before the first round, flat.
+
+    Runs in the current TFF context, where the aggregation remembers anything.
+    """
+    initialize = self._initialize(self._active_count)
+    if initialize is None:
+      return ()
+    return tuple(map(np.asarray, tf.nest.flatten(initialize())))
+
   def mask_is_held(self, round_index: int) -> bool:
     """Tells whether every participant received the current mask in an earlier round."""
     return (

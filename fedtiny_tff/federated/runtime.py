@@ -5,7 +5,7 @@ Nobody else can reach the worker where the kernel admits a network namespace for
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 import grpc
@@ -37,6 +37,7 @@ class LocalRuntime(contextlib.AbstractContextManager):
     interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
     *,
     is_isolated: bool = True,
+    is_default: bool = False,
   ):
     """Prepares the runtime; the worker starts on entry.
 
@@ -45,10 +46,13 @@ class LocalRuntime(contextlib.AbstractContextManager):
       interceptors: What observes calls to the worker.
       is_isolated: Whether nobody but this user may reach the worker. Where the kernel
         does not admit that, a warning is logged.
+      is_default: Whether it becomes TFF's default context instead of the innermost
+        one, so that contexts that are set or installed later count.
     """
     self._max_concurrent_clients = max_concurrent_clients
     self._interceptors = tuple(interceptors)
     self._is_isolated = is_isolated
+    self._is_default = is_default
     self._worker: Optional[worker_process.WorkerProcess] = None
     self._cleanup = contextlib.ExitStack()
 
@@ -70,9 +74,28 @@ class LocalRuntime(contextlib.AbstractContextManager):
       if self._interceptors:
         channel = grpc.intercept_channel(channel, *self._interceptors)
       self.context = _LocalContext(channel)
-      stack.enter_context(tff.framework.get_context_stack().install(self.context))
+      stack.enter_context(self._installed())
       self._cleanup = stack.pop_all()
     return self
+
+  @contextlib.contextmanager
+  def _installed(self) -> Iterator[None]:
+    """Makes the context TFF's."""
+    stack = tff.framework.get_context_stack()
+    if not self._is_default:
+      with stack.install(self.context):
+        yield
+      return
+    former = stack.current
+    tff.framework.set_default_context(self.context)
+    yield
+    # Another one that was set meanwhile stays.
+    if stack.current is self.context:
+      tff.framework.set_default_context(former)
+
+  def close(self) -> None:
+    """Ends the worker and gives TFF its former context back."""
+    self._cleanup.close()
 
   def _start(self, stack: contextlib.ExitStack) -> worker_process.WorkerProcess:
     clients = self._max_concurrent_clients
@@ -89,8 +112,8 @@ class LocalRuntime(contextlib.AbstractContextManager):
     self._worker = None
 
   def __exit__(self, *exception: object) -> None:
-    """Ends the worker and gives TFF its former context back."""
-    self._cleanup.close()
+    """Ends the worker; see `close`."""
+    self.close()
 
 
 def open_worker_warning(reason: str) -> str:

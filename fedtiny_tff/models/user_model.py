@@ -13,7 +13,7 @@ import pathlib
 import re
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -127,6 +127,43 @@ def _from_entry_point(
     found.set_initial_weights(fresh, seed)
 
   return _wrappable(dataclasses.replace(found, set_initial_weights=draw))
+
+
+def from_keras(
+  name: str,
+  model: tf.keras.Model,
+  task: tasks.Task,
+  block_layers: Sequence[Sequence[str]] = (),
+) -> ModelDefinition:
+  """Admits a Keras model that is at hand.
+
+  Args:
+    name: What it is called in errors and reports.
+    model: Sequential or functional, with an input of fixed shape.
+    task: What it is for.
+    block_layers: As in `definition.define_model`.
+
+  Returns:
+    A definition of which training starts from weights drawn from the run's seed.
+
+  Raises:
+    InputError: When it cannot be trained or pruned.
+  """
+  functional = user_model_checks.as_functional(name, model)
+  ends = [tuple(tensor.shape)[1:] for tensor in (*functional.inputs, *functional.outputs)]
+  if any(None in shape for shape in ends):
+    raise InputError(
+      f"model {name}: has input {ends[0]} and output {ends[1]}; give tf.keras.Input "
+      "every size of an example"
+    )
+  outputs = ends[1][-1] if ends[1] else None
+  build = _checked_build(name, functional, task, ends[0], outputs)
+  try:
+    return _wrappable(definition.define_model(name, build, block_layers, task))
+  except InputError:
+    raise
+  except ValueError as error:
+    raise InputError(str(error)) from error
 
 
 def _check_spec(name: str, made: ModelDefinition, model: tf.keras.Model) -> None:

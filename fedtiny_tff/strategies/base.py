@@ -317,3 +317,22 @@ class Strategy:
     """
     del active, blocks
     return cost.dense_cost(profile, workload)
+
+
+def learning_rate(
+  strategy: Strategy,
+  round_index: int,
+  events: Sequence[schedules.AdjustmentEvent],
+  scheduled: Callable[[int], float],
+) -> float:
+  """Returns the clients' learning rate in a round.
+
+  Args:
+    strategy: The method, which may change what is scheduled.
+    round_index: The round.
+    events: Every adjustment of the run, in order.
+    scheduled: From a round to its rate.
+  """
+  rate = scheduled(round_index)
+  left = rate / scheduled(0)
+  return rate * strategy.learning_rate_factor(round_index, events, left)

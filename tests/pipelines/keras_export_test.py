@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import export_stage, keras_input
+from pipelines import export_stage
 from tests.fedtiny_tff.support import floats
 from tests.pipelines import keras_files, support
 from tests.tflite_export import models
-from tflite_export import targets
+from tflite_export import given_model, targets
 
 LAYERS = tf.keras.layers
 FILES = [path.removeprefix("export/") for path in support.TFLITES]
@@ -165,7 +165,7 @@ def test_a_channel_without_weights_costs_no_accuracy_in_int8(tmp_path):
 def test_models_of_all_kinds(build, layers, task, tmp_path):
   model = build()
   _prune(model)
-  assert sorted(keras_input.masks_of_zeros(model)) == layers
+  assert sorted(given_model.masks_of_zeros(model)) == layers
   x = np.random.default_rng(1).normal(size=(12, *model.inputs[0].shape[1:]))
   data = keras_files.save_data(tmp_path / "d.npz", x.astype(np.float32))
   path = keras_files.save(model, tmp_path / "m.keras")
@@ -173,7 +173,7 @@ def test_models_of_all_kinds(build, layers, task, tmp_path):
   report = _report(tmp_path / "out")
   assert report["task"] == task
   density = np.mean(
-    np.concatenate([m.ravel() for m in keras_input.masks_of_zeros(model).values()])
+    np.concatenate([m.ravel() for m in given_model.masks_of_zeros(model).values()])
   )
   row = next(r for r in report["artifacts"] if r["format"] == "fp32_sparse")
   assert row["density"] == pytest.approx(density)

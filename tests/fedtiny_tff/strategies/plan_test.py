@@ -1,0 +1,43 @@
+"""A plan fails when it is made, with the value found."""
+
+import pytest
+
+from fedtiny_tff.optimizers import OptimizerConfig
+from fedtiny_tff.strategies.plan import FedTinyPlan
+from fedtiny_tff.strategies.pruning_config import PruningConfig
+from fedtiny_tff.training import TrainingConfig
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"target_density": 1.4}, "1.4"),
+    ({"rounds": 0}, "rounds must be at least 1, got 0"),
+    ({"granularity": "row"}, "'row'"),
+    ({"learning_rate_schedule": "linear"}, "constant, cosine, step, got 'linear'"),
+    ({"prune_for": "gpu"}, "'gpu'"),
+    ({"channel_block": 0}, "got 0"),
+    ({"training": {"local_epochs": 2}}, "TrainingConfig"),
+    ({"blocks": ("conv", "dense")}, "tuples of layer names"),
+  ],
+)
+def test_bad_values(changes, said):
+  with pytest.raises(ValueError, match=said):
+    FedTinyPlan(**{"target_density": 0.1, "rounds": 4, **changes})
+
+
+def test_it_is_what_strategies_read_and_does_not_change():
+  plan = FedTinyPlan(0.1, 4, blocks=[["conv"], ["dense"]])  # type: ignore[arg-type]
+  assert isinstance(plan, PruningConfig)
+  assert plan.blocks == (("conv",), ("dense",))
+  assert hash(plan) == hash(FedTinyPlan(0.1, 4, blocks=(("conv",), ("dense",))))
+  with pytest.raises(AttributeError):
+    plan.rounds = 5  # type: ignore[misc]
+
+
+def test_the_learning_rate_follows_the_schedule():
+  training = TrainingConfig(OptimizerConfig(learning_rate=0.2))
+  plan = FedTinyPlan(0.1, 4, training=training, learning_rate_schedule="cosine")
+  # 0.2 · ½ (1 + cos(π r / 4))
+  assert [plan.learning_rate(r) for r in (0, 2)] == pytest.approx([0.2, 0.1])
+  assert FedTinyPlan(0.1, 4, training=training).learning_rate(3) == 0.2
