@@ -9,6 +9,7 @@ escapes is a defect and keeps its traceback.
 import errno
 import logging
 import os
+import re
 import select
 import sys
 import textwrap
@@ -17,8 +18,9 @@ from typing import NoReturn, Optional
 
 from absl import flags
 
+from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
-from pipelines import credentials, interruption, logs
+from pipelines import commands, credentials, interruption, logs
 from pipelines.errors import ExitCode, Terminated
 
 # The last is a process's own limit of a file's size.
@@ -70,13 +72,29 @@ def _quiet_libraries() -> None:
   logging.getLogger("tensorflow").addFilter(_is_news)
 
 
-def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
-  """Reads the flags and returns the arguments, as many as are wanted."""
+def _parse(
+  argv: Sequence[str], wanted: Sequence[str], groups: dict[str, list[str]]
+) -> list[str]:
+  """Reads the flags and returns the arguments, as many as are wanted.
+
+  Args:
+    argv: The command line.
+    wanted: What the arguments besides flags are called.
+    groups: Group title to flag names; what a mistyped flag may have meant.
+  """
   credentials.check_arguments(argv[1:])
   try:
     rest = flags.FLAGS(list(argv))
   except UnicodeDecodeError as error:
     raise InputError(f"--flagfile: the file is not UTF-8 text ({error.reason})") from error
+  except flags.UnrecognizedFlagError as error:
+    known = [name for group in groups.values() for name in group]
+    meant = suggestions.question(
+      error.flagname, [*known, *logs.FLAGS, "flagfile", "help"], "--"
+    )
+    raise InputError(f"--{error.flagname}: unknown flag{meant}; see --help") from error
+  except flags.IllegalFlagValueError as error:
+    raise InputError(f"{_nearest_value(error)}; see --help") from error
   # absl lets a ValueError of its own through for --noflag=value.
   except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
@@ -89,6 +107,14 @@ def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   if len(given) < len(wanted):
     raise InputError(f"{wanted[len(given)]} is missing; see --help")
   return given
+
+
+def _nearest_value(error: flags.IllegalFlagValueError) -> str:
+  """Returns what is wrong with a flag's value, and which one may have been meant."""
+  message = str(error).splitlines()[0]
+  found = re.match(r"flag --(\w+)=(\S*): ", message)
+  known = getattr(flags.FLAGS[found[1]].parser, "enum_values", ()) if found else ()
+  return message + suggestions.question(found[2] if found else "", known)
 
 
 def run_app(
@@ -111,12 +137,17 @@ def run_app(
     goes_on: Whether the same command goes on where it was interrupted.
   """
   argv = list(sys.argv if argv is None else argv)
+  if (recorder := commands.Recorder.current) is not None:
+    recorder.summary, recorder.groups = summary, groups
+    recorder.arguments = tuple(arguments)
+    return ExitCode.DONE
   name = os.path.splitext(os.path.basename(argv[0]))[0]
   if any(argument in _HELP_FLAGS for argument in argv[1:]):
-    return _run(name, lambda: print(help_text(summary, groups)))
+    shown = commands.as_called(help_text(summary, groups), name)
+    return _run(name, lambda: print(shown))
   _quiet_libraries()
   interruption.install()
-  return _run(name, lambda: main(*_parse(argv, arguments)), goes_on)
+  return _run(name, lambda: main(*_parse(argv, arguments, groups)), goes_on)
 
 
 def _run(
@@ -141,7 +172,7 @@ def _run(
         raise
       logs.complain_of_defect(name, error)
       return 1
-    logs.complain(name, message, failed)
+    logs.complain(name, commands.as_called(message, name), failed)
     return failed
 
 

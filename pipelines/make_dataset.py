@@ -6,7 +6,7 @@ from typing import Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, data_flags, run_flags
+from pipelines import app, choices, data_flags, run_flags
 
 _SUMMARY = """
 Reads a dataset and writes it in another form.
@@ -22,7 +22,7 @@ SqlClientData; owners are the dataset's own, or those of --partitioner. Other fl
 a run are allowed and have no influence.
 """
 
-_FORMATS = ("prepared", "client_tfrecord", "client_sqlite")
+_FORMATS = choices.OPEN["to_format"]
 
 _FORMAT = flags.DEFINE_string(
   "to_format", "prepared", f"What to write: {', '.join(_FORMATS)}."
@@ -41,10 +41,7 @@ def main() -> Optional[int]:
   from pipelines.progress import Progress
 
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
-  if _FORMAT.value not in _FORMATS:
-    raise InputError(
-      f"--to_format must be one of {', '.join(_FORMATS)}, got {_FORMAT.value!r}"
-    )
+  choices.check("to_format", _FORMAT.value, _FORMATS)
   if not values["output_dir"]:
     raise InputError("--output_dir is missing: name the folder to write")
   folder = pathlib.Path(values["output_dir"])
