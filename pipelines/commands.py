@@ -40,7 +40,7 @@ def as_called(text: str, program: str) -> str:
     text: In which they are `python -m pipelines.NAME` or `pipelines.NAME`.
     program: How the process was called, such as `fedtiny run`.
   """
-  if program.split(" ")[0] != PROGRAM:
+  if not program.startswith(f"{PROGRAM} "):
     return text
 
   def renamed(found: re.Match[str]) -> str:

@@ -217,7 +217,7 @@ class Phase:
       active_count=int(np.count_nonzero(initial.mask)),
       seed=self._config.seed,
       all_clients_every_round=not participation.misses_rounds(
-        self._config, self._data
+        self._config, len(self._data.references)
       ),
       memory=initial.memory,
       aggregation=self._aggregation,

@@ -2,12 +2,14 @@
 
 from typing import Optional
 
-from pipelines import app, run_flags
+from pipelines import app, dry_run_flag, run_flags
 
 _SUMMARY = """
 Federated pruning to verified .tflite files: pre-train, select, prune, export, report.
 
   python -m pipelines.run --flagfile=pipelines/presets/digits.flags --output_dir=runs/digits
+
+  python -m pipelines.run --dry_run --flagfile=pipelines/presets/digits.flags
 
 Interrupted, the same command goes on after the last finished round; on a finished
 run it prints the summary.
@@ -24,6 +26,10 @@ def main() -> Optional[int]:
     from pipelines import export_stage, stages
     from pipelines.run_directory import RunDirectory
 
+  if dry_run_flag.DRY_RUN.value:
+    dry_run_flag.show_plan(progress, exports=True)
+    return None
+  dry_run_flag.check_unasked()
   config = config_lib.from_flags()
   with RunDirectory(config.output_dir) as run:
     made = stages.train(config, run, progress)
@@ -37,4 +43,4 @@ def main() -> Optional[int]:
 
 
 if __name__ == "__main__":
-  app.leave(app.run_app(main, _SUMMARY, run_flags.GROUPS))
+  app.leave(app.run_app(main, _SUMMARY, {**run_flags.GROUPS, **dry_run_flag.GROUPS}))
