@@ -2,7 +2,7 @@
 
 from typing import Optional
 
-from pipelines import app, dry_run_flag, run_flags
+from pipelines import app, dry_run_command, run_flags
 
 _SUMMARY = """
 Federated pruning to verified .tflite files: pre-train, select, prune, export, report.
@@ -26,10 +26,9 @@ def main() -> Optional[int]:
     from pipelines import export_stage, stages
     from pipelines.run_directory import RunDirectory
 
-  if dry_run_flag.DRY_RUN.value:
-    dry_run_flag.show_plan(progress, exports=True)
+  if dry_run_command.is_asked():
+    dry_run_command.show_plan(progress, exports=True)
     return None
-  dry_run_flag.check_unasked()
   config = config_lib.from_flags()
   with RunDirectory(config.output_dir) as run:
     made = stages.train(config, run, progress)
@@ -43,4 +42,4 @@ def main() -> Optional[int]:
 
 
 if __name__ == "__main__":
-  app.leave(app.run_app(main, _SUMMARY, {**run_flags.GROUPS, **dry_run_flag.GROUPS}))
+  app.leave(app.run_app(main, _SUMMARY, {**run_flags.GROUPS, **dry_run_command.GROUPS}))
