@@ -101,7 +101,7 @@ def main() -> Optional[int]:
   from pipelines.progress import Progress
 
   progress = Progress()
-  with progress.waiting("loading TensorFlow and TensorFlow Federated"):
+  with progress.loading():
     from pipelines import comparison_cells, comparison_schedule, files
 
   common, cells = _grid()

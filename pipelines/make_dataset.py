@@ -36,10 +36,9 @@ _GROUPS = {
 
 def main() -> Optional[int]:
   """Writes the dataset."""
-  from pipelines import config as config_lib
-  from pipelines import dataset_files
   from pipelines.progress import Progress
 
+  progress = Progress()
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
   choices.check("to_format", _FORMAT.value, _FORMATS)
   if not values["output_dir"]:
@@ -47,9 +46,13 @@ def main() -> Optional[int]:
   folder = pathlib.Path(values["output_dir"])
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise InputError(f"--output_dir={folder}: exists already; name a new folder")
+  with progress.loading():
+    from pipelines import config as config_lib
+    from pipelines import dataset_files
+
   # Nobody takes part in a round here.
   config = config_lib.make_config({**values, "clients_per_round": 0})
-  written = dataset_files.WRITERS[_FORMAT.value](config, folder, Progress())
+  written = dataset_files.WRITERS[_FORMAT.value](config, folder, progress)
   print(
     f"Written to {folder}: {written.training_examples:,} training and "
     f"{written.test_examples:,} test examples of {written.clients:,} clients"

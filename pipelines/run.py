@@ -21,7 +21,7 @@ def main() -> Optional[int]:
   from pipelines.progress import Progress
 
   progress = Progress()
-  with progress.waiting("loading TensorFlow and TensorFlow Federated"):
+  with progress.loading():
     from pipelines import config as config_lib
     from pipelines import export_stage, stages
     from pipelines.run_directory import RunDirectory
@@ -30,6 +30,7 @@ def main() -> Optional[int]:
     dry_run_command.show_plan(progress, exports=True)
     return None
   config = config_lib.from_flags()
+  progress.expect(stages.expected(config, config.targets))
   with RunDirectory(config.output_dir) as run:
     made = stages.train(config, run, progress)
     steps = export_stage.steps_of(config)

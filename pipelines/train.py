@@ -17,7 +17,7 @@ def main() -> Optional[int]:
   from pipelines.progress import Progress
 
   progress = Progress()
-  with progress.waiting("loading TensorFlow and TensorFlow Federated"):
+  with progress.loading():
     from pipelines import config as config_lib
     from pipelines import stages
     from pipelines.run_directory import RunDirectory
@@ -26,6 +26,7 @@ def main() -> Optional[int]:
     dry_run_command.show_plan(progress, exports=False)
     return None
   config = config_lib.from_flags()
+  progress.expect(stages.expected(config, ()))
   with RunDirectory(config.output_dir) as run:
     stages.summarize(run, stages.train(config, run, progress))
   return None
