@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from fedtiny_tff import suggestions, version
 from pipelines import commands
-from pipelines.errors import ExitCode
+from pipelines.errors import EXIT_CODES, ExitCode
 
 _HELP = ("--help", "-help", "-h", "-?", "help")
 _VERSION = ("--version", "-version", "-V", "version")
@@ -25,8 +25,6 @@ Federated pruning in TensorFlow Federated, to sparse .tflite files.
 _MORE = """
 `python -m pipelines.COMMAND` is the same. Tab completes commands, flags and values after
   eval "$(fedtiny completion bash)"      (or zsh; docs/command_line.md)
-Exit codes: 0 done, 2 bad input, 3 verification failed, 4 budget not met,
-  5 no space left, 130 interrupted, 141 output closed, 143 terminated.
 """
 
 
@@ -35,7 +33,7 @@ def usage() -> str:
   known = commands.summaries()
   width = max(map(len, known)) + 2
   rows = [f"  {name:<{width}}{summary}" for name, summary in known.items()]
-  return "\n\n".join([_USAGE.strip("\n"), "\n".join(["Commands:", *rows]), _MORE.strip()])
+  return "\n\n".join([_USAGE.strip("\n"), "\n".join(["Commands:", *rows]), f"{_MORE.strip()}\n{EXIT_CODES}"])
 
 
 def _show(text: str) -> int:

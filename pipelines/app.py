@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import select
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -21,20 +22,37 @@ from absl import flags
 from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
 from pipelines import commands, credentials, interruption, logs
-from pipelines.errors import ExitCode, Terminated
+from pipelines.errors import EXIT_CODES, ExitCode, Terminated
 
 # The last is a process's own limit of a file's size.
 _STORAGE_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of help: its width, and where the texts of flags begin.
+_COLUMNS = 90
+_INDENT = 30
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 
 
-def _describe(flag: flags.Flag) -> str:
+def _describe(flag: flags.Flag, columns: int) -> str:
   default = "" if flag.value is None else f" (default {flag.default_as_str})"
-  text = f"{flag.help}{default}"
   head = f"  --{'[no]' if flag.boolean else ''}{flag.name}"
-  body = textwrap.wrap(text, 60)
-  lines = [f"{head:<29} {body[0]}"] + [f"{'':<30}{line}" for line in body[1:]]
-  return "\n".join(lines)
+  return _beside(head, f"{flag.help}{default}", columns)
+
+
+def _beside(head: str, text: str, columns: int) -> str:
+  """Returns a text beside its head; below it, where there is no room."""
+  indent = _INDENT if columns >= _COLUMNS else 4
+  body = textwrap.wrap(text, max(columns - indent, 20))
+  lines = [f"{'':<{indent}}{line}" for line in body]
+  if len(head) < indent:
+    return "\n".join([f"{head:<{indent}}{body[0]}", *lines[1:]])
+  return "\n".join([head, *lines])
+
+
+def _columns() -> int:
+  """Returns how wide help may be: of a narrow terminal, its width."""
+  if sys.stdout is None or not sys.stdout.isatty():
+    return _COLUMNS
+  return min(_COLUMNS, shutil.get_terminal_size().columns)
 
 
 def help_text(summary: str, groups: dict[str, list[str]]) -> str:
@@ -44,17 +62,16 @@ def help_text(summary: str, groups: dict[str, list[str]]) -> str:
     summary: What the app does, with an example.
     groups: Group title to flag names, in order.
   """
+  columns = _columns()
   parts = [summary.strip()]
   for title, names in groups.items():
-    rows = [_describe(flags.FLAGS[name]) for name in names]
+    rows = [_describe(flags.FLAGS[name], columns) for name in names]
     parts.append("\n".join([f"{title}:", *rows]))
   parts.append(
     "Common:\n"
-    f"{'  --flagfile':<30}File with one flag per line; flags after it win.\n"
-    + "".join(f"{_describe(flags.FLAGS[name])}\n" for name in logs.FLAGS)
-    + f"{'  --help':<30}This text.\n"
-    "Exit codes: 0 done, 2 bad input, 3 verification failed, 4 budget not met,\n"
-    "  5 no space left, 130 interrupted, 141 output closed, 143 terminated."
+    + _beside("  --flagfile", "File with one flag per line; flags after it win.", columns)
+    + "".join(f"\n{_describe(flags.FLAGS[name], columns)}" for name in logs.FLAGS)
+    + f"\n{_beside('  --help', 'This text.', columns)}\n{EXIT_CODES}"
   )
   return "\n\n".join(parts)
 

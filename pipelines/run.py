@@ -8,7 +8,6 @@ _SUMMARY = """
 Federated pruning to verified .tflite files: pre-train, select, prune, export, report.
 
   python -m pipelines.run --flagfile=pipelines/presets/digits.flags --output_dir=runs/digits
-
   python -m pipelines.run --dry_run --flagfile=pipelines/presets/digits.flags
 
 Interrupted, the same command goes on after the last finished round; on a finished
