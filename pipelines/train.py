@@ -16,13 +16,13 @@ def main() -> Optional[int]:
   """Trains unless that is done, and prints the summary."""
   from pipelines.progress import Progress
 
-  progress = Progress()
+  progress, is_dry = Progress(), dry_run_command.is_asked()
   with progress.loading():
     from pipelines import config as config_lib
     from pipelines import stages
     from pipelines.run_directory import RunDirectory
 
-  if dry_run_command.is_asked():
+  if is_dry:
     dry_run_command.show_plan(progress, exports=False)
     return None
   config = config_lib.from_flags()

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import rich.console
+from absl.testing import flagsaver
 
 from fedtiny_tff import schedules
 from fedtiny_tff.aggregation_config import WEIGHTED_MEAN
@@ -13,6 +14,7 @@ from fedtiny_tff.strategies import registry as strategies
 from pipelines import (
   cost_figures,
   dry_run,
+  dry_run_command,
   dry_run_text,
   planned_rounds,
   stages,
@@ -116,6 +118,16 @@ def test_masks_that_clients_hold_are_not_sent_again(everybody):
     next(down[n] for n in range(number, -1, -1) if n in down) for number in range(20)
   )
   assert planned.download_bytes == total
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_format_is_that_of_a_plan(dry):
+  with flagsaver.as_parsed(dry_run=str(dry), format="json"):
+    if dry:
+      assert dry_run_command.is_asked()
+    else:
+      with pytest.raises(InputError, match="--format is that of --dry_run"):
+        dry_run_command.is_asked()
 
 
 @pytest.mark.slow
