@@ -4,7 +4,7 @@ Names come from the dicts of plug-ins, which are cheap to import. Nothing here i
 TensorFlow: help and completion must be quick.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from fedtiny_tff import learning_rates, suggestions
 from fedtiny_tff.data.sources import registry as sources
@@ -19,13 +19,13 @@ from tflite_export import targets
 PREPARED = "prepared"
 
 # Flags that take one of these and nothing else.
-CLOSED: dict[str, tuple[str, ...]] = {
+CLOSED: dict[str, Collection[str]] = {
   "aggregation": ("mean", "robust", "trimmed_mean", "median"),
   "byzantine_attack": ("none", "sign_flip", "label_flip", "random_pairs"),
   "secure_aggregation": ("none", "bitwidth", "modular"),
   "secure_votes": ("dense", "hashed"),
   "on_bad_record": ("fail", "skip"),
-  "strategy": tuple(strategies.STRATEGIES),
+  "strategy": strategies.STRATEGIES,
   "layer_densities": ("noisy", "uniform", "erk", "noisy_erk"),
   "prune_for": ("any", "xnnpack"),
   "granularity": ("block", "layer", "entire"),
@@ -35,25 +35,25 @@ CLOSED: dict[str, tuple[str, ...]] = {
   "quantisation_aware": ("auto", "never", "always", "public"),
   "calibration_source": ("public", "clients"),
   "calibration_ranges": ("minmax", "percentile"),
-  "learning_rate_schedule": tuple(learning_rates.LEARNING_RATE_SCHEDULES),
+  "learning_rate_schedule": learning_rates.LEARNING_RATE_SCHEDULES,
 }
 # Flags that take these, and something else besides: a file, `tfds:NAME`, nothing.
-OPEN: dict[str, tuple[str, ...]] = {
-  "model": tuple(models.MODELS),
+OPEN: dict[str, Collection[str]] = {
+  "model": models.MODELS,
   "dataset": (*sources.SOURCES, PREPARED),
   "partitioner": ("iid", "dirichlet", "shards", "quantity_skew", "natural"),
   "adjust_order": ("backward", "forward"),
-  "board": tuple(boards.BOARDS),
+  "board": boards.BOARDS,
   "feature_extraction": ("none", "log_mel", "mfcc"),
   "to_format": ("prepared", "client_tfrecord", "client_sqlite"),
   "verbosity": ("debug", "info", "warning", "error"),
 }
 # Flags that take a list of these.
-LISTS: dict[str, tuple[str, ...]] = {
+LISTS: dict[str, Collection[str]] = {
   "augmentations": ("crop", "flip", "cutout"),
-  "targets": tuple(targets.TARGETS),
-  "trackers": tuple(trackers.TRACKERS),
-  "methods": tuple(strategies.STRATEGIES),
+  "targets": targets.TARGETS,
+  "trackers": trackers.TRACKERS,
+  "methods": strategies.STRATEGIES,
 }
 
 
