@@ -120,7 +120,7 @@ def _beside(
 ) -> rich.text.Text:
   """Returns a bar in the same line as what stands before it."""
   line = head.copy()
-  for segment in console.render(bar, options.update(width=bar.width)):
+  for segment in console.render(bar, options.update(width=bar.width or 4)):
     if segment.text.strip("\n"):
       line.append(segment.text, segment.style)
   return line

@@ -19,9 +19,11 @@ from fedtiny_tff.data.sources import standard_images
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import pruning_scope
 from fedtiny_tff.models import registry as models
+from fedtiny_tff.plugins import Deferred
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from pipelines import choices, data_config, run_flags
+from pipelines.tracking import registry as trackers
 from tflite_export import targets
 
 _KNOWN = {
@@ -56,12 +58,16 @@ def test_help_names_every_choice(name):
 def test_every_plug_in_is_where_it_is_said_to_be():
   for make in strategies.STRATEGIES.values():
     assert isinstance(make(), base.Strategy)
-  for entry in models.MODELS.values():
-    assert callable(entry.network.load()) and entry.block_layers
-  for source in sources.SOURCES.values():
-    assert callable(getattr(source.open, "func", source.open).load())
-  for target in targets.TARGETS.values():
-    assert callable(target.load())
+  places = [
+    *(entry.network for entry in models.MODELS.values()),
+    *(getattr(each.open, "func", each.open) for each in sources.SOURCES.values()),
+    *targets.TARGETS.values(),
+    *(each.make for each in trackers.TRACKERS.values() if not each.package),
+  ]
+  for place in places:
+    assert isinstance(place, Deferred)
+    assert callable(place.load())
+  assert all(entry.block_layers for entry in models.MODELS.values())
   assert set(standard_images.STANDARD_IMAGES) <= set(sources.SOURCES)
 
 

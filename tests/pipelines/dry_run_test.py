@@ -69,9 +69,9 @@ def test_events_name_layers_and_weights(plan):
 def test_the_figures_can_be_printed_and_are_json(plan):
   shown = json.loads(json.dumps(plan[0]))
   for width in (40, 80, 200):
-    console = rich.console.Console(file=io.StringIO(), width=width)
-    dry_run_text.show(shown, console)
-    text = console.file.getvalue()
+    stream = io.StringIO()
+    dry_run_text.show(shown, rich.console.Console(file=stream, width=width))
+    text = stream.getvalue()
     assert max(map(len, text.splitlines())) <= width
     assert "Nothing was trained" in " ".join(text.split())
   assert "dense1 93" in text

@@ -9,9 +9,10 @@ from pipelines import screen
 
 
 def _lines(item, width=80, **options):
-  console = rich.console.Console(file=io.StringIO(), width=width, height=24, **options)
+  stream = io.StringIO()
+  console = rich.console.Console(file=stream, width=width, height=24, **options)
   console.print(item)
-  return console.file.getvalue().splitlines()
+  return stream.getvalue().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -68,10 +69,11 @@ def test_a_stage_takes_those_before_it_from_what_is_to_come():
 
 
 def test_what_is_shown_is_wiped_also_after_an_error():
-  console = rich.console.Console(file=io.StringIO(), force_terminal=True, width=40)
+  stream = io.StringIO()
+  console = rich.console.Console(file=stream, force_terminal=True, width=40)
   shown = screen.Screen(console)
   with pytest.raises(KeyError), shown.showing(screen.Activity("loading", True)):
     raise KeyError
-  text = console.file.getvalue()
+  text = stream.getvalue()
   assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") > -1
   assert shown._live is None
