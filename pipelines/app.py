@@ -9,7 +9,9 @@ escapes is a defect and keeps its traceback.
 import errno
 import logging
 import os
+import re
 import select
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -17,22 +19,40 @@ from typing import NoReturn, Optional
 
 from absl import flags
 
+from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
-from pipelines import credentials, interruption, logs
-from pipelines.errors import ExitCode, Terminated
+from pipelines import commands, credentials, interruption, logs
+from pipelines.errors import EXIT_CODES, ExitCode, Terminated
 
 # The last is a process's own limit of a file's size.
 _STORAGE_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of help: its width, and where the texts of flags begin.
+_COLUMNS = 90
+_INDENT = 30
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 
 
-def _describe(flag: flags.Flag) -> str:
+def _describe(flag: flags.Flag, columns: int) -> str:
   default = "" if flag.value is None else f" (default {flag.default_as_str})"
-  text = f"{flag.help}{default}"
   head = f"  --{'[no]' if flag.boolean else ''}{flag.name}"
-  body = textwrap.wrap(text, 60)
-  lines = [f"{head:<29} {body[0]}"] + [f"{'':<30}{line}" for line in body[1:]]
-  return "\n".join(lines)
+  return _beside(head, f"{flag.help}{default}", columns)
+
+
+def _beside(head: str, text: str, columns: int) -> str:
+  """Returns a text beside its head; below it, where there is no room."""
+  indent = _INDENT if columns >= _COLUMNS else 4
+  body = textwrap.wrap(text, max(columns - indent, 20))
+  lines = [f"{'':<{indent}}{line}" for line in body]
+  if len(head) < indent:
+    return "\n".join([f"{head:<{indent}}{body[0]}", *lines[1:]])
+  return "\n".join([head, *lines])
+
+
+def _columns() -> int:
+  """Returns how wide help may be: of a narrow terminal, its width."""
+  if sys.stdout is None or not sys.stdout.isatty():
+    return _COLUMNS
+  return min(_COLUMNS, shutil.get_terminal_size().columns)
 
 
 def help_text(summary: str, groups: dict[str, list[str]]) -> str:
@@ -42,17 +62,16 @@ def help_text(summary: str, groups: dict[str, list[str]]) -> str:
     summary: What the app does, with an example.
     groups: Group title to flag names, in order.
   """
+  columns = _columns()
   parts = [summary.strip()]
   for title, names in groups.items():
-    rows = [_describe(flags.FLAGS[name]) for name in names]
+    rows = [_describe(flags.FLAGS[name], columns) for name in names]
     parts.append("\n".join([f"{title}:", *rows]))
   parts.append(
     "Common:\n"
-    f"{'  --flagfile':<30}File with one flag per line; flags after it win.\n"
-    + "".join(f"{_describe(flags.FLAGS[name])}\n" for name in logs.FLAGS)
-    + f"{'  --help':<30}This text.\n"
-    "Exit codes: 0 done, 2 bad input, 3 verification failed, 4 budget not met,\n"
-    "  5 no space left, 130 interrupted, 141 output closed, 143 terminated."
+    + _beside("  --flagfile", "File with one flag per line; flags after it win.", columns)
+    + "".join(f"\n{_describe(flags.FLAGS[name], columns)}" for name in logs.FLAGS)
+    + f"\n{_beside('  --help', 'This text.', columns)}\n{EXIT_CODES}"
   )
   return "\n\n".join(parts)
 
@@ -70,8 +89,16 @@ def _quiet_libraries() -> None:
   logging.getLogger("tensorflow").addFilter(_is_news)
 
 
-def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
-  """Reads the flags and returns the arguments, as many as are wanted."""
+def _parse(
+  argv: Sequence[str], wanted: Sequence[str], groups: dict[str, list[str]]
+) -> list[str]:
+  """Reads the flags and returns the arguments, as many as are wanted.
+
+  Args:
+    argv: The command line.
+    wanted: What the arguments besides flags are called.
+    groups: Group title to flag names; what a mistyped flag may have meant.
+  """
   credentials.check_arguments(argv[1:])
   try:
     rest = flags.FLAGS(list(argv))
@@ -79,6 +106,14 @@ def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
     raise InputError(
       f"--flagfile: the file is not UTF-8 text ({error.reason}); save it as such"
     ) from error
+  except flags.UnrecognizedFlagError as error:
+    known = [name for group in groups.values() for name in group]
+    meant = suggestions.question(
+      error.flagname, [*known, *logs.FLAGS, "flagfile", "help"], "--"
+    )
+    raise InputError(f"--{error.flagname}: unknown flag{meant}; see --help") from error
+  except flags.IllegalFlagValueError as error:
+    raise InputError(f"{_nearest_value(error)}; see --help") from error
   # absl lets a ValueError of its own through for --noflag=value.
   except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
@@ -91,6 +126,14 @@ def _parse(argv: Sequence[str], wanted: Sequence[str]) -> list[str]:
   if len(given) < len(wanted):
     raise InputError(f"{wanted[len(given)]} is missing; see --help")
   return given
+
+
+def _nearest_value(error: flags.IllegalFlagValueError) -> str:
+  """Returns what is wrong with a flag's value, and which one may have been meant."""
+  message = str(error).splitlines()[0]
+  found = re.match(r"flag --(\w+)=(\S*): ", message)
+  known = getattr(flags.FLAGS[found[1]].parser, "enum_values", ()) if found else ()
+  return message + suggestions.question(found[2] if found else "", known)
 
 
 def run_app(
@@ -113,12 +156,17 @@ def run_app(
     goes_on: Whether the same command goes on where it was interrupted.
   """
   argv = list(sys.argv if argv is None else argv)
+  if (recorder := commands.Recorder.current) is not None:
+    recorder.summary, recorder.groups = summary, groups
+    recorder.arguments = tuple(arguments)
+    return ExitCode.DONE
   name = os.path.splitext(os.path.basename(argv[0]))[0]
   if any(argument in _HELP_FLAGS for argument in argv[1:]):
-    return _run(name, lambda: print(help_text(summary, groups)))
+    shown = commands.as_called(help_text(summary, groups), name)
+    return _run(name, lambda: print(shown))
   _quiet_libraries()
   interruption.install()
-  return _run(name, lambda: main(*_parse(argv, arguments)), goes_on)
+  return _run(name, lambda: main(*_parse(argv, arguments, groups)), goes_on)
 
 
 def _run(
@@ -143,7 +191,7 @@ def _run(
         raise
       logs.complain_of_defect(name, error)
       return 1
-    logs.complain(name, message, failed)
+    logs.complain(name, commands.as_called(message, name), failed)
     return failed
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+import rich.box
 import rich.console
 import rich.table
 
@@ -10,6 +11,10 @@ from tflite_export import latency
 
 # What is not a file: name, figure, density, bytes and where it lies.
 ModelRow = tuple[str, str, str, str, str]
+
+# From here on there is room for paths; and for more than three columns.
+_WIDE_COLUMNS = 120
+_MEDIUM_COLUMNS = 70
 
 
 def percent(value: Optional[float]) -> str:
@@ -38,31 +43,68 @@ def show(
     has_classes: Whether quality is an accuracy; else it is an AUC.
     console: Where to print.
   """
-  table = rich.table.Table(title=title)
-  headings = (
-    "what", "accuracy" if has_classes else "AUC", "density", "bytes", "dense bytes", "arena",
-    "file",
-  )  # fmt: skip
-  for heading in headings:
-    is_text = heading in ("what", "file")
-    table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
-  for name, figure, density, size, path in models:
-    table.add_row(name, figure, density, size, "", "", path)
-  for row in artifacts:
-    arena = row["arena_bytes"]
-    table.add_row(
-      row["format"],
-      percent(row["accuracy"]) if has_classes else decimal(row["auc"]),
-      percent(row["density"]),
-      f"{row['bytes']:,}",
-      f"{row['dense_bytes']:,}",
-      "" if arena is None else f"{arena:,}",
-      row["path"],
-    )
+  quality = "accuracy" if has_classes else "AUC"
+  rows = [
+    {"what": name, quality: figure, "density": density, "bytes": size, "file": path}
+    for name, figure, density, size, path in models
+  ]
+  names = _columns(console.width, quality)
+  table = rich.table.Table(title=title, **_frame(console.width))
+  for name in names:
+    is_text = name in ("what", "file")
+    table.add_column(name, justify="left" if is_text else "right", overflow="fold")
+  for row in rows:
+    table.add_row(*(row.get(name, "") for name in names))
+  target = ""
+  for artifact in artifacts:
+    # Where paths are not shown, they do not tell the targets' files apart.
+    if artifact["target"] != target and "file" not in names:
+      target = artifact["target"]
+      table.add_section()
+      table.add_row(f"[bold]{target}[/bold]")
+    cells = _cells(artifact, quality, has_classes)
+    table.add_row(*(cells[name] for name in names))
   console.print(table)
   timed = [row for row in artifacts if row.get("latency")]
   if timed:
     _show_latencies(timed, console)
+
+
+def _columns(width: int, quality: str) -> tuple[str, ...]:
+  """Returns what there is room for, the most telling first."""
+  if width >= _WIDE_COLUMNS:
+    return (
+      "what", quality, "density", "bytes", "dense bytes", "of dense", "arena", "file",
+    )  # fmt: skip
+  if width >= _MEDIUM_COLUMNS:
+    return ("what", quality, "density", "bytes", "of dense", "arena")
+  return ("what", quality, "bytes")
+
+
+def _frame(width: int) -> dict[str, Any]:
+  """Returns lines and margins that leave the cells whole."""
+  if width >= _WIDE_COLUMNS:
+    return {"box": rich.box.HEAVY_HEAD}
+  if width >= _MEDIUM_COLUMNS:
+    return {"box": rich.box.SIMPLE_HEAD}
+  return {"box": None, "pad_edge": False, "padding": (0, 1, 0, 0)}
+
+
+def _cells(
+  row: Mapping[str, Any], quality: str, has_classes: bool
+) -> dict[str, str]:
+  """Returns what is shown of a file, by column."""
+  arena = row["arena_bytes"]
+  return {
+    "what": row["format"],
+    quality: percent(row["accuracy"]) if has_classes else decimal(row["auc"]),
+    "density": percent(row["density"]),
+    "bytes": f"{row['bytes']:,}",
+    "dense bytes": f"{row['dense_bytes']:,}",
+    "of dense": f"{100 * row['bytes'] / row['dense_bytes']:.1f} %",
+    "arena": "" if arena is None else f"{arena:,}",
+    "file": row["path"],
+  }
 
 
 def _show_latencies(

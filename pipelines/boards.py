@@ -8,6 +8,7 @@ budget, and `--mcu_flash_kb` and `--mcu_ram_kb` say what is left for the model.
 import dataclasses
 from typing import Any, Optional
 
+from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
 from tflite_export.mcu_options import McuOptions
 
@@ -71,7 +72,10 @@ def find(name: str) -> Optional[Board]:
   if not name:
     return None
   if name not in BOARDS:
-    raise InputError(f"--board must be one of {', '.join(BOARDS)}, got {name!r}")
+    raise InputError(
+      f"--board must be one of {', '.join(BOARDS)}, got {name!r}"
+      f"{suggestions.question(name, BOARDS)}"
+    )
   return BOARDS[name]
 
 

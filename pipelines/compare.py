@@ -9,6 +9,7 @@ from absl import flags
 
 from fedtiny_tff.errors import InputError
 from pipelines import app, run_flags
+from pipelines.dry_run_flag import DRY_RUN
 
 _SUMMARY = """
 Compares methods on the same clients, batches, pre-trained weights and number of rounds.
@@ -38,9 +39,6 @@ _ALPHAS = flags.DEFINE_list(
 )
 _PARALLEL = flags.DEFINE_integer(
   "parallel", 1, "Cells that run at a time, each in processes of its own.", lower_bound=1
-)
-_DRY_RUN = flags.DEFINE_boolean(
-  "dry_run", False, "Only list the cells and about how many minutes each takes."
 )
 _ONLY_CELL = flags.DEFINE_string(
   "only_cell", None, "Run this cell alone, by name, and make no tables (for --parallel)."
@@ -103,13 +101,13 @@ def main() -> Optional[int]:
   from pipelines.progress import Progress
 
   progress = Progress()
-  with progress.waiting("loading TensorFlow and TensorFlow Federated"):
+  with progress.loading():
     from pipelines import comparison_cells, comparison_schedule, files
 
   common, cells = _grid()
   folder = pathlib.Path(flags.FLAGS.output_dir)
   store = comparison_cells.CellStore(folder)
-  if _DRY_RUN.value:
+  if DRY_RUN.value:
     _print_plan(cells, comparison_schedule.read_finished(cells, store))
     return None
   files.make_folder(folder, "output_dir")

@@ -1,5 +1,6 @@
 """How long a comparison will take: from its finished cells, or from a few steps."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from pipelines.comparison_grid import Cell
 _FIXED_SECONDS = 30.0
 _WARM_UP_STEPS = 2
 _TIMED_STEPS = 6
+_MOST_TIMED_STEPS = 400
+_LEAST_SECONDS = 0.5
 
 
 def estimate_seconds(
@@ -47,37 +50,52 @@ def estimate_seconds(
 
 def _seconds_of(cell: Cell) -> float:
   experiment = training_pipeline.plan_experiment(cell.config)
-  config = cell.config
+  images = images_per_round(experiment) * cell.config.rounds
+  return _FIXED_SECONDS + images / images_per_second(experiment)
+
+
+def images_per_round(experiment: training_pipeline.Experiment) -> float:
+  """Returns how many examples the clients of a round train on, on average."""
+  config = experiment.config
   examples = experiment.data.training_sizes * config.local_epochs
   if config.max_local_steps:
     examples = np.minimum(examples, config.max_local_steps * config.batch_size)
   participants = config.clients_per_round or len(examples)
-  images = float(np.mean(examples)) * participants * config.rounds
-  return _FIXED_SECONDS + images / _images_per_second(experiment)
+  return float(np.mean(examples)) * participants
 
 
-def _images_per_second(experiment: training_pipeline.Experiment) -> float:
-  """Trains some steps on noise."""
+def images_per_second(experiment: training_pipeline.Experiment) -> float:
+  """Trains some steps on noise, and returns how many examples a second that was."""
   config, info = experiment.config, experiment.data.info
   size, shape = config.batch_size, tuple(info.shape)
 
   def decode(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return records, tf.zeros([tf.shape(records)[0]], tf.int64)
 
-  trainer = training.LocalTrainer(experiment.definition, config.training, decode)
+  # A limit of steps would end the timed ones, too.
+  unlimited = dataclasses.replace(config.training, max_local_steps=0)
+  trainer = training.LocalTrainer(experiment.definition, unlimited, decode)
   weights = tfmot_masking.initial_weights(experiment.definition, config.seed)
   mask = tf.ones([experiment.definition.spec.size], tf.bool)
   generator = np.random.default_rng(0)
 
-  def train(steps: int) -> float:
-    noise = generator.normal(size=(steps * size, *shape)).astype(np.float32)
-    start = time.monotonic()
-    examples = batches.in_stored_order(tf.constant(noise))
+  @tf.function(input_signature=[tf.TensorSpec([None, *shape])])
+  def train_on(noise: tf.Tensor) -> tf.Tensor:
+    examples = batches.in_stored_order(noise)
     trained, _ = trainer.train(weights, mask, examples, tf.constant(1e-6))
-    trained.prunable.numpy()
+    return tf.reduce_sum(trained.prunable)
+
+  def train(steps: int) -> float:
+    noise = tf.constant(generator.normal(size=(steps * size, *shape)), tf.float32)
+    start = time.monotonic()
+    train_on(noise).numpy()
     return time.monotonic() - start
 
   train(_WARM_UP_STEPS)
-  fixed = train(_WARM_UP_STEPS)
-  more = train(_WARM_UP_STEPS + _TIMED_STEPS)
-  return _TIMED_STEPS * size / max(more - fixed, 1e-6)
+  fixed, steps = train(_WARM_UP_STEPS), _TIMED_STEPS
+  # Steps of a millisecond drown in what happens besides.
+  while (more := train(_WARM_UP_STEPS + steps) - fixed) < _LEAST_SECONDS:
+    if steps >= _MOST_TIMED_STEPS:
+      break
+    steps *= 4
+  return steps * size / max(more, 1e-6)

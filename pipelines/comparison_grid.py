@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import flags
 
+from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
@@ -74,7 +75,10 @@ def method_flags(method: str) -> dict[str, Any]:
   strategy, variant = VARIANTS.get(name, (name, {}))
   if strategy not in strategies.STRATEGIES:
     known = ", ".join([*strategies.STRATEGIES, *VARIANTS])
-    raise InputError(f"--methods must name {known}, got {name!r}")
+    raise InputError(
+      f"--methods must name {known}, got {name!r}"
+      f"{suggestions.question(name, [*strategies.STRATEGIES, *VARIANTS])}"
+    )
   found = {"strategy": strategy, **variant}
   for change in changes:
     flag, separator, value = change.partition("=")

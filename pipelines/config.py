@@ -9,33 +9,30 @@ from typing import Any
 from absl import flags
 
 from fedtiny_tff import (
-  aggregation_config,
   compute_dtypes,
   learning_rates,
   optimizers,
-  poisoning,
-  schedules,
-  secure_config,
+  suggestions,
   training,
 )
 from fedtiny_tff.candidates import default_pool_size
 from fedtiny_tff.data import federation
 from fedtiny_tff.data.sources.options import SourceOptions
-from fedtiny_tff.densities import LAYER_COUNTS
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import worker_channel
-from fedtiny_tff.models import pruning_scope
 from fedtiny_tff.models import registry as models
-from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from pipelines import boards, data_config, privacy_checks, run_flags, tflm_checkout
+from pipelines import (
+  boards,
+  choices,
+  data_config,
+  privacy_checks,
+  run_flags,
+  tflm_checkout,
+)
 from pipelines.tracking import registry as trackers
 from tflite_export import arm64_setup, targets
 
-SELECTIONS = ("adaptive", "vanilla", "none")
-CALIBRATION_SOURCES = ("public", "clients")
-CALIBRATION_RANGES = ("minmax", "percentile")
-QUANTISATION_AWARE = ("auto", "never", "always", "public")
 # Of single channels, pairs and fours XNNPACK has sparse kernels.
 CHANNEL_BLOCKS = (1, 2, 4)
 
@@ -121,25 +118,6 @@ class RunConfig:
       if name not in run_flags.NOT_CONFIGURATION
     }
 
-
-_CHOICES: dict[str, Any] = {
-  "aggregation": aggregation_config.AGGREGATIONS,
-  "byzantine_attack": poisoning.ATTACKS,
-  "secure_aggregation": secure_config.MODES,
-  "secure_votes": secure_config.VOTES,
-  "on_bad_record": ("fail", "skip"),
-  "strategy": strategies.STRATEGIES,
-  "layer_densities": LAYER_COUNTS,
-  "prune_for": pruning_scope.PRUNE_FOR,
-  "granularity": schedules.GRANULARITIES,
-  "client_optimizer": optimizers.OPTIMIZERS,
-  "selection": SELECTIONS,
-  "compute_dtype": compute_dtypes.CHOICES,
-  "quantisation_aware": QUANTISATION_AWARE,
-  "calibration_source": CALIBRATION_SOURCES,
-  "calibration_ranges": CALIBRATION_RANGES,
-  "learning_rate_schedule": learning_rates.LEARNING_RATE_SCHEDULES,
-}
 
 # Flag to the smallest value that makes sense.
 _AT_LEAST = {
@@ -318,20 +296,18 @@ def make_config(values: dict[str, Any]) -> RunConfig:
   Raises:
     InputError: Naming the flag, the value found and what is allowed.
   """
-  for name, choices in _CHOICES.items():
-    if values[name] not in choices:
-      raise InputError(
-        f"--{name} must be one of {', '.join(choices)}, got {values[name]!r}"
-      )
+  choices.check_closed(values)
   if values["model"] not in models.MODELS and not models.is_own(values["model"]):
     raise InputError(
       f"--model must be one of {', '.join(models.MODELS)}, a file FILE.keras or "
       f"PACKAGE.MODULE:FUNCTION, got {values['model']!r}"
+      f"{suggestions.question(values['model'], models.MODELS)}"
     )
   for target in values["targets"]:
     if target not in targets.TARGETS:
       raise InputError(
         f"--targets must name {', '.join(targets.TARGETS)}, got {target!r}"
+        f"{suggestions.question(target, targets.TARGETS)}"
       )
     if values["targets"].count(target) > 1:
       raise InputError(f"--targets names {target!r} more than once; name it once")

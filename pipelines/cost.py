@@ -165,7 +165,10 @@ def _number(value: float) -> str:
 
 def main() -> Optional[int]:
   """Prints the figures."""
-  figures = _figures()
+  from pipelines.progress import Progress
+
+  with Progress().waiting("building the model and counting"):
+    figures = _figures()
   if FORMAT.value == "json":
     print(json.dumps(figures, indent=2))
   else:

@@ -48,9 +48,12 @@ def _plots_folder() -> Optional[pathlib.Path]:
 
 def main() -> Optional[int]:
   """Reads the dataset, draws and prints."""
-  from pipelines import config as config_lib
-  from pipelines import data_config, data_reading, files
   from pipelines.progress import Progress
+
+  progress = Progress()
+  with progress.loading():
+    from pipelines import config as config_lib
+    from pipelines import data_config, data_reading, files
 
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
   # Nobody takes part in a round here.
@@ -61,7 +64,7 @@ def main() -> Optional[int]:
     values["on_bad_record"] = "skip"
   config = config_lib.make_config(values)
   folder = _plots_folder()
-  found = data_reading.read(config, Progress(), keeps_examples=folder is not None)
+  found = data_reading.read(config, progress, keeps_examples=folder is not None)
   document = found.document()
   pictures: list[pathlib.Path] = []
   if folder is not None:

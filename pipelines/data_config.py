@@ -5,18 +5,19 @@ from typing import Any, Optional
 
 from absl import flags
 
+from fedtiny_tff import suggestions
 from fedtiny_tff.data.extraction import NO_EXTRACTION
 from fedtiny_tff.data.partitioners import PARTITIONERS
 from fedtiny_tff.data.signal_extraction import LogMel, Mfcc
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.errors import InputError
+from pipelines import choices
 
-# A dataset of this name was written by `pipelines.make_dataset` and is used in place.
-PREPARED = "prepared"
+PREPARED = choices.PREPARED
 _LARGEST_SIDE = 1 << 14
 _MOST_PIXELS = 1 << 22
-_FEATURE_EXTRACTIONS = (NO_EXTRACTION.kind, LogMel.kind, Mfcc.kind)
+FEATURE_EXTRACTIONS = (NO_EXTRACTION.kind, LogMel.kind, Mfcc.kind)
 
 
 # Flags that decide who gets what; of prepared data that was decided before.
@@ -75,12 +76,13 @@ def check(values: dict[str, Any]) -> None:
   name = values["dataset"]
   if name not in (*sources.SOURCES, PREPARED) and not sources.is_tfds(name):
     known = ", ".join([*sources.SOURCES, PREPARED])
-    raise InputError(f"--dataset must be one of {known}, or tfds:NAME, got {name!r}")
-  partitioner = values["partitioner"]
-  if partitioner is not None and partitioner not in PARTITIONERS:
     raise InputError(
-      f"--partitioner must be one of {', '.join(PARTITIONERS)}, got {partitioner!r}"
+      f"--dataset must be one of {known}, or tfds:NAME, got {name!r}"
+      f"{suggestions.question(name, choices.OPEN['dataset'])}"
     )
+  partitioner = values["partitioner"]
+  if partitioner is not None:
+    choices.check("partitioner", partitioner, PARTITIONERS)
   if not 0.0 < values["test_share"] < 1.0:
     raise InputError(f"--test_share must be in (0, 1), got {values['test_share']:g}")
   if values["image_channels"] not in (1, 3):
@@ -89,11 +91,7 @@ def check(values: dict[str, Any]) -> None:
     raise InputError(
       f"--quantity_sigma must be at least 0, got {values['quantity_sigma']:g}"
     )
-  if values["feature_extraction"] not in _FEATURE_EXTRACTIONS:
-    raise InputError(
-      f"--feature_extraction must be one of {', '.join(_FEATURE_EXTRACTIONS)}, got "
-      f"{values['feature_extraction']!r}"
-    )
+  choices.check("feature_extraction", values["feature_extraction"], FEATURE_EXTRACTIONS)
   size = _image_size(values["image_size"])
   if size is not None and size[0] * size[1] > _MOST_PIXELS:
     raise InputError(

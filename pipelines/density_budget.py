@@ -150,19 +150,13 @@ def measure(
   from tflite_export.tflm_shrink import shrink
 
   model = planned_model.stand_in(model_definition, density)
-  generator = np.random.default_rng(0)
-  for variable in model.variables:
-    if variable.shape.rank > 1:
-      # As in a trained model, sums neither grow from layer to layer nor drown in biases.
-      signs = generator.choice([-1.0, 1.0], variable.shape)
-      scaled = signs / math.sqrt(math.prod(variable.shape[:-1]))
-      variable.assign(variable * scaled.astype(np.float32))
+  planned_model.tame(model)
   shape = (_CALIBRATION_ROWS, *model.inputs[0].shape[1:])
   if None in shape:
     raise InputError(
       f"the model's input {shape[1:]} has open sizes; a microcontroller needs all"
     )
-  rows = generator.uniform(0.0, 1.0, shape).astype(np.float32)
+  rows = np.random.default_rng(0).uniform(0.0, 1.0, shape).astype(np.float32)
   settings = McuSettings(options.activation_bits, options.float_ends)
   content = shrink(convert_mcu(model, rows, settings), options.keep_names).model_bytes
   encoded = mcu_budget.encode_within(content, options.ram_bytes, rows)

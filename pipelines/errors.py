@@ -18,3 +18,8 @@ class ExitCode(enum.IntEnum):
 
 class Terminated(KeyboardInterrupt):
   """SIGTERM arrived; unwinds like Ctrl-C does, which event loops let pass."""
+
+
+# As help tells them.
+EXIT_CODES = """Exit codes: 0 done, 2 bad input, 3 verification failed, 4 budget not met,
+  5 no space left, 130 interrupted, 141 output closed, 143 terminated."""

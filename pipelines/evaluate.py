@@ -48,7 +48,11 @@ def _shown(value: Optional[float]) -> str:
 
 def main() -> Optional[int]:
   """Prints the figures."""
-  figures = _figures(run_dir_flag.read())
+  from pipelines.progress import Progress
+
+  path = run_dir_flag.read()
+  with Progress().waiting(f"evaluating {path}"):
+    figures = _figures(path)
   if FORMAT.value == "json":
     print(json.dumps(figures, indent=2))
     return None

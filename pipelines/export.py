@@ -45,15 +45,18 @@ def main() -> Optional[int]:
       raise InputError(f"--{name} goes with --keras_model; name the model too")
   path = run_dir_flag.read()
 
-  from pipelines import config as config_lib
-  from pipelines import stages
   from pipelines.progress import Progress
-  from pipelines.run_directory import RunDirectory
+
+  progress = Progress()
+  with progress.loading():
+    from pipelines import config as config_lib
+    from pipelines import stages
+    from pipelines.run_directory import RunDirectory
 
   config = config_lib.from_flags()
   with RunDirectory(path) as run:
     run.lock("run_dir")
-    made = stages.export(config, run, config.targets, Progress())
+    made = stages.export(config, run, config.targets, progress)
     stages.summarize(run, made)
   return None
 
@@ -62,10 +65,14 @@ def _export_keras_model(path: str) -> Optional[int]:
   """Exports a model that no run of ours has trained."""
   _check_flags()
 
-  from fedtiny_tff import tasks
-  from pipelines import artifact_table, export_stage, keras_export, stages
-  from pipelines import config as config_lib
   from pipelines.progress import Progress
+
+  progress = Progress()
+  with progress.loading():
+    from fedtiny_tff import tasks
+    from pipelines import artifact_table, export_stage, keras_export, stages
+    from pipelines import config as config_lib
+
   config = config_lib.from_flags()
   folder = pathlib.Path(config.output_dir)
   if (folder / "run.flags").exists():
@@ -81,7 +88,7 @@ def _export_keras_model(path: str) -> Optional[int]:
     output_dir=folder,
     licence=config.model_licence,
   )
-  made, failures = keras_export.export(options, config, Progress())
+  made, failures = keras_export.export(options, config, progress)
   artifact_table.show(
     made["model"],
     [],

@@ -6,7 +6,7 @@ from typing import Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, data_flags, run_flags
+from pipelines import app, choices, data_flags, run_flags
 
 _SUMMARY = """
 Reads a dataset and writes it in another form.
@@ -22,7 +22,7 @@ SqlClientData; owners are the dataset's own, or those of --partitioner. Other fl
 a run are allowed and have no influence.
 """
 
-_FORMATS = ("prepared", "client_tfrecord", "client_sqlite")
+_FORMATS = choices.OPEN["to_format"]
 
 _FORMAT = flags.DEFINE_string(
   "to_format", "prepared", f"What to write: {', '.join(_FORMATS)}."
@@ -36,23 +36,23 @@ _GROUPS = {
 
 def main() -> Optional[int]:
   """Writes the dataset."""
-  from pipelines import config as config_lib
-  from pipelines import dataset_files
   from pipelines.progress import Progress
 
+  progress = Progress()
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
-  if _FORMAT.value not in _FORMATS:
-    raise InputError(
-      f"--to_format must be one of {', '.join(_FORMATS)}, got {_FORMAT.value!r}"
-    )
+  choices.check("to_format", _FORMAT.value, _FORMATS)
   if not values["output_dir"]:
     raise InputError("--output_dir is missing: name the folder to write")
   folder = pathlib.Path(values["output_dir"])
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise InputError(f"--output_dir={folder}: exists already; name a new folder")
+  with progress.loading():
+    from pipelines import config as config_lib
+    from pipelines import dataset_files
+
   # Nobody takes part in a round here.
   config = config_lib.make_config({**values, "clients_per_round": 0})
-  written = dataset_files.WRITERS[_FORMAT.value](config, folder, Progress())
+  written = dataset_files.WRITERS[_FORMAT.value](config, folder, progress)
   print(
     f"Written to {folder}: {written.training_examples:,} training and "
     f"{written.test_examples:,} test examples of {written.clients:,} clients"

@@ -81,10 +81,10 @@ def of_round(
   return Participants(len(invited), reporting, dropped, late)
 
 
-def misses_rounds(config: config_lib.RunConfig, data: RunData) -> bool:
-  """Whether a client may ever miss a round."""
+def misses_rounds(config: config_lib.RunConfig, population: int) -> bool:
+  """Whether one of all clients may ever miss a round."""
   return (
-    config.clients_per_round not in (0, len(data.references))
+    config.clients_per_round not in (0, population)
     or config.client_dropout + config.client_stragglers > 0.0
   )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -187,11 +188,18 @@ def _obstacle(model_definition: definition.ModelDefinition, density: float) -> s
 
 @keras_graphs.sparing_eager_models()
 def stand_in(
-  model_definition: definition.ModelDefinition, density: float
+  model_definition: definition.ModelDefinition,
+  density: float,
+  counts: Optional[Sequence[int]] = None,
 ) -> tf.keras.Model:
   """Returns a model of the target density in which no value is 0 or 1 by chance.
 
   The converter leaves out what such values make superfluous; trained ones do not.
+
+  Args:
+    model_definition: What it stands for.
+    density: Share of the prunable weights that stay, the same in every layer.
+    counts: How many stay in each layer, if they are not to be the same share.
   """
   generator = np.random.default_rng(0)
 
@@ -202,9 +210,23 @@ def stand_in(
   for variable in model.variables:
     if variable.dtype.is_floating:
       variable.assign(tf.cast(draw(variable.shape), variable.dtype))
-  counts = densities.uniform_counts(spec, density, generator)
+  if counts is None:
+    counts = densities.uniform_counts(spec, density, generator)
   mask = candidates.magnitude_mask_by_layer(draw([spec.size]), spec, counts)
   for name, kept in spec.masks_by_layer(mask).items():
     kernel = model.get_layer(name).kernel
     kernel.assign(kernel * tf.constant(kept, kernel.dtype))
   return model
+
+
+def tame(model: tf.keras.Model) -> None:
+  """Draws the signs of a stand-in's weights and scales them, so that it can be run.
+
+  As in a trained model, sums neither grow from layer to layer nor drown in biases.
+  """
+  generator = np.random.default_rng(0)
+  for variable in model.variables:
+    if variable.shape.rank > 1:
+      signs = generator.choice([-1.0, 1.0], variable.shape)
+      scaled = signs / math.sqrt(math.prod(variable.shape[:-1]))
+      variable.assign(variable * scaled.astype(np.float32))

@@ -2,15 +2,25 @@
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 import rich.console
-import rich.progress
+import rich.text
 
 from pipelines import interruption, logs
+from pipelines.screen import Activity, Bar, Screen, duration
+
+
+def _is_watched() -> bool:
+  """Whether stderr is a terminal that can draw over its lines.
+
+  Not what FORCE_COLOR says, which systems set that only keep a log.
+  """
+  return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 class Progress:
@@ -26,8 +36,13 @@ class Progress:
       console: Where to print; stderr by default, so that stdout stays clean.
     """
     self.console = console or rich.console.Console(
-      file=sys.stderr, highlight=False, soft_wrap=True
+      file=sys.stderr,
+      highlight=False,
+      soft_wrap=True,
+      force_interactive=_is_watched(),
     )
+    self._screen = Screen(self.console)
+    self._outcome = ""
     self._start = time.monotonic()
     self._stages: list[str] = []
     self.seconds: dict[str, float] = {}
@@ -37,7 +52,7 @@ class Progress:
     """Whether somebody watches who may see bars."""
     settings = logs.settings()
     wanted = settings.level <= logging.INFO and not settings.is_json
-    return wanted and self.console.is_terminal
+    return wanted and self.console.is_interactive
 
   def say(
     self, message: str, level: int = logging.INFO, more: Optional[dict[str, Any]] = None
@@ -67,6 +82,18 @@ class Progress:
     """Prints one line that somebody should read, unless the app is to stop."""
     self.say(message, logging.WARNING)
 
+  def expect(self, stages: dict[str, str]) -> None:
+    """Shows on a terminal which stages are still to come.
+
+    Args:
+      stages: Name, as `stage` will get it, to what is shown.
+    """
+    self._screen.expect(stages)
+
+  def loading(self) -> contextlib.AbstractContextManager[None]:
+    """Shows what takes the first ten seconds; see `waiting`."""
+    return self.waiting("loading TensorFlow and TensorFlow Federated")
+
   @contextlib.contextmanager
   def waiting(self, description: str) -> Iterator[None]:
     """Shows a line that goes away again; elsewhere than on a terminal, nothing.
@@ -76,21 +103,48 @@ class Progress:
     if not self.is_live:
       yield
       return
-    with self.console.status(description):
+    with self._screen.showing(Activity(description, self._screen.is_unicode)):
       yield
 
   @contextlib.contextmanager
   def stage(self, name: str, description: str) -> Iterator[None]:
-    """Announces a stage and records the seconds it takes under `name`."""
+    """Announces a stage and records the seconds it takes under `name`.
+
+    On a terminal it is a line that stays, with a mark, when it is done.
+    """
     self._stages.append(name)
-    self.say(description)
     start = time.monotonic()
+    self._outcome = ""
+    is_live = self.is_live
     try:
-      yield
+      if not is_live:
+        self.say(description)
+        yield
+        return
+      interruption.check()
+      self._screen.begin(name)
+      with self._screen.showing(Activity(description, self._screen.is_unicode)):
+        yield
+      self._tick(description, time.monotonic() - start)
+    except BaseException:
+      if is_live:
+        self._tick(description, time.monotonic() - start, is_done=False)
+      raise
     finally:
       self._stages.pop()
       spent = time.monotonic() - start
       self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+  def _tick(self, description: str, seconds: float, is_done: bool = True) -> None:
+    """Leaves a line of a stage that is over."""
+    marks = "✓✗" if self._screen.is_unicode else "+x"
+    line = rich.text.Text(marks[0] if is_done else marks[1])
+    line.stylize("green" if is_done else "red")
+    line.append(f" {description}", style="default")
+    line.append(f"  {duration(seconds)}", style="dim")
+    if self._outcome and is_done:
+      line.append(f"  {self._outcome}", style="dim")
+    self.console.print(line, soft_wrap=False)
 
   @contextlib.contextmanager
   def counting(self, description: str) -> Iterator["Counter"]:
@@ -102,8 +156,13 @@ class Progress:
     if not self.is_live:
       yield Counter(lambda count: self.say(f"{description}: {count:,}"))
       return
-    with self.console.status(description) as status:
-      yield Counter(lambda count: status.update(f"{description}: {count:,}"), 0.2)
+    activity = Activity(description, self._screen.is_unicode)
+
+    def show(count: int) -> None:
+      activity.text = f"{description}: {count:,}"
+
+    with self._screen.showing(activity):
+      yield Counter(show, 0.2)
 
   @contextlib.contextmanager
   def steps(self, description: str, total: int, done: int) -> Iterator["Steps"]:
@@ -117,16 +176,10 @@ class Progress:
     if not self.is_live:
       yield Steps(self, description, total, done)
       return
-    columns = (
-      rich.progress.TextColumn("{task.description}"),
-      rich.progress.BarColumn(),
-      rich.progress.MofNCompleteColumn(),
-      rich.progress.TimeRemainingColumn(),
-      rich.progress.TextColumn("{task.fields[figures]}"),
-    )
-    with rich.progress.Progress(*columns, console=self.console) as live:
-      task = live.add_task(description, total=total, completed=done, figures="")
-      yield LiveSteps(live, task)
+    bar = Bar(description, total, done)
+    with self._screen.showing(bar):
+      yield LiveSteps(bar)
+    self._outcome = bar.figures
 
 
 class Counter:
@@ -186,12 +239,11 @@ class Steps:
 class LiveSteps(Steps):
   """Progress as a bar on a terminal."""
 
-  def __init__(self, live: rich.progress.Progress, task: rich.progress.TaskID):
-    """Wraps a running bar."""
-    self._live = live
-    self._task = task
+  def __init__(self, bar: Bar):
+    """Wraps a bar that is shown."""
+    self._bar = bar
 
   def advance(self, figures: str, more: Optional[dict[str, Any]] = None) -> None:
     """Counts one step and shows its key figures, unless the app is to stop."""
     interruption.check()
-    self._live.update(self._task, advance=1, figures=figures)
+    self._bar.advance(figures)

@@ -1,7 +1,10 @@
 """What a run tells about the model it exports."""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
+from fedtiny_tff.data.examples import DatasetInfo
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.version import VERSION
 from pipelines import config as config_lib
@@ -24,7 +27,24 @@ def provenance_of_run(
     calibration: Where the activation ranges come from, a sentence.
     quantised: What integer files are made from.
   """
-  facts = data.summary()
+  described = f"{calibration} {quantised.facts['reason']}"
+  return provenance(config, data.info, data.summary(), described)
+
+
+def provenance(
+  config: config_lib.RunConfig,
+  info: DatasetInfo,
+  facts: Mapping[str, Any],
+  calibration: str,
+) -> Provenance:
+  """Describes a run of which these facts are known.
+
+  Args:
+    config: The run's flags.
+    info: Of its dataset.
+    facts: As `RunData.summary`: clients, examples by kind, and the partitioner.
+    calibration: Where the activation ranges come from, and what was made of them.
+  """
   federation = (
     f"{config.rounds} rounds of federated averaging in TFF's simulation: "
     f"{config.clients_per_round or facts['clients']} of {facts['clients']} clients a "
@@ -43,14 +63,14 @@ def provenance_of_run(
     licence=config.model_licence,
     method=f"{_pruning(config)}.",
     training={"Data": examples, "Federation": federation},
-    calibration=f"{calibration} {quantised.facts['reason']}",
+    calibration=calibration,
     evaluation=(
       f"the test split of {config.dataset}, {facts['test_examples']:,} examples that "
       "nothing else has seen"
     ),
-    preprocessing=data.info.preprocessing,
+    preprocessing=info.preprocessing,
     augmentations=tuple(config.augmentations),
-    feature_type=data.info.feature_type,
+    feature_type=info.feature_type,
   )
 
 

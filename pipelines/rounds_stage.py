@@ -151,14 +151,15 @@ class Phase:
           while len(rows) < self._most_rounds and not stopping.is_due(rows):
             with self._profile.round(len(rows), self._most_rounds - len(rows)):
               state = self._one_more(builder, state, rows, events)
-            steps.advance(_figures(rows[-1]), without_blanks(rows[-1]))
+            told = f"{_figures(rows[-1])}, {_ahead(rows, plan)}"
+            steps.advance(told, without_blanks(rows[-1]))
       if len(rows) < self._most_rounds:
         self._progress.say(
           f"{self._name}: stopped after round {len(rows) - 1}, as --early_stopping says; "
           f"the held-out loss was least after round {stopping.best_round(rows)}"
         )
-    told = early_stopping.summary(rows, self._config.rounds, stopping)
-    return PhaseResult(self._plain(state), rows, events, told)
+    ended = early_stopping.summary(rows, self._config.rounds, stopping)
+    return PhaseResult(self._plain(state), rows, events, ended)
 
   def _one_more(
     self,
@@ -217,7 +218,7 @@ class Phase:
       active_count=int(np.count_nonzero(initial.mask)),
       seed=self._config.seed,
       all_clients_every_round=not participation.misses_rounds(
-        self._config, self._data
+        self._config, len(self._data.references)
       ),
       memory=initial.memory,
       aggregation=self._aggregation,
@@ -377,3 +378,14 @@ def _figures(row: dict[str, Any]) -> str:
   if row["adjusted_block"] != "":
     figures += f", block {row['adjusted_block']} adjusted"
   return figures
+
+
+def _ahead(
+  rows: Sequence[dict[str, Any]], plan: Sequence[schedules.AdjustmentEvent]
+) -> str:
+  """Says the density, and which round moves masks next."""
+  density = f"density {rows[-1]['density']:.3g}"
+  coming = next((event for event in plan if event.round_index >= len(rows)), None)
+  if coming is None:
+    return density
+  return f"{density}, masks move in round {coming.round_index} (block {coming.block})"

@@ -2,12 +2,13 @@
 
 from typing import Optional
 
-from pipelines import app, run_flags
+from pipelines import app, dry_run_command, run_flags
 
 _SUMMARY = """
 Federated pruning to verified .tflite files: pre-train, select, prune, export, report.
 
   python -m pipelines.run --flagfile=pipelines/presets/digits.flags --output_dir=runs/digits
+  python -m pipelines.run --dry_run --flagfile=pipelines/presets/digits.flags
 
 Interrupted, the same command goes on after the last finished round; on a finished
 run it prints the summary.
@@ -18,13 +19,17 @@ def main() -> Optional[int]:
   """Runs what is not finished yet and prints the summary."""
   from pipelines.progress import Progress
 
-  progress = Progress()
-  with progress.waiting("loading TensorFlow and TensorFlow Federated"):
+  progress, is_dry = Progress(), dry_run_command.is_asked()
+  with progress.loading():
     from pipelines import config as config_lib
     from pipelines import export_stage, stages
     from pipelines.run_directory import RunDirectory
 
+  if is_dry:
+    dry_run_command.show_plan(progress, exports=True)
+    return None
   config = config_lib.from_flags()
+  progress.expect(stages.expected(config, config.targets))
   with RunDirectory(config.output_dir) as run:
     made = stages.train(config, run, progress)
     steps = export_stage.steps_of(config)
@@ -37,4 +42,4 @@ def main() -> Optional[int]:
 
 
 if __name__ == "__main__":
-  app.leave(app.run_app(main, _SUMMARY, run_flags.GROUPS))
+  app.leave(app.run_app(main, _SUMMARY, {**run_flags.GROUPS, **dry_run_command.GROUPS}))

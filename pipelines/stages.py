@@ -1,10 +1,12 @@
 """Train, export and report as the apps call them; each skips what is finished."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import rich.console
 
+from fedtiny_tff.strategies import registry as strategies
 from pipelines import (
   calibration_stage,
   data_stage,
@@ -21,6 +23,29 @@ from pipelines import (
 from pipelines import config as config_lib
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
+
+
+def expected(config: config_lib.RunConfig, targets: Sequence[str]) -> dict[str, str]:
+  """Names the stages of a run, in order, and what is shown of them.
+
+  Args:
+    config: The run's flags.
+    targets: What is exported to.
+  """
+  strategy = strategies.get_strategy(config.strategy)
+  found = {
+    "data": "data",
+    "pretrain": "pre-training",
+    "runtime": "start of TFF's runtime",
+    "selection": "selection",
+    "sparse_rounds": f"{config.rounds} rounds, {strategy.name}",
+  }
+  if config.dense_baseline and strategy.prunes:
+    found["dense_rounds"] = f"{config.rounds} rounds, dense, to compare with"
+  found |= {"finalize": "final masks", "report": "final figures"}
+  if targets and config.quantisation_aware != "never":
+    found["export_quantisation"] = "what quantisation costs"
+  return found | {f"export_{name}": f"export: {name}" for name in targets}
 
 
 def train(

@@ -1,6 +1,7 @@
 """Set-up's decisions, without network or installation."""
 
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -205,3 +206,24 @@ def test_errors_are_shown_without_the_noise_around_them():
 
 def test_output_without_an_error_line_shows_its_end():
   assert setup.error_lines("\n".join(["Killed"] * 100)) == ["Killed"] * 30
+
+
+def test_the_launcher_starts_the_checkout_from_anywhere(tmp_path):
+  root = tmp_path / "a check'out"
+  (root / "pipelines").mkdir(parents=True)
+  (root / "pipelines" / "__init__.py").touch()
+  (root / "pipelines" / "__main__.py").write_text("import sys; print(sys.argv[1:])")
+  venv = root / ".venv"
+  subprocess.run(
+    [sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True
+  )
+  assert setup.write_launcher(root, venv)
+  assert not setup.write_launcher(root, venv)
+  # What lies where it is started must not be taken for ours.
+  elsewhere = tmp_path / "elsewhere"
+  (elsewhere / "pipelines").mkdir(parents=True)
+  ended = subprocess.run(
+    [str(venv / "bin" / "fedtiny"), "run", "a b"],
+    cwd=elsewhere, capture_output=True, text=True, check=True,
+  )  # fmt: skip
+  assert ended.stdout == "['run', 'a b']\n"

@@ -3,24 +3,12 @@
 Importing this module is cheap: a target's runtime is imported when it is used.
 """
 
-from tflite_export.artifacts import ExportBundle, Exporter, ExportRequest
-
-
-def _export_android(request: ExportRequest) -> ExportBundle:
-  """Exports for LiteRT with XNNPACK on ARM phones."""
-  from tflite_export.android import export_android  # noqa: PLC0415
-
-  return export_android(request)
-
-
-def _export_mcu(request: ExportRequest) -> ExportBundle:
-  """Exports for TensorFlow Lite Micro."""
-  from tflite_export.mcu import export_mcu  # noqa: PLC0415
-
-  return export_mcu(request)
-
+from fedtiny_tff.plugins import Deferred
+from tflite_export.artifacts import Exporter
 
 TARGETS: dict[str, Exporter] = {
-  "android": _export_android,
-  "mcu": _export_mcu,
+  # For LiteRT with XNNPACK on ARM phones.
+  "android": Deferred("tflite_export.android:export_android"),
+  # For TensorFlow Lite Micro.
+  "mcu": Deferred("tflite_export.mcu:export_mcu"),
 }

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ CODE_FOLDERS = (
   "tools",
   "tests",
 )
+
+# Where a plug-in is that is imported later, see `fedtiny_tff.plugins`.
+_PLACE = re.compile(rf"((?:{'|'.join(CODE_FOLDERS)})(?:\.\w+)+):(\w+)")
 
 
 class Import(NamedTuple):
@@ -44,7 +48,7 @@ def source_files(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def imports(source: str, path: pathlib.PurePath) -> list[Import]:
-  """Lists what a module imports, also inside functions and by constant name.
+  """Lists what a module imports, also inside functions, by name and as a plug-in.
 
   Args:
     source: The module's source.
@@ -74,6 +78,9 @@ def _names(node: ast.AST, package: list[str]) -> Iterator[str]:
       ".".join(base if alias.name == "*" else [*base, alias.name])
       for alias in node.names
     )
+  elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+    if place := _PLACE.fullmatch(node.value):
+      yield ".".join(place.groups())
   elif isinstance(node, ast.Call):
     called = ast.unparse(node.func)
     if called in ("importlib.import_module", "import_module", "__import__"):

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -353,6 +354,35 @@ def _site_packages(python: pathlib.Path) -> pathlib.Path:
   return python.parents[1] / "lib" / f"python{major}.{minor}" / "site-packages"
 
 
+def write_launcher(root: pathlib.Path, venv: pathlib.Path) -> bool:
+  """Makes `.venv/bin/fedtiny` start the checkout's commands from any folder.
+
+  Args:
+    root: The checkout.
+    venv: Its environment.
+
+  Returns:
+    Whether anything had to be written.
+  """
+  python = venv / "bin" / "python"
+  # -P: no file of the folder it is started in may stand in for one of ours.
+  script = f'#!/bin/sh\nexec {shlex.quote(str(python))} -P -m pipelines "$@"\n'
+  wanted = {
+    # Python reads it at its start, and finds the checkout's packages.
+    _site_packages(python) / "fedtiny.pth": f"{root}\n",
+    venv / "bin" / "fedtiny": script,
+  }
+  stale = {
+    path: text
+    for path, text in wanted.items()
+    if not path.is_file() or path.read_text(encoding="utf-8") != text
+  }
+  for path, text in stale.items():
+    path.write_text(text, encoding="utf-8")
+  (venv / "bin" / "fedtiny").chmod(0o755)
+  return bool(stale)
+
+
 def _has_pip(python: pathlib.Path) -> bool:
   command = [str(python), "-m", "pip", "--version"]
   quiet = subprocess.DEVNULL
@@ -376,6 +406,7 @@ def set_up(root: pathlib.Path, commands: Iterable[str]) -> None:
   wanted = wanted_stamp(locks, interpreter, venv)
   step = plan(read_stamp(venv / _STAMP), wanted, probe(str(python)))
   if step == "ready":
+    write_launcher(root, venv)
     _say(f"{venv.name}/ is up to date (Python {interpreter.version_text})")
     return
   started = time.monotonic()
@@ -391,8 +422,9 @@ def set_up(root: pathlib.Path, commands: Iterable[str]) -> None:
     count = len(re.findall(r"^[\w.-]+==", lock.read_text(encoding="utf-8"), re.M))
     _say(f"installing the {count} packages of {lock.name}")
     _pip_install(python, lock, venv / _LOG)
+  write_launcher(root, venv)
   (venv / _STAMP).write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-  _say(f"done in {time.monotonic() - started:.0f} s; next: make run")
+  _say(f"done in {time.monotonic() - started:.0f} s; next: make run, or .venv/bin/fedtiny --help")
 
 
 def _lock_checkout(root: pathlib.Path) -> None:

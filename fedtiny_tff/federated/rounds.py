@@ -9,7 +9,6 @@ positions do not travel.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
@@ -39,9 +38,6 @@ from fedtiny_tff.federated import (
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.adjustment import Adjustment
-
-# A new computation costs about a second and 20 MB of the worker's memory.
-_LEAST_HELD_ROUNDS = 5
 
 
 class _Key(NamedTuple):
@@ -236,23 +232,15 @@ class RoundBuilder:
 
   def mask_is_held(self, round_index: int) -> bool:
     """Tells whether every participant received the current mask in an earlier round."""
-    return (
-      self._all_clients_every_round
-      and round_index > 0
-      and self.event(round_index - 1) is None
+    return self._all_clients_every_round and traffic.mask_is_held(
+      sorted(self._events), round_index
     )
 
   def positions_stay(self, round_index: int) -> bool:
-    """Tells whether positions are left out of a round.
-
-    They are where the mask is held, in rounds without adjustment, when at least
-    `_LEAST_HELD_ROUNDS` of them use the computation that must be made for the mask.
-    """
-    if not self.mask_is_held(round_index) or self.event(round_index) is not None:
-      return False
-    first = max((r + 2 for r in self._events if r < round_index), default=1)
-    end = min((r for r in self._events if r > round_index), default=math.inf)
-    return end - first >= _LEAST_HELD_ROUNDS
+    """Tells whether positions are left out of a round; see `traffic.positions_stay`."""
+    return self._all_clients_every_round and traffic.positions_stay(
+      sorted(self._events), round_index
+    )
 
   def computation(
     self, round_index: int, mask: Optional[np.ndarray] = None

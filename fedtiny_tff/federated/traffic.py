@@ -1,18 +1,24 @@
 """How many bytes a device exchanges, from the message types alone. Nothing is run."""
 
+import bisect
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Optional
 
+import numpy as np
 import tensorflow_federated as tff
 
-from fedtiny_tff import schedules
+from fedtiny_tff import guards, schedules
 from fedtiny_tff import spec as spec_lib
-from fedtiny_tff.aggregation_config import Aggregation
+from fedtiny_tff.aggregation_config import WEIGHTED_MEAN, Aggregation
 from fedtiny_tff.federated import hidden_votes, messages, secure_sums, selection
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.tfmot_masking import ModelWeights
+
+# A new computation costs about a second and 20 MB of the worker's memory.
+_LEAST_HELD_ROUNDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +57,37 @@ class SelectionTraffic:
   upload_bytes: int
 
 
+def mask_is_held(event_rounds: Sequence[int], round_index: int) -> bool:
+  """Tells whether a client that misses no round holds a round's mask already.
+
+  Args:
+    event_rounds: Rounds with adjustments, ascending.
+    round_index: The round.
+  """
+  before = bisect.bisect_left(event_rounds, round_index)
+  adjusted_just_now = before > 0 and event_rounds[before - 1] == round_index - 1
+  return round_index > 0 and not adjusted_just_now
+
+
+def positions_stay(event_rounds: Sequence[int], round_index: int) -> bool:
+  """Tells whether positions are left out of a round in which all clients take part.
+
+  They are where the mask is held, in rounds without adjustment, when at least
+  `_LEAST_HELD_ROUNDS` of them use the computation that must be made for the mask.
+
+  Args:
+    event_rounds: Rounds with adjustments, ascending.
+    round_index: The round.
+  """
+  place = bisect.bisect_left(event_rounds, round_index)
+  is_event = place < len(event_rounds) and event_rounds[place] == round_index
+  if is_event or not mask_is_held(event_rounds, round_index):
+    return False
+  first = event_rounds[place - 1] + 2 if place else 1
+  end = event_rounds[place] if place < len(event_rounds) else math.inf
+  return end - first >= _LEAST_HELD_ROUNDS
+
+
 def upload_bytes(
   aggregation: Aggregation, report_type: tff.Type, adjustment: Optional[Adjustment]
 ) -> int:
@@ -77,6 +114,43 @@ def upload_bytes(
   return secure.values_bytes(values) + secure.sums_bytes(sums)
 
 
+def round_upload_bytes(
+  sizes: ModelWeights,
+  spec: spec_lib.PrunableSpec,
+  active_count: int,
+  strategy: base.Strategy,
+  events: Sequence[schedules.AdjustmentEvent] = (),
+  block: Optional[int] = None,
+  aggregation: Aggregation = WEIGHTED_MEAN,
+) -> int:
+  """Counts what a client will send in a round.
+
+  Args:
+    sizes: Vector lengths of the model.
+    spec: Layout and blocks.
+    active_count: Unpruned weights.
+    strategy: The method; says what is sent at an adjustment.
+    events: Every adjustment of the run.
+    block: The one that is adjusted; None for an ordinary round.
+    aggregation: How reports are put together.
+
+  Raises:
+    ValueError: When a block is adjusted by no event.
+  """
+  adjustment, sent, values = None, tff.types.to_type(()), active_count
+  if block is not None:
+    capacities = schedules.capacities(events, block)
+    adjustment = strategy.adjustment(
+      base.AdjustmentPlan(spec, block, capacities, 0, active_count)
+    )
+    sent = messages.statistics_type(adjustment)
+    values = 0 if adjustment.replaces_weights else active_count
+  update = messages.client_update_type(sizes, values, sent)
+  flags = [tff.TensorType(np.float32)] * len(guards.Verdict._fields)
+  report = messages.ClientReport(update, guards.Verdict(*flags))
+  return upload_bytes(aggregation, tff.types.to_type(report), adjustment)
+
+
 def round_traffic(
   sizes: ModelWeights,
   spec: spec_lib.PrunableSpec,
@@ -98,22 +172,15 @@ def round_traffic(
     ValueError: When there are events, but the method never adjusts.
   """
   model_type = messages.sparse_model_type(sizes, active_count)
-
-  def upload_bytes(values: int, sent: tff.Type) -> int:
-    return messages.size_bytes(messages.client_update_type(sizes, values, sent))
-
-  adjusting = []
-  for block in sorted({event.block for event in events}):
-    capacities = schedules.capacities(events, block)
-    plan = base.AdjustmentPlan(spec, block, capacities, 0, active_count)
-    adjustment = strategy.adjustment(plan)
-    values = 0 if adjustment.replaces_weights else active_count
-    adjusting.append(upload_bytes(values, messages.statistics_type(adjustment)))
+  adjusting = [
+    round_upload_bytes(sizes, spec, active_count, strategy, events, block)
+    for block in sorted({event.block for event in events})
+  ]
   instruction_type = messages.instruction_type(0)
   return RoundTraffic(
     messages.size_bytes(model_type) + messages.size_bytes(instruction_type),
     messages.size_bytes(model_type.positions),
-    upload_bytes(active_count, tff.types.to_type(())),
+    round_upload_bytes(sizes, spec, active_count, strategy),
     max(adjusting, default=0),
   )
 

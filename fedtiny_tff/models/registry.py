@@ -1,24 +1,18 @@
-"""The models by name."""
+"""The models by name; each is imported when it is built."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-import tensorflow as tf
-
-from fedtiny_tff import tasks
+from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import (
-  autoencoder,
-  definition,
-  ds_cnn,
-  mobilenet_v1,
-  mobilenet_v2,
-  plain_cnn,
-  resnet,
-  user_model,
-  vgg,
-)
+from fedtiny_tff.plugins import Deferred
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read this.
+  import tensorflow as tf
+
+  from fedtiny_tff import tasks
+  from fedtiny_tff.models import definition
 
 # Far above what any machine holds; beyond it TensorFlow's shapes overflow.
 _LARGEST_WIDTH = 1000.0
@@ -31,34 +25,74 @@ class ModelEntry:
   Attributes:
     network: (inputs [None, ...], number of outputs, width multiplier) to outputs
       [None, outputs]; makes the layers, with the same names every time.
-    block_layers: Prunable layers of each block, input to output.
+    blocks: Where `block_layers` are.
     smallest_side: Least height and width of the image; None where examples need not
       be images.
-    task: What the model is for.
+    task_name: Key of `tasks.TASKS`.
   """
 
-  network: Callable[[tf.Tensor, int, float], tf.Tensor]
-  block_layers: tuple[tuple[str, ...], ...]
+  network: Callable[["tf.Tensor", int, float], "tf.Tensor"]
+  blocks: Deferred
   smallest_side: Optional[int] = 1
-  task: tasks.Task = tasks.CLASSIFY
+  task_name: str = "classify"
+
+  @property
+  def block_layers(self) -> tuple[tuple[str, ...], ...]:
+    """Prunable layers of each block, input to output."""
+    return self.blocks.load()
+
+  @property
+  def task(self) -> "tasks.Task":
+    """What the model is for."""
+    from fedtiny_tff import tasks  # noqa: PLC0415
+
+    return tasks.TASKS[self.task_name]
 
 
 MODELS: dict[str, ModelEntry] = {
-  "resnet18": ModelEntry(resnet.resnet18, resnet.RESNET18_BLOCKS),
-  "vgg11_bn": ModelEntry(vgg.vgg11_bn, vgg.BLOCKS, vgg.SMALLEST_SIDE),
-  "resnet8": ModelEntry(resnet.resnet8, resnet.RESNET8_BLOCKS),
-  "ds_cnn": ModelEntry(ds_cnn.ds_cnn, ds_cnn.BLOCKS),
-  "mobilenet_v1_025": ModelEntry(mobilenet_v1.mobilenet_v1_025, mobilenet_v1.BLOCKS),
+  "resnet18": ModelEntry(
+    Deferred("fedtiny_tff.models.resnet:resnet18"),
+    Deferred("fedtiny_tff.models.resnet:RESNET18_BLOCKS"),
+  ),
+  "vgg11_bn": ModelEntry(
+    Deferred("fedtiny_tff.models.vgg:vgg11_bn"),
+    Deferred("fedtiny_tff.models.vgg:BLOCKS"),
+    # Each of five max-poolings halves, rounding down, and must find two rows and columns.
+    smallest_side=32,
+  ),
+  "resnet8": ModelEntry(
+    Deferred("fedtiny_tff.models.resnet:resnet8"),
+    Deferred("fedtiny_tff.models.resnet:RESNET8_BLOCKS"),
+  ),
+  "ds_cnn": ModelEntry(
+    Deferred("fedtiny_tff.models.ds_cnn:ds_cnn"),
+    Deferred("fedtiny_tff.models.ds_cnn:BLOCKS"),
+  ),
+  "mobilenet_v1_025": ModelEntry(
+    Deferred("fedtiny_tff.models.mobilenet_v1:mobilenet_v1_025"),
+    Deferred("fedtiny_tff.models.mobilenet_v1:BLOCKS"),
+  ),
   "mobilenet_v1_sparse": ModelEntry(
-    mobilenet_v1.mobilenet_v1_sparse, mobilenet_v1.BLOCKS
+    Deferred("fedtiny_tff.models.mobilenet_v1:mobilenet_v1_sparse"),
+    Deferred("fedtiny_tff.models.mobilenet_v1:BLOCKS"),
   ),
   "mobilenet_v2_sparse": ModelEntry(
-    mobilenet_v2.mobilenet_v2_sparse, mobilenet_v2.BLOCKS
+    Deferred("fedtiny_tff.models.mobilenet_v2:mobilenet_v2_sparse"),
+    Deferred("fedtiny_tff.models.mobilenet_v2:BLOCKS"),
   ),
-  "small_cnn": ModelEntry(plain_cnn.small_cnn, plain_cnn.SMALL_CNN_BLOCKS),
-  "digits_cnn": ModelEntry(plain_cnn.digits_cnn, plain_cnn.DIGITS_CNN_BLOCKS),
+  "small_cnn": ModelEntry(
+    Deferred("fedtiny_tff.models.plain_cnn:small_cnn"),
+    Deferred("fedtiny_tff.models.plain_cnn:SMALL_CNN_BLOCKS"),
+  ),
+  "digits_cnn": ModelEntry(
+    Deferred("fedtiny_tff.models.plain_cnn:digits_cnn"),
+    Deferred("fedtiny_tff.models.plain_cnn:DIGITS_CNN_BLOCKS"),
+  ),
   "autoencoder": ModelEntry(
-    autoencoder.autoencoder, autoencoder.BLOCKS, None, tasks.RECONSTRUCT
+    Deferred("fedtiny_tff.models.autoencoder:autoencoder"),
+    Deferred("fedtiny_tff.models.autoencoder:BLOCKS"),
+    smallest_side=None,
+    task_name="reconstruct",
   ),
 }
 
@@ -81,16 +115,21 @@ def _shape_problem(entry: ModelEntry, input_shape: tuple[int, ...]) -> str:
 
 def _entry(name: str) -> ModelEntry:
   if name not in MODELS:
-    raise InputError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
+    raise InputError(
+      f"unknown model {name!r}: choose one of {', '.join(MODELS)}"
+      f"{suggestions.question(name, MODELS)}"
+    )
   return MODELS[name]
 
 
 def is_own(name: str) -> bool:
   """Whether a model is the user's, named by where it is to be found."""
+  from fedtiny_tff.models import user_model  # noqa: PLC0415
+
   return name not in MODELS and user_model.is_own(name)
 
 
-def task_of(name: str) -> tasks.Task:
+def task_of(name: str) -> "tasks.Task":
   """Returns what a model is for, before it is built.
 
   A user's model counts as classifying here; its definition has the last word.
@@ -98,6 +137,8 @@ def task_of(name: str) -> tasks.Task:
   Raises:
     InputError: When the name is unknown.
   """
+  from fedtiny_tff import tasks  # noqa: PLC0415
+
   return tasks.CLASSIFY if is_own(name) else _entry(name).task
 
 
@@ -106,7 +147,7 @@ def get_model(
   input_shape: tuple[int, ...],
   num_classes: Optional[int] = None,
   width: float = 1.0,
-) -> definition.ModelDefinition:
+) -> "definition.ModelDefinition":
   """Returns a named model for the given data.
 
   Args:
@@ -121,6 +162,10 @@ def get_model(
     InputError: When the name is unknown, the width is out of range or the model
       cannot be built for this input shape or number of classes.
   """
+  import tensorflow as tf  # noqa: PLC0415
+
+  from fedtiny_tff.models import definition, user_model  # noqa: PLC0415
+
   if is_own(name):
     return user_model.load(name, input_shape, num_classes, width)
   entry = _entry(name)
@@ -133,7 +178,7 @@ def get_model(
     )
   outputs = entry.task.num_outputs(name, input_shape, num_classes)
 
-  def build() -> tf.keras.Model:
+  def build() -> "tf.keras.Model":
     inputs = tf.keras.Input(input_shape, name="image")
     return tf.keras.Model(inputs, entry.network(inputs, outputs, width), name=name)
 

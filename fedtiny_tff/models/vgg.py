@@ -13,8 +13,6 @@ _FILTERS = (64, 128, 256, 256, 512, 512, 512, 512)
 _POOLED = (1, 2, 4, 6, 8)
 _HIDDEN_UNITS = 512
 
-# Every max-pooling halves, rounding down, and must find two rows and columns.
-SMALLEST_SIDE = 2 ** len(_POOLED)
 # Prunable tensors in pairs.
 BLOCKS = (
   ("conv2", "conv3"),

@@ -1,12 +1,16 @@
 """Every tracker by its name; each is imported when it is asked for."""
 
 import dataclasses
-import importlib
 import importlib.util
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Optional
 
+from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
-from pipelines.tracking import base
+from fedtiny_tff.plugins import Deferred
+
+if TYPE_CHECKING:
+  from pipelines.tracking import base
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,24 +18,31 @@ class Plugin:
   """Where a tracker is.
 
   Attributes:
-    module: Module with `make()`, which returns a new tracker; and, if something
-      beside the package must be there, `problem()`, which says what is not, or None.
+    make: Returns a new tracker.
     package: Name under which its package is imported; empty where none is needed.
     requirement: What to install for it.
+    problem: Says what must be there beside the package and is not, or None; left out
+      where nothing must.
   """
 
-  module: str
+  make: Deferred
   package: str = ""
   requirement: str = ""
+  problem: Optional[Deferred] = None
 
 
 TRACKERS: dict[str, Plugin] = {
-  "tensorboard": Plugin("pipelines.tracking.tensorboard_tracker"),
-  "jsonl": Plugin("pipelines.tracking.jsonl_tracker"),
+  "tensorboard": Plugin(Deferred("pipelines.tracking.tensorboard_tracker:make")),
+  "jsonl": Plugin(Deferred("pipelines.tracking.jsonl_tracker:make")),
   "mlflow": Plugin(
-    "pipelines.tracking.mlflow_tracker", "mlflow", "mlflow-skinny==3.5.1"
+    Deferred("pipelines.tracking.mlflow_tracker:make"), "mlflow", "mlflow-skinny==3.5.1"
   ),
-  "wandb": Plugin("pipelines.tracking.wandb_tracker", "wandb", "wandb==0.19.11"),
+  "wandb": Plugin(
+    Deferred("pipelines.tracking.wandb_tracker:make"),
+    "wandb",
+    "wandb==0.19.11",
+    Deferred("pipelines.tracking.wandb_tracker:problem"),
+  ),
 }
 
 
@@ -43,7 +54,10 @@ def check(names: Sequence[str]) -> None:
   """
   for name in names:
     if name not in TRACKERS:
-      raise InputError(f"--trackers must name {', '.join(TRACKERS)}, got {name!r}")
+      raise InputError(
+        f"--trackers must name {', '.join(TRACKERS)}, got {name!r}"
+        f"{suggestions.question(name, TRACKERS)}"
+      )
     if names.count(name) > 1:
       raise InputError(f"--trackers names {name!r} more than once; name it once")
     plugin = TRACKERS[name]
@@ -52,12 +66,11 @@ def check(names: Sequence[str]) -> None:
         f"--trackers={name}: {plugin.package} is not installed; "
         f"`pip install {plugin.requirement}` (docs/watching.md), or leave it out"
       )
-    problem = getattr(importlib.import_module(plugin.module), "problem", None)
-    found = problem() if problem else None
+    found = plugin.problem() if plugin.problem else None
     if found:
       raise InputError(f"--trackers={name}: {found}")
 
 
-def make(name: str) -> base.Tracker:
+def make(name: str) -> "base.Tracker":
   """Returns a new tracker."""
-  return importlib.import_module(TRACKERS[name].module).make()
+  return TRACKERS[name].make()

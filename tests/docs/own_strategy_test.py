@@ -33,7 +33,8 @@ def fixture_evolution(tmp_path_factory):
   assert module_spec.loader is not None
   module = importlib.util.module_from_spec(module_spec)
   module_spec.loader.exec_module(module)
-  assert blocks[1].strip() == f'"{module.Evolution.name}": evolution.Evolution,'
+  place = "fedtiny_tff.strategies.evolution:Evolution"
+  assert blocks[1].strip() == f'"{module.Evolution.name}": Deferred("{place}"),'
   return module
 
 

@@ -2,6 +2,7 @@
 
 import io
 import platform
+import re
 
 import pytest
 import rich.console
@@ -13,9 +14,9 @@ DENSE = support.artifact("export/android/fp32_dense.tflite", format="fp32_dense"
 SPARSE = support.artifact("export/android/fp32_sparse.tflite")
 
 
-def _shown(rows, has_classes=True, models=()):
+def _shown(rows, has_classes=True, models=(), width=160):
   stream = io.StringIO()
-  console = rich.console.Console(file=stream, width=160)
+  console = rich.console.Console(file=stream, width=width)
   artifact_table.show("a title", models, rows, has_classes, console)
   return stream.getvalue()
 
@@ -50,6 +51,33 @@ def test_what_reconstructs_has_an_area():
   assert "AUC" in text
   assert "0.2500" in text
   assert "accuracy" not in text
+
+
+@pytest.mark.parametrize(
+  ("width", "columns"),
+  [
+    (40, {"what", "accuracy", "bytes"}),
+    (80, {"what", "accuracy", "density", "bytes", "of dense", "arena"}),
+    (160, {"what", "accuracy", "density", "bytes", "dense bytes", "of dense", "arena", "file"}),
+  ],
+)
+def test_columns_are_those_there_is_room_for(width, columns):
+  rows = [
+    support.artifact("export/android/d.tflite", format="dynamic_range_sparse"),
+    support.artifact("export/mcu/m.tflite", target="mcu", format="int8_decode"),
+  ]
+  lines = _shown(rows, width=width).splitlines()
+  assert max(map(len, lines)) <= width
+  heading = next(line for line in lines if "what" in line)
+  assert {each.strip() for each in re.split(r"\s{2,}|┃", heading)} - {""} == columns
+  # No name is broken.
+  assert any("dynamic_range_sparse" in line for line in lines)
+  assert any(line.split() == ["mcu"] for line in lines) == (width < 120)
+
+
+def test_a_file_is_measured_by_its_dense_twin():
+  row = support.artifact("export/mcu/m.tflite", bytes=250, dense_bytes=1000)
+  assert "25.0 %" in _shown([row])
 
 
 def test_without_latencies_there_is_one_table():

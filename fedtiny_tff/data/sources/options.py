@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Optional
 
+# Names of datasets of tensorflow-datasets begin with it.
+TFDS_PREFIX = "tfds:"
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceOptions:

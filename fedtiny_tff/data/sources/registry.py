@@ -1,26 +1,17 @@
-"""The datasets by name."""
+"""The datasets by name; each is imported when it is opened."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from fedtiny_tff.data.examples import Dataset
-from fedtiny_tff.data.sources import (
-  client_records,
-  client_sqlite,
-  digits,
-  image_folder,
-  image_records,
-  signals,
-  standard_images,
-  synthetic,
-  tables,
-  tfds_images,
-  tff_federations,
-)
-from fedtiny_tff.data.sources.options import SourceOptions
+from fedtiny_tff import suggestions
+from fedtiny_tff.data.sources.options import TFDS_PREFIX, SourceOptions
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.plugins import Deferred
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read this.
+  from fedtiny_tff.data.examples import Dataset
 
 
 class Source(NamedTuple):
@@ -32,7 +23,7 @@ class Source(NamedTuple):
     reads: Fields of `SourceOptions` that it has a use for.
   """
 
-  open: Callable[[SourceOptions], Dataset]
+  open: Callable[[SourceOptions], "Dataset"]
   reads: frozenset[str] = frozenset()
 
 
@@ -49,40 +40,53 @@ _SYNTHETIC = frozenset(
 )
 _TFDS = _IMAGES | _SPLIT | {"image_channels"}
 
+_STANDARD = Deferred("fedtiny_tff.data.sources.image_records:open_standard")
+_OPEN_TFDS = Deferred("fedtiny_tff.data.sources.tfds_images:open_tfds")
+
 SOURCES: dict[str, Source] = {
-  "digits": Source(digits.open_digits),
+  "digits": Source(Deferred("fedtiny_tff.data.sources.digits:open_digits")),
   **{
-    name: Source(functools.partial(image_records.open_standard, name), _TFDS)
-    for name in standard_images.STANDARD_IMAGES
+    name: Source(functools.partial(_STANDARD, name), _TFDS)
+    for name in ("cifar10", "cifar100", "svhn", "cinic10")
   },
-  client_records.NAME: Source(
-    client_records.open_client_tfrecord, _IMAGES | _SPLIT | _SIGNALS
+  "client_tfrecord": Source(
+    Deferred("fedtiny_tff.data.sources.client_records:open_client_tfrecord"),
+    _IMAGES | _SPLIT | _SIGNALS,
   ),
-  client_sqlite.NAME: Source(
-    client_sqlite.open_client_sqlite, _IMAGES | _SPLIT | _SIGNALS
+  "client_sqlite": Source(
+    Deferred("fedtiny_tff.data.sources.client_sqlite:open_client_sqlite"),
+    _IMAGES | _SPLIT | _SIGNALS,
   ),
-  image_folder.NAME: Source(image_folder.open_image_folder, _TFDS),
-  "csv": Source(tables.open_csv, _TABLES),
-  "parquet": Source(tables.open_parquet, _TABLES),
-  "emnist": Source(tff_federations.open_emnist, _FILES),
-  "cifar100_natural": Source(tff_federations.open_cifar100_natural, _IMAGES),
-  synthetic.NAME: Source(synthetic.open_synthetic, _SYNTHETIC),
+  "image_folder": Source(
+    Deferred("fedtiny_tff.data.sources.image_folder:open_image_folder"), _TFDS
+  ),
+  "csv": Source(Deferred("fedtiny_tff.data.sources.tables:open_csv"), _TABLES),
+  "parquet": Source(Deferred("fedtiny_tff.data.sources.tables:open_parquet"), _TABLES),
+  "emnist": Source(
+    Deferred("fedtiny_tff.data.sources.tff_federations:open_emnist"), _FILES
+  ),
+  "cifar100_natural": Source(
+    Deferred("fedtiny_tff.data.sources.tff_federations:open_cifar100_natural"), _IMAGES
+  ),
+  "synthetic": Source(
+    Deferred("fedtiny_tff.data.sources.synthetic:open_synthetic"), _SYNTHETIC
+  ),
 }
 
 
 def is_tfds(name: str) -> bool:
   """Tells whether a name asks for a dataset of tensorflow-datasets."""
-  return name.startswith(tfds_images.PREFIX) and name != tfds_images.PREFIX
+  return name.startswith(TFDS_PREFIX) and name != TFDS_PREFIX
 
 
 def _find(name: str) -> Source:
   if is_tfds(name):
-    wanted = name.removeprefix(tfds_images.PREFIX)
-    return Source(functools.partial(tfds_images.open_tfds, wanted), _TFDS)
+    wanted = name.removeprefix(TFDS_PREFIX)
+    return Source(functools.partial(_OPEN_TFDS, wanted), _TFDS)
   if name not in SOURCES:
     raise InputError(
       f"unknown dataset {name!r}: choose one of {', '.join(SOURCES)}, or "
-      f"{tfds_images.PREFIX}NAME"
+      f"{TFDS_PREFIX}NAME{suggestions.question(name, SOURCES)}"
     )
   return SOURCES[name]
 
@@ -107,7 +111,7 @@ def refuse_unread(name: str, reads: frozenset[str], options: SourceOptions) -> N
       )
 
 
-def load(name: str, options: SourceOptions) -> Dataset:
+def load(name: str, options: SourceOptions) -> "Dataset":
   """Opens a dataset.
 
   Args:
@@ -118,6 +122,8 @@ def load(name: str, options: SourceOptions) -> Dataset:
     InputError: When the name is unknown, an option does not concern the dataset, or
       files are missing or not what they are said to be.
   """
+  from fedtiny_tff.data.sources import signals  # noqa: PLC0415
+
   source = _find(name)
   refuse_unread(name, source.reads, options)
   return signals.with_extraction(source.open(options), options)

@@ -24,10 +24,9 @@ from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.data.sources import encoded_images, holdout, record_files, texts
 from fedtiny_tff.data.sources.batch_decoding import Decoder
 from fedtiny_tff.data.sources.encoded_images import ImageForm
-from fedtiny_tff.data.sources.options import SourceOptions
+from fedtiny_tff.data.sources.options import TFDS_PREFIX, SourceOptions
 from fedtiny_tff.errors import InputError
 
-PREFIX = "tfds:"
 # Name, perhaps configuration and version; no namespace, whose code would be fetched:
 # https://www.tensorflow.org/datasets/api_docs/python/tfds/builder
 _NAME = re.compile(r"\w+(/[\w.-]+)?(:\d+\.\d+\.\d+)?", re.ASCII)
@@ -133,10 +132,10 @@ def open_tfds(name: str, options: SourceOptions) -> Dataset:
     InputError: When the package is missing, the set is not there and cannot be
       fetched, or is not one of labelled images.
   """
-  shown = PREFIX + texts.one_line(name)
+  shown = TFDS_PREFIX + texts.one_line(name)
   if not _NAME.fullmatch(name):
     raise InputError(
-      f"--dataset={shown} must be {PREFIX}NAME, {PREFIX}NAME/CONFIGURATION or either "
+      f"--dataset={shown} must be {TFDS_PREFIX}NAME, {TFDS_PREFIX}NAME/CONFIGURATION or either "
       "with :1.0.0 for a version"
     )
   builder = _builder(name, shown, options)
@@ -248,7 +247,7 @@ def _read(
     ),
   )
   part = splits[split]
-  name = f"{PREFIX}{source.builder.info.name}/{part.name}"
+  name = f"{TFDS_PREFIX}{source.builder.info.name}/{part.name}"
   records = source.records(part.name, with_images=True)
   size = encoded_images.batch_size(form.num_bytes)
   # Both splits may be shares of one, whose damage is told of once.

@@ -131,7 +131,7 @@ def test_the_smallest_image_and_width_are_enough(name):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-  message = "unknown model 'resnet9': choose one of resnet18, .*, autoencoder$"
+  message = "unknown model 'resnet9': choose one of resnet18, .*, autoencoder; did you mean resnet8\\?$"
   with pytest.raises(InputError, match=message):
     registry.get_model("resnet9", (8, 8, 1), 10)
 
