@@ -13,8 +13,8 @@ from pipelines import (
   files,
   model_files,
   quantisation_stage,
-  report,
   round_profile,
+  run_report,
   runtimes,
   training_pipeline,
 )
@@ -51,8 +51,8 @@ def train(
   run.claim(config)
   outcome = training_pipeline.train(experiment, run, progress)
   with progress.stage("report", "final figures on the test split"):
-    made = report.make_report(config, run, outcome, progress.seconds)
-  report.write(run, made)
+    made = run_report.make_report(config, run, outcome, progress.seconds)
+  run_report.write(run, made)
   return made
 
 
@@ -82,10 +82,10 @@ def export(
     export_stage.steps_of(config),
   )
   rows = [row | {"path": f"{run.export.name}/{row['path']}"} for row in rows]
-  made = report.add_artifacts(trained, targets, rows, progress.seconds)
-  made = report.add_calibration(made, targets, calibration.facts)
+  made = run_report.add_artifacts(trained, targets, rows, progress.seconds)
+  made = run_report.add_calibration(made, targets, calibration.facts)
   made["quantisation"] = quantised.facts
-  report.write(run, made)
+  run_report.write(run, made)
   export_stage.raise_any(failures)
   return made
 
@@ -129,7 +129,7 @@ def summarize(run: RunDirectory, made: dict[str, Any]) -> None:
   profiled = round_profile.read(run.profile)
   if profiled is not None:
     round_profile.show(profiled, console)
-  report.print_summary(run, made, console)
+  run_report.print_summary(run, made, console)
 
 
 def closing_console() -> rich.console.Console:

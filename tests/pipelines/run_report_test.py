@@ -12,7 +12,7 @@ import pytest
 import rich.console
 
 from fedtiny_tff import tasks
-from pipelines import report
+from pipelines import run_report
 from pipelines.run_directory import RunDirectory
 from pipelines.tracking import base
 from tests.pipelines import support
@@ -123,7 +123,7 @@ def test_every_required_member_is_missed(schema):
 
 
 def test_artifacts_are_put_in_by_path():
-  made = report.add_artifacts(
+  made = run_report.add_artifacts(
     support.handmade_report(),
     ["mcu", "android"],
     [support.artifact(MCU, accuracy=0.5), support.artifact(ANDROID, accuracy=0.75)],
@@ -143,14 +143,14 @@ def test_artifacts_are_put_in_by_path():
 def test_artifacts_of_other_targets_stay():
   before = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
   other = "export/mcu/other.tflite"
-  made = report.add_artifacts(before, ["mcu"], [support.artifact(other)], {})
+  made = run_report.add_artifacts(before, ["mcu"], [support.artifact(other)], {})
   assert [row["path"] for row in made["artifacts"]] == [ANDROID, other]
   assert set(made["accuracy"]) == {"dense", "sparse", ANDROID, other}
 
 
 def test_artifacts_of_a_failed_target_go():
   before = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
-  made = report.add_artifacts(before, ["mcu"], [], {})
+  made = run_report.add_artifacts(before, ["mcu"], [], {})
   assert [row["path"] for row in made["artifacts"]] == [ANDROID]
   assert MCU not in made["accuracy"]
 
@@ -158,14 +158,14 @@ def test_artifacts_of_a_failed_target_go():
 def test_adding_does_not_change_the_old_report():
   before = support.handmade_report()
   kept = copy.deepcopy(before)
-  report.add_artifacts(before, ["mcu"], [support.artifact(MCU)], {"export_mcu": 1.0})
+  run_report.add_artifacts(before, ["mcu"], [support.artifact(MCU)], {"export_mcu": 1.0})
   assert before == kept
 
 
 def test_a_report_is_written_as_readable_json(tmp_path):
   run = RunDirectory(tmp_path)
   made = support.handmade_report()
-  report.write(run, made)
+  run_report.write(run, made)
   text = run.report.read_text()
   assert json.loads(text) == run.read_report() == made
   assert text.endswith("}\n")
@@ -175,7 +175,7 @@ def test_a_report_is_written_as_readable_json(tmp_path):
 def _summary(tmp_path, made):
   shown = io.StringIO()
   console = rich.console.Console(file=shown, width=140)
-  report.print_summary(RunDirectory(tmp_path / "a run"), made, console)
+  run_report.print_summary(RunDirectory(tmp_path / "a run"), made, console)
   return shown.getvalue()
 
 
@@ -243,7 +243,7 @@ def _measured(monkeypatch, task, outputs):
   """Judges outputs for four zeros of the classes 0, 1, 1, 2; 2 is an anomaly."""
   labels = np.array([0, 1, 1, 2])
   monkeypatch.setattr(
-    report.data_folder, "read_all", lambda store: (np.zeros([4, 1]), labels)
+    run_report.data_folder, "read_all", lambda store: (np.zeros([4, 1]), labels)
   )
 
   class Model:
@@ -251,7 +251,7 @@ def _measured(monkeypatch, task, outputs):
       return np.array(outputs)
 
   data: Any = types.SimpleNamespace(test=None, anomalies=(2,))
-  return report.measured_quality(Model(), data, task)
+  return run_report.measured_quality(Model(), data, task)
 
 
 def test_accuracy_is_the_share_of_test_labels_hit(monkeypatch):
@@ -273,7 +273,7 @@ def _reconstruction_report():
   made["dataset"]["anomaly_classes"] = ["1"]
   made["selection"][0]["accuracy"] = None
   row = support.artifact(MCU, accuracy=None, auc=0.5, argmax_agreement=None)
-  return report.add_artifacts(made, ["mcu"], [row], {})
+  return run_report.add_artifacts(made, ["mcu"], [row], {})
 
 
 def test_reports_of_autoencoders_fit(schema):
