@@ -1,6 +1,7 @@
 """`report.json`: what a run did and what came of it; and its closing table."""
 
 import json
+import pathlib
 from typing import Any, Optional
 
 import numpy as np
@@ -14,8 +15,10 @@ from pipelines import (
   cost_figures,
   data_folder,
   files,
+  label_counts,
   model_files,
   privacy_plan,
+  versions,
 )
 from pipelines import config as config_lib
 from pipelines.run_directory import RunDirectory
@@ -24,11 +27,25 @@ from pipelines.training_pipeline import TrainingOutcome, finalize
 
 
 def measured_quality(
-  model: tf.keras.Model, data: data_folder.RunData, task: tasks.Task
+  model: tf.keras.Model,
+  data: data_folder.RunData,
+  task: tasks.Task,
+  confusion: Optional[pathlib.Path] = None,
 ) -> tasks.Quality:
-  """Returns a model's figures on the test split."""
+  """Returns a model's figures on the test split.
+
+  Args:
+    model: A plain Keras model.
+    data: The run's data.
+    task: What the model is for.
+    confusion: Where to write which class is taken for which, if anywhere and if
+      there are classes.
+  """
   inputs, labels = data_folder.read_test(data, task)
   outputs = model.predict(inputs, batch_size=256, verbose=0)
+  if confusion is not None and task.has_classes:
+    answers = np.argmax(outputs, axis=1)
+    files.write_text(confusion, label_counts.confusion(labels, answers))
   return task.quality(inputs, outputs, labels)
 
 
@@ -70,7 +87,10 @@ def _cost(config: config_lib.RunConfig, outcome: TrainingOutcome) -> dict[str, A
     start,
   )
   model = cost_figures.CostModel(models.trained, workload, models.full)
-  return model.beside_dense(strategy, plan)
+  return {
+    **model.beside_dense(strategy, plan),
+    "prunefl": cost_figures.prunefl(config, models.full, workload),
+  }
 
 
 def _hidden(config: config_lib.RunConfig, outcome: TrainingOutcome) -> dict[str, Any]:
@@ -107,7 +127,7 @@ def make_report(
   models, mask = outcome.models, np.asarray(outcome.sparse.state.mask)
   sparse_model, _ = model_files.load(run.model)
   task = models.trained.task
-  sparse = measured_quality(sparse_model, outcome.data, task)
+  sparse = measured_quality(sparse_model, outcome.data, task, run.confusion)
   dense: Optional[tasks.Quality] = None
   if not models.strategy.prunes:
     dense = sparse
@@ -121,6 +141,9 @@ def make_report(
     )
   if clients is not None:
     files.write_text(run.clients, clients.to_csv())
+  hidden = _hidden(config, outcome)
+  if outcome.data.info.num_classes and not any(hidden.values()):
+    files.write_text(run.client_labels, label_counts.client_labels(outcome.data))
   cost = _cost(config, outcome)
   stage_seconds = {name: round(value, 3) for name, value in seconds.items()}
   for phase in ("sparse", "dense"):
@@ -137,7 +160,7 @@ def make_report(
     "layers": _layers(outcome),
     "accuracy": {"dense": dense and dense.accuracy, "sparse": sparse.accuracy},
     "client_accuracy": clients and clients.summary(),
-    **_hidden(config, outcome),
+    **hidden,
     "auc": sparse.auc,
     "auc_by_model": {"dense": dense and dense.auc, "sparse": sparse.auc},
     "selection": [without_blanks(row) for row in outcome.candidates],
@@ -147,6 +170,7 @@ def make_report(
     "calibration": {},
     "cost": cost,
     "seconds": stage_seconds,
+    "versions": versions.versions(),
   }
 
 
