@@ -21,6 +21,7 @@ from pipelines import (
   versions,
 )
 from pipelines import config as config_lib
+from pipelines.report_page import writing
 from pipelines.run_directory import RunDirectory
 from pipelines.tracking.base import without_blanks
 from pipelines.training_pipeline import TrainingOutcome, finalize
@@ -213,8 +214,9 @@ def _by_model(
 
 
 def write(run: RunDirectory, report: dict[str, Any]) -> None:
-  """Writes `report.json`."""
+  """Writes `report.json`, and `report.html` which shows it."""
   files.write_text(run.report, json.dumps(report, indent=2) + "\n")
+  writing.write(run, report)
 
 
 def print_summary(

@@ -31,7 +31,7 @@ def sizes(run: RunRecord) -> Section:
   absent = f"Not measured: {'; '.join(missing)}." if missing else ""
   if not measured:
     return Section(key, title, absent=absent)
-  rows = [_stairs(file) for file in measured]
+  rows = [stairs(file) for file in measured]
   best = min(measured, key=lambda file: file.row["bytes"])
   lead = (
     f"Measured on the files. The smallest is {best.name} with {numbers.size(best.row['bytes'])}"
@@ -63,7 +63,8 @@ def sizes_table(files: list[tuple[str, File]]) -> Table:
   return Table("Bytes by part", columns, tuple(rows), "file_sizes")
 
 
-def _stairs(file: File) -> bar_chart.Stairs:
+def stairs(file: File) -> bar_chart.Stairs:
+  """Returns a file's bytes, one part after another."""
   total = file.row["bytes"]
   steps = [
     (style, size, f"{file.name}\n{name}: {size:,} bytes, {numbers.percent(size / total)} of {total:,}")

@@ -117,13 +117,19 @@ class RunRecord:
     return "accuracy" if self.has_classes else "AUC"
 
 
-def read(run: run_directory.RunDirectory) -> RunRecord:
+def read(
+  run: run_directory.RunDirectory, report: Optional[Mapping[str, Any]] = None
+) -> RunRecord:
   """Reads a run directory.
+
+  Args:
+    run: The directory.
+    report: What its `report.json` holds; None reads it.
 
   Raises:
     InputError: When it holds no run, or a file of it is damaged.
   """
-  report = run.read_report()
+  report = run.read_report() if report is None else report
   dense = run.path / "metrics_dense.csv"
   return RunRecord(
     report=report,
