@@ -10,9 +10,9 @@ from pipelines.report_page import numbers, svg
 from pipelines.report_page.content import Key
 from pipelines.report_page.line_chart import WIDE, WIDTH, swatch
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 158.0, 74.0, 8.0, 30.0
-_LETTERS = 20
-_WIDE_LEFT, _WIDE_LETTERS = 220.0, 29
+_LEFT, _RIGHT, _TOP, _BOTTOM = 140.0, 66.0, 8.0, 30.0
+_LETTERS = 17
+_WIDE_LEFT, _WIDE_LETTERS = 210.0, 28
 _ROW = 24.0
 
 
@@ -79,7 +79,7 @@ class _Rows:
     self.row = row
     self.bottom = _TOP + count * row
     self.height = self.bottom + _BOTTOM
-    self.ticks = numbers.ticks(low, high, 9 if wide else 5)
+    self.ticks = numbers.ticks(low, high, 8 if wide else 4)
 
   def x(self, value: float) -> float:
     """Returns where a number is."""
@@ -146,7 +146,7 @@ def points(
   low: float,
 ) -> Markup:
   """Returns a dot a row: other than a bar's, its axis need not begin at 0."""
-  frame = _Rows(len(rows), max(row.value for row in rows), _ROW, low, wide=True)
+  frame = _Rows(len(rows), max(row.value for row in rows), _ROW, low)
   parts = [frame.grid(write)]
   for number, row in enumerate(rows):
     y, x = frame.top(number) + _ROW / 2, frame.x(row.value)

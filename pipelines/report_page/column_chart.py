@@ -9,7 +9,7 @@ from markupsafe import Markup
 from pipelines.report_page import numbers, svg
 from pipelines.report_page.line_chart import HEIGHT, WIDTH
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 14.0, 16.0, 44.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 14.0, 14.0, 46.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pipelines.report_page.line_chart import WIDE, WIDTH, swatch
 
 # 0 is nothing at all, so that the least count differs from none.
 SHADES = 8
-_LEFT, _TOP, _BOTTOM = 110.0, 8.0, 46.0
-_LETTERS = 15
+_LEFT, _TOP, _BOTTOM = 92.0, 8.0, 48.0
+_LETTERS = 12
 _MOST_NUMBERS = 12
 
 
@@ -162,9 +162,9 @@ def _names(labels: Labels, width: float, cell_height: float, height: float) -> M
     for row, name in enumerate(labels.rows)
     if row % every == 0
   ]  # fmt: skip
-  letters = max(2, int(width / 7))
+  letters = max(2, int(width / 8))
   longest = max(len(name) for name in labels.columns)
-  step = max(1, int(-(-(min(longest, 12) * 7 + 6) // width)))
+  step = max(1, int(-(-(min(longest, 12) * 8 + 6) // width)))
   parts += [
     svg.text(
       _LEFT + (column + 0.5) * width, height - _BOTTOM + 16,

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from pipelines.report_page import numbers, svg
 from pipelines.report_page.content import Key
 
-WIDTH, WIDE, HEIGHT = 560.0, 1120.0, 280.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 14.0, 16.0, 44.0
+WIDTH, WIDE, HEIGHT = 480.0, 1000.0, 260.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 14.0, 14.0, 46.0
 # Lines through the whole chart would hide it where there are more events.
 _MOST_RULES = 60
 _MOST_MARKERS = 12

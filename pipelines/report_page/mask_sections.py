@@ -37,18 +37,17 @@ def layers(run: RunRecord) -> Section:
   counts = layer_counts(run.report)
   table = Table(
     "Prunable layers",
-    ("layer", "shape", "block", "weights", "left at first", "in the end",
-     "density at first", "in the end"),
+    ("layer", "shape", "block", "weights", "left", "density at first", "in the end"),
     tuple(
-      (layer["name"], "×".join(map(str, layer["shape"])), layer["block"], size, before,
-       after, before / size, after / size)
+      (layer["name"], "×".join(map(str, layer["shape"])), layer["block"], size, after,
+       before / size, after / size)
       for layer, (size, before, after) in zip(listed, counts, strict=True)
     ),
     "layers",
     words=(0, 1),
     shown=tuple(
       (layer["name"], "×".join(map(str, layer["shape"])), str(layer["block"]), f"{size:,}",
-       f"{before:,}", f"{after:,}", numbers.percent(before / size), numbers.percent(after / size))
+       f"{after:,}", numbers.percent(before / size), numbers.percent(after / size))
       for layer, (size, before, after) in zip(listed, counts, strict=True)
     ),
   )  # fmt: skip

@@ -30,16 +30,21 @@ def summary(run: RunRecord) -> Section:
   blocks: tuple[Block, ...] = (Cards(cards),)
   known = [value for value in run.quality.values() if numbers.is_number(value)]
   if run.files and known:
-    blocks = (*blocks, _by_model(run, known))
+    blocks = (*blocks, *_by_model(run, known))
   return Section("summary", "In short", "", blocks)
 
 
-def _by_model(run: RunRecord, known: Sequence[float]) -> Chart:
+def _short(path: str) -> str:
+  """Returns a file's name as short as its formats allow."""
+  return path.removeprefix("export/").removeprefix("android/").removesuffix(".tflite")
+
+
+def _by_model(run: RunRecord, known: Sequence[float]) -> tuple[Block, ...]:
   """Returns accuracy from the dense model to each file."""
   name = run.quality_name
   rows = [
     bar_chart.Bar(
-      f"{model} model" if model in ("dense", "sparse") else model.removeprefix("export/").removesuffix(".tflite"),
+      f"{model} model" if model in ("dense", "sparse") else _short(model),
       value, export_sections.quality_text(run, value),
       f"{model}\n{name} {export_sections.quality_text(run, value)}",
       2 if model == "dense" else 0 if model == "sparse" else 1,
@@ -51,19 +56,20 @@ def _by_model(run: RunRecord, known: Sequence[float]) -> Chart:
   write = (lambda value: numbers.percent(value, 1)) if run.has_classes else numbers.figure
   margin = max((max(known) - min(known)) / 4, 0.005)
   table = Table(
-    title, ("model", name), tuple((row.name, row.value) for row in rows), f"{name}_by_model"
-  )
-  return Chart(
+    f"{name} by model", ("model", name), tuple((row.name, row.value) for row in rows),
+    f"{name}_by_model", shown=tuple((row.name, row.text) for row in rows),
+  )  # fmt: skip
+  chart = Chart(
     title,
     bar_chart.points(title, f"{len(rows)} models", rows, write, max(min(known) - margin, 0.0)),
-    table,
+    None,
     (
       bar_chart.dot_key("dense", 2, False), bar_chart.dot_key("sparse", 0, False),
       bar_chart.dot_key("exported", 1, False),
     ),
     "The axis does not begin at 0.",
-    is_wide=True,
   )  # fmt: skip
+  return chart, Grid(table, is_wide=False)
 
 
 def _quality(run: RunRecord) -> Iterator[Card]:
@@ -85,7 +91,7 @@ def _quality(run: RunRecord) -> Iterator[Card]:
     value = low if low == high else f"{low.removesuffix(_PERCENT)} – {high}"
     worst = _difference(run, min(known) - sparse) if numbers.is_number(sparse) else ""
     yield Card(
-      f"{name}, {len(known)} exported files", value,
+      f"{name}, {len(known)} files", value,
       f"{worst} to the sparse model, at worst" if worst else "", _share(min(known)),
     )  # fmt: skip
 
