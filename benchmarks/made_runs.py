@@ -173,8 +173,9 @@ def _write_tables(
     accuracies.append(
       {"client": client, "examples": 20, "correct": hits, "accuracy": hits / 20}
     )
-  columns = label_counts.CLIENT_COLUMNS
-  (folder / "client_labels.csv").write_text(metrics_log.to_csv(columns, labels))
+  (folder / "client_labels.csv").write_text(
+    metrics_log.to_csv(label_counts.CLIENT_COLUMNS, labels)
+  )
   columns = ("client", "examples", "correct", "accuracy")
   (folder / "clients.csv").write_text(metrics_log.to_csv(columns, accuracies))
   right = np.repeat(np.arange(shape.classes), 10)

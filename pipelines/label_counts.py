@@ -6,6 +6,7 @@ class. It tells of single clients, so that runs which hide their reports lack it
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -59,10 +60,10 @@ def _told_clients(sizes: np.ndarray) -> list[int]:
   return np.sort(by_size[places]).tolist()
 
 
-def _csv(names: tuple[str, ...], columns: tuple[object, ...]) -> str:
+def _csv(names: tuple[str, ...], columns: tuple[Any, ...]) -> str:
   rows = [
     dict(zip(names, (_plain(value) for value in row), strict=True))
-    for row in zip(*columns, strict=True)  # type: ignore[call-overload]
+    for row in zip(*columns, strict=True)
   ]
   return metrics_log.to_csv(names, rows)
 

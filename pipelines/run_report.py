@@ -21,7 +21,6 @@ from pipelines import (
   versions,
 )
 from pipelines import config as config_lib
-from pipelines.report_page import writing
 from pipelines.run_directory import RunDirectory
 from pipelines.tracking.base import without_blanks
 from pipelines.training_pipeline import TrainingOutcome, finalize
@@ -115,6 +114,17 @@ def _nonzero(outcome: TrainingOutcome) -> int:
   return int(np.count_nonzero(weights.prunable) + np.count_nonzero(weights.dense))
 
 
+def _seconds(outcome: TrainingOutcome, measured: dict[str, float]) -> dict[str, float]:
+  """Returns the stages' times; those of rounds include rounds of before."""
+  found = {name: round(value, 3) for name, value in measured.items()}
+  for phase in ("sparse", "dense"):
+    result = getattr(outcome, phase)
+    if result is not None:
+      spent = sum(row["seconds"] for row in result.rows)
+      found[f"{phase}_rounds"] = round(spent, 3)
+  return found
+
+
 def make_report(
   config: config_lib.RunConfig,
   run: RunDirectory,
@@ -146,12 +156,6 @@ def make_report(
   if outcome.data.info.num_classes and not any(hidden.values()):
     files.write_text(run.client_labels, label_counts.client_labels(outcome.data))
   cost = _cost(config, outcome)
-  stage_seconds = {name: round(value, 3) for name, value in seconds.items()}
-  for phase in ("sparse", "dense"):
-    result = getattr(outcome, phase)
-    if result is not None:
-      spent = sum(row["seconds"] for row in result.rows)
-      stage_seconds[f"{phase}_rounds"] = round(spent, 3)
   return {
     "run": config.configuration(),
     "task": task.name,
@@ -170,7 +174,7 @@ def make_report(
     "artifacts": [],
     "calibration": {},
     "cost": cost,
-    "seconds": stage_seconds,
+    "seconds": _seconds(outcome, seconds),
     "versions": versions.versions(),
   }
 
@@ -216,6 +220,14 @@ def _by_model(
 def write(run: RunDirectory, report: dict[str, Any]) -> None:
   """Writes `report.json`, and `report.html` which shows it."""
   files.write_text(run.report, json.dumps(report, indent=2) + "\n")
+  write_page(run, report)
+
+
+def write_page(run: RunDirectory, report: dict[str, Any]) -> None:
+  """Writes `report.html`."""
+  # Imported late: what makes pages is not needed to make a report.
+  from pipelines.report_page import writing
+
   writing.write(run, report)
 
 

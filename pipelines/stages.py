@@ -1,10 +1,12 @@
 """Train, export and report as the apps call them; each skips what is finished."""
 
+import contextlib
 import sys
 from typing import Any
 
 import rich.console
 
+from fedtiny_tff.errors import InputError
 from pipelines import (
   calibration_stage,
   data_stage,
@@ -39,7 +41,7 @@ def train(
       f"{run.path}: finished before, with the data as they were then; to read them again, "
       "name a new --output_dir"
     )
-    return run.read_report()
+    return _finished(run)
   is_begun = run.flags.exists()
   experiment = training_pipeline.plan_experiment(
     config, run.data, progress, is_begun=is_begun
@@ -53,6 +55,17 @@ def train(
   with progress.stage("report", "final figures on the test split"):
     made = run_report.make_report(config, run, outcome, progress.seconds)
   run_report.write(run, made)
+  return made
+
+
+def _finished(run: RunDirectory) -> dict[str, Any]:
+  """Returns a run's report; writes the page that a killed process could not write."""
+  made = run.read_report()
+  if not run.page.exists():
+    # Who may only read it, or not now, reads on without the page.
+    with contextlib.suppress(OSError, InputError):
+      run.lock()
+      run_report.write_page(run, made)
   return made
 
 

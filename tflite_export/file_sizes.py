@@ -176,9 +176,10 @@ def _read(
   if model.operatorCodes[operator.opcodeIndex].customCode == DECODE_OPERATOR.encode():
     for place, tensor in enumerate(operator.inputs):
       yield tensor, "positions" if place % 2 else "weights"
-  elif flatbuffer_model.operator_code(model, operator) in _WEIGHTED:
-    if len(operator.inputs) > 1 and operator.inputs[1] >= 0:
-      yield operator.inputs[1], "weights"
+    return
+  weights = [tensor for tensor in operator.inputs[1:2] if tensor >= 0]
+  if flatbuffer_model.operator_code(model, operator) in _WEIGHTED:
+    yield from ((tensor, "weights") for tensor in weights)
 
 
 def _end_of_model(model_bytes: bytes) -> int:

@@ -3,7 +3,15 @@
 import numpy as np
 
 from pipelines.report_page import bar_chart, heat_map, numbers
-from pipelines.report_page.content import Block, Card, Cards, Chart, Grid, Section, Table
+from pipelines.report_page.content import (
+  Block,
+  Card,
+  Cards,
+  Chart,
+  Grid,
+  Section,
+  Table,
+)
 from pipelines.report_page.run_record import RunRecord
 
 _MOST_BARS = 30
@@ -56,6 +64,12 @@ def labels(run: RunRecord) -> Section:
   )
   if len(clients) < in_all:
     lead += f" Shown are {len(clients):,} of every size."
+  chart = _held(run, shown, lead)
+  return Section(key, title, lead, (chart,))
+
+
+def _held(run: RunRecord, shown: heat_map.Binned, lead: str) -> Chart:
+  names = run.report["dataset"]["classes"]
   table = Table(
     "Examples by client and class",
     ("client", "class", "examples"),
@@ -63,7 +77,7 @@ def labels(run: RunRecord) -> Section:
     "classes_by_client",
     words=(0, 1),
   )
-  chart = Chart(
+  return Chart(
     "Examples by class and client",
     heat_map.draw(
       "Examples by class and client", lead, shown, is_wide=True, unit="examples"
@@ -73,7 +87,6 @@ def labels(run: RunRecord) -> Section:
     "Neighbours are put together: a place is the sum over several." if shown.is_binned else "",
     is_wide=True,
   )
-  return Section(key, title, lead, (chart,))
 
 
 def _class(names: list[str], label: int) -> str:

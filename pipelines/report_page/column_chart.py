@@ -67,7 +67,7 @@ def mirrored(
 
   room = (WIDTH - _LEFT - _RIGHT) / len(columns)
   width = min(room * 0.7, 34.0)
-  every = -(-len(columns) // 12)
+  every = -(-len(columns) // 8)
   parts = _grid(ticks, y, lambda tick: numbers.count(abs(tick)), x_label)
   for number, column in enumerate(columns):
     middle = _LEFT + (number + 0.5) * room

@@ -33,7 +33,7 @@ def page(found: Sequence[tuple[str, RunRecord]]) -> Page:
   runs = list(zip(_names([folder for folder, _ in found]), [r for _, r in found], strict=True))
   sections = (_figures, _curves, _layers, _clients, _sizes, _parity, _flags, _versions)
   datasets = list(dict.fromkeys(run.report["dataset"]["name"] for _, run in runs))
-  notices = ()
+  notices: tuple[str, ...] = ()
   if len(datasets) > 1:
     notices = (
       f"These runs are on different data ({', '.join(datasets)}): their figures do not compare.",
@@ -77,8 +77,8 @@ def _figures(runs: Sequence[Named]) -> Section:
     "Figures", columns, tuple(raw for raw, _ in rows), "figures", (0, 1),
     tuple(shown for _, shown in rows),
   )  # fmt: skip
-  best = [(name, run.quality.get("sparse")) for name, run in runs]
-  known = [(value, name) for name, value in best if numbers.is_number(value)]
+  best = [(_sparse(run), name) for name, run in runs]
+  known = [(value, name) for value, name in best if value is not None]
   lead = "All on their own test splits; “on the wire” is what a client sends and receives that takes part in every round."
   blocks: list[Block] = [Grid(table)]
   if known:
@@ -191,7 +191,7 @@ def _layers(runs: Sequence[Named]) -> Section:
       }
     )
   rows = tuple((name, *(of_run.get(name) for of_run in found)) for name in names)
-  shown = tuple((str(row[0]), *(numbers.percent(value, 2) for value in row[1:])) for row in rows)  # type: ignore[arg-type]
+  shown = tuple((str(row[0]), *(numbers.percent(value, 2) for value in row[1:])) for row in rows)
   columns = ("layer", *(name for name, _ in runs))
   table = Table("Density of each layer in the end", columns, rows, "layers", shown=shown)
   return Section("layers", "Density of each layer", "", (Grid(table),))

@@ -249,4 +249,6 @@ def quality_text(run: RunRecord, value: Optional[float]) -> str:
 def smallest(run: RunRecord, target: str) -> Optional[File]:
   """Returns a target's smallest file."""
   of_target = [file for file in run.files if file.row["target"] == target]
-  return min(of_target, key=lambda file: (file.row["bytes"], file.name), default=None)
+  if not of_target:
+    return None
+  return min(of_target, key=lambda file: (file.row["bytes"], file.name))

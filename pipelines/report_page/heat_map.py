@@ -15,6 +15,7 @@ SHADES = 8
 _LEFT, _TOP, _BOTTOM = 92.0, 8.0, 48.0
 _LETTERS = 12
 _MOST_NUMBERS = 12
+_TO = " to "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,12 @@ def binned(values: np.ndarray, labels: Labels, rows: int = 60, columns: int = 80
 
 def _span(names: Sequence[str], part: range) -> str:
   first, last = names[part.start], names[part.stop - 1]
-  return first if len(part) == 1 else f"{first} … {last}"
+  return first if len(part) == 1 else f"{first}{_TO}{last}"
+
+
+def _drawn(name: str, letters: int) -> str:
+  """Returns what stands beside a row or column: of several, the first one's name."""
+  return numbers.shortened(name.partition(_TO)[0], letters)
 
 
 def draw(
@@ -156,7 +162,7 @@ def _names(labels: Labels, width: float, cell_height: float, height: float) -> M
   every = max(1, int(-(-14 // cell_height)))
   parts = [
     svg.text(
-      _LEFT - 8, _TOP + (row + 0.5) * cell_height + 4, numbers.shortened(name, _LETTERS),
+      _LEFT - 8, _TOP + (row + 0.5) * cell_height + 4, _drawn(name, _LETTERS),
       "end", "name",
     )
     for row, name in enumerate(labels.rows)
@@ -168,7 +174,7 @@ def _names(labels: Labels, width: float, cell_height: float, height: float) -> M
   parts += [
     svg.text(
       _LEFT + (column + 0.5) * width, height - _BOTTOM + 16,
-      numbers.shortened(name, max(12, letters)), "middle",
+      _drawn(name, max(12, letters)), "middle",
     )
     for column, name in enumerate(labels.columns)
     if column % step == 0

@@ -203,14 +203,12 @@ def _strips(frame: _Frame, tips: Sequence[tuple[float, str]]) -> Markup:
   """Returns invisible areas that together cover the chart."""
   places = [frame.x(x) for x, _ in tips]
   parts = []
-  for number, (x, tip) in enumerate(tips):
-    place = frame.x(x)
+  for number, (place, (_, tip)) in enumerate(zip(places, tips, strict=True)):
     left = (places[number - 1] + place) / 2 if number else frame.left
     right = (places[number + 1] + place) / 2 if number + 1 < len(tips) else frame.right
-    parts.append(
-      svg.element(
-        "rect", x=left, y=frame.top, width=max(right - left, 0.5),
-        height=frame.bottom - frame.top, class_="hit", data_tip=tip, data_x=place,
-      )  # fmt: skip
-    )
+    strip = svg.element(
+      "rect", x=left, y=frame.top, width=max(right - left, 0.5),
+      height=frame.bottom - frame.top, class_="hit", data_tip=tip, data_x=place,
+    )  # fmt: skip
+    parts.append(strip)
   return svg.joined(parts)

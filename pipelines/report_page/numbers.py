@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Optional
+from typing import Optional, TypeGuard
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
@@ -11,7 +11,7 @@ _ABSENT = "–"
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
   """Whether a value is a finite number."""
   return (
     isinstance(value, (int, float))

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from pipelines.report_page import bar_chart, export_sections, numbers
-from pipelines.report_page.content import Block, Card, Cards, Chart, Grid, Section, Table
+from pipelines.report_page.content import (
+  Block,
+  Card,
+  Cards,
+  Chart,
+  Grid,
+  Section,
+  Table,
+)
 from pipelines.report_page.run_record import Round, RunRecord
 
 # Member of `cost`, label, whether it is bytes.
@@ -53,7 +61,7 @@ def _by_model(run: RunRecord, known: Sequence[float]) -> tuple[Block, ...]:
     if numbers.is_number(value)
   ]  # fmt: skip
   title = f"{name[0].upper()}{name[1:]}, from the dense model to each file"
-  write = (lambda value: numbers.percent(value, 1)) if run.has_classes else numbers.figure
+  write = numbers.percent if run.has_classes else numbers.figure
   margin = max((max(known) - min(known)) / 4, 0.005)
   table = Table(
     f"{name} by model", ("model", name), tuple((row.name, row.value) for row in rows),
@@ -76,7 +84,7 @@ def _quality(run: RunRecord) -> Iterator[Card]:
   figures = run.quality
   dense, sparse = figures.get("dense"), figures.get("sparse")
   name = run.quality_name
-  if numbers.is_number(dense) and dense is not None:
+  if numbers.is_number(dense):
     yield Card(f"{name}, dense", export_sections.quality_text(run, dense), "dense FedAvg, as many rounds", dense)
   else:
     yield Card(f"{name}, dense", "not run", "--dense_baseline trains it too")
@@ -212,7 +220,9 @@ def cost(run: RunRecord) -> Section:
     title, bar_chart.bars(title, lead, bars, lambda value: numbers.percent(value, 0)), None, tuple(legend)
   )
   absent = "" if rival else "What PruneFL would cost was not recorded in this run, or it cannot do what was asked."
-  blocks = (chart, Grid(table, is_wide=False)) if bars else (Grid(table),)
+  blocks: tuple[Block, ...] = (Grid(table),)
+  if bars:
+    blocks = (chart, Grid(table, is_wide=False))
   return Section("cost", "What a device pays", lead, blocks, absent)
 
 

@@ -1,7 +1,8 @@
 """How training went: curves by round, and the candidates before them."""
 
-from collections.abc import Callable, Sequence
-from typing import Optional
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
 
 from pipelines.report_page import column_chart, line_chart, numbers
 from pipelines.report_page.content import Block, Chart, Grid, Section, Table
@@ -68,10 +69,10 @@ def _curves(run: RunRecord, title: str, what: str) -> Chart:
     known = [row for row in rows if getattr(row, attribute) is not None]
     if not known:
       continue
-    drawn = chosen_rounds(known, lambda row, a=attribute: getattr(row, a), events)
+    drawn = chosen_rounds(known, operator.attrgetter(attribute), events)
     points = tuple((row.number, getattr(row, attribute)) for row in drawn)
     series.append(line_chart.Series(name, points, style))
-  drawn = chosen_rounds(run.rounds, lambda row: getattr(row, f"train_{what}"), events)
+  drawn = chosen_rounds(run.rounds, operator.attrgetter(f"train_{what}"), events)
   if not series:
     series = [line_chart.Series("nothing measured", ((0, None),), _TRAIN)]
   axes = line_chart.Axes(
@@ -137,7 +138,40 @@ def selection(run: RunRecord) -> Section:
   rows = run.report["selection"]
   if not rows:
     return Section(key, title, absent="This method selects no mask among candidates.")
-  table = Table(
+  table = _candidates(rows)
+  dots = [
+    column_chart.Dot(
+      row["candidate"],
+      _finite(row["loss"]),
+      f"Candidate {row['candidate']}{' (chosen)' if row['chosen'] else ''}\n"
+      f"loss {numbers.figure(_finite(row['loss']), 5)}, accuracy "
+      f"{numbers.percent(_finite(row['accuracy']))}\ndensity {numbers.percent(row['density'], 2)}",
+      bool(row["chosen"]),
+    )
+    for row in rows
+  ]
+  winners = [dot for dot in dots if dot.is_winner]
+  name = f"candidate {winners[0].x}" if winners else "no candidate"
+  if all(dot.y is None for dot in dots):
+    lead = f"{len(rows):,} candidate(s) without a loss: nothing was scored; {name} is used."
+    return Section(key, title, lead, (Grid(table),))
+  least = min(dot.y for dot in dots if dot.y is not None)
+  how = "had the least loss" if winners and winners[0].y == least else "was chosen"
+  lead = (
+    f"Clients scored {len(rows):,} candidate masks of the same density on their held-out "
+    f"parts; {name} (★) {how} and starts the rounds."
+  )
+  if run.report.get("privacy"):
+    lead = f"Noisy scores of {len(rows):,} candidate masks chose {name} (★)."
+  chart = Chart(
+    "Loss of each candidate",
+    column_chart.dots("Loss of each candidate", lead, _most(dots), "candidate"),
+  )
+  return Section(key, title, lead, (chart, Grid(table, is_wide=False)))
+
+
+def _candidates(rows: Sequence[Mapping[str, Any]]) -> Table:
+  return Table(
     "Candidates",
     ("candidate", "density", "loss", "accuracy", "chosen"),
     tuple(
@@ -158,33 +192,6 @@ def selection(run: RunRecord) -> Section:
       for row in rows
     ),
   )  # fmt: skip
-  dots = [
-    column_chart.Dot(
-      row["candidate"],
-      _finite(row["loss"]),
-      f"Candidate {row['candidate']}{' (chosen)' if row['chosen'] else ''}\n"
-      f"loss {numbers.figure(_finite(row['loss']), 5)}, accuracy "
-      f"{numbers.percent(_finite(row['accuracy']))}\ndensity {numbers.percent(row['density'], 2)}",
-      bool(row["chosen"]),
-    )
-    for row in rows
-  ]
-  winners = [dot for dot in dots if dot.is_winner]
-  name = f"candidate {winners[0].x}" if winners else "no candidate"
-  if all(dot.y is None for dot in dots):
-    lead = f"{len(rows):,} candidate(s) without a loss: nothing was scored; {name} is used."
-    return Section(key, title, lead, (Grid(table),))
-  lead = (
-    f"Clients scored {len(rows):,} candidate masks of the same density on their held-out "
-    f"parts; {name} (★) had the least loss and starts the rounds."
-  )
-  if run.report.get("privacy"):
-    lead = f"Noisy scores of {len(rows):,} candidate masks chose {name} (★)."
-  chart = Chart(
-    "Loss of each candidate",
-    column_chart.dots("Loss of each candidate", lead, _most(dots), "candidate"),
-  )
-  return Section(key, title, lead, (chart, Grid(table, is_wide=False)))
 
 
 def _finite(value: Optional[float]) -> Optional[float]:

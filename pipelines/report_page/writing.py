@@ -65,8 +65,9 @@ def written(folders: list[str], output: Optional[str]) -> pathlib.Path:
     InputError: As `html`, or when the file cannot be written.
   """
   made = html(folders)
-  default = RunDirectory(folders[0]).page if len(folders) == 1 else "comparison.html"
-  path = pathlib.Path(output or default)
+  path = RunDirectory(folders[0]).page
+  if output or len(folders) > 1:
+    path = pathlib.Path(output or "comparison.html")
   if path.is_dir() or not path.resolve().parent.is_dir():
     what = "is a folder" if path.is_dir() else "its folder does not exist"
     raise InputError(f"--output_file={path}: {what}; name a file in a folder that exists")
