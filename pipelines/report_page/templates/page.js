@@ -2,6 +2,7 @@
 (() => {
   const tip = document.getElementById("tip");
   let current = null;
+  let byKeys = false;
 
   // What a mark tells: its own text, or that of a map's cell in its row and column.
   const told = (mark) => {
@@ -44,7 +45,13 @@
 
   const hide = () => {
     unmark();
+    byKeys = false;
     tip.hidden = true;
+  };
+
+  const showBeside = (mark) => {
+    const area = mark.getBoundingClientRect();
+    show(mark, area.x + area.width / 2, area.y + Math.min(area.height / 2, 60));
   };
 
   const marksOf = (plot) => [...plot.querySelectorAll("[data-tip], [data-c]")];
@@ -56,6 +63,7 @@
     plot.setAttribute("aria-label", `${name}: arrow keys read the values`);
     plot.addEventListener("pointermove", (event) => {
       const mark = event.target.closest("[data-tip], [data-c]");
+      byKeys = false;
       if (mark) show(mark, event.clientX, event.clientY);
       else hide();
     });
@@ -70,12 +78,13 @@
       event.preventDefault();
       const place = marks.indexOf(current);
       const next = Math.min(Math.max(place + moves[event.key], 0), marks.length - 1);
-      marks[next].scrollIntoView({ block: "nearest", inline: "nearest" });
-      const area = marks[next].getBoundingClientRect();
-      show(marks[next], area.x + area.width / 2, area.y + Math.min(area.height / 2, 60));
+      marks[next].scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
+      byKeys = true;
+      showBeside(marks[next]);
     });
   }
-  window.addEventListener("scroll", hide, { passive: true });
+  // What keys have chosen moves with the page; what the mouse points at does not.
+  window.addEventListener("scroll", () => byKeys ? showBeside(current) : hide(), { passive: true });
 
   // Which section is being read.
   const links = new Map();

@@ -5,8 +5,8 @@ import pathlib
 
 from benchmarks.made_runs import Shape, make
 from tests.pipelines import support
-from tests.tflite_export import mcu_chain, models
-from tflite_export import tflm_decode
+from tests.tflite_export import mcu_chain
+from tflite_export import sparsify, tflm_decode
 
 SHAPE = Shape(rounds=40, layers=4, clients=8, classes=5, candidates=6, every=5)
 
@@ -14,11 +14,11 @@ SHAPE = Shape(rounds=40, layers=4, clients=8, classes=5, candidates=6, every=5)
 def make_whole(folder: pathlib.Path, shape: Shape = SHAPE) -> pathlib.Path:
   """Writes a run directory of which every section can be shown, and returns it."""
   make(folder, shape)
-  dense = mcu_chain.chain_of_layers()
-  encoded = tflm_decode.encode_pruned(dense)[0]
+  dense = mcu_chain.chain_of_layers(0.03)
+  encoded = tflm_decode.encode_pruned(dense).model_bytes
   files = {
-    "export/android/fp32_dense.tflite": ("fp32_dense", models.converted("fp32_dense"), None),
-    "export/android/fp32_sparse.tflite": ("fp32_sparse", models.converted("fp32_sparse"), None),
+    "export/android/int8_dense.tflite": ("int8_dense", dense, None),
+    "export/android/int8_sparse.tflite": ("int8_sparse", sparsify.sparsify(dense), None),
     "export/mcu/model.tflite": ("int8_decode", encoded, 26_816),
     "export/mcu/model_dense.tflite": ("int8_dense", dense, 7_984),
   }
