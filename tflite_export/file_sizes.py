@@ -44,7 +44,7 @@ class FileSizes:
   Attributes:
     weights_bytes: Stored values of convolutions and dense layers, packed or not.
     positions_bytes: What says where packed values belong: indices of sparse tensors,
-      bitmasks and value tables of TFLM's DECODE.
+      bitmasks and indices of TFLM's DECODE.
     quantisation_bytes: Scales, zero points and ranges.
     constants_bytes: Biases and other constants.
     metadata_bytes: Model metadata, and files attached to them.
@@ -175,7 +175,8 @@ def _read(
   """Yields the tensors that an operator reads as weights or as their positions."""
   if model.operatorCodes[operator.opcodeIndex].customCode == DECODE_OPERATOR.encode():
     for place, tensor in enumerate(operator.inputs):
-      yield tensor, "positions" if place % 2 else "weights"
+      # Bitmasks or indices, and the values that they place, by turns.
+      yield tensor, "weights" if place % 2 else "positions"
     return
   weights = [tensor for tensor in operator.inputs[1:2] if tensor >= 0]
   if flatbuffer_model.operator_code(model, operator) in _WEIGHTED:
