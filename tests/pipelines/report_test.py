@@ -8,6 +8,7 @@ import pytest
 from benchmarks.made_runs import Shape, make
 from pipelines import app, report
 from pipelines.report_page import comparison, run_record
+from pipelines.report_page.content import Grid
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
 
@@ -68,7 +69,9 @@ def test_other_data_and_other_flags_are_told(folder, tmp_path):
   page = comparison.page(runs)
   assert "different data" in page.notices[0]
   flags = next(section for section in page.sections if section.key == "flags")
-  assert flags.blocks[0].table.rows == (("seed", "0", "7"),)
+  (grid,) = flags.blocks
+  assert isinstance(grid, Grid)
+  assert grid.table.rows == (("seed", "0", "7"),)
   versions = next(section for section in page.sections if section.key == "versions")
   assert versions.absent
 

@@ -3,6 +3,8 @@
 It needs Debian's package `chromium`.
 """
 
+import itertools
+import pathlib
 import shutil
 import time
 
@@ -77,7 +79,8 @@ class Opened:
   """
 
   def __init__(self, context, path):
-    self.said, self.asked = [], []
+    self.said: list[str] = []
+    self.asked: list[str] = []
     self.page = context.new_page()
     self.page.on("console", lambda message: self.said.append(message.text))
     self.page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -181,7 +184,7 @@ def test_numbers_can_be_saved_as_csv_without_scripts(files, open_page):
   with page.expect_download() as waiting:
     page.locator("#rounds .csv").first.click()
   assert waiting.value.suggested_filename == "accuracy_by_round.csv"
-  lines = open(waiting.value.path()).read().splitlines()
+  lines = pathlib.Path(waiting.value.path()).read_text().splitlines()
   assert lines[0].startswith("round,training accuracy")
   assert len(lines) == 1 + made_page.SHAPE.rounds
 
@@ -190,7 +193,7 @@ def test_headings_and_tables_are_in_order(files, open_page):
   page = open_page(files["whole"]).page
   levels = page.locator("h1, h2, h3").evaluate_all("all => all.map(each => Number(each.tagName[1]))")
   assert levels[0] == 1 and levels.count(1) == 1
-  assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+  assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
   assert page.locator("table:not(:has(caption))").count() == 0
   assert page.locator("th:not([scope])").count() == 0
   assert page.locator(".plot svg:not([role=img][aria-label])").count() == 0

@@ -1,15 +1,22 @@
 """Charts: where things are, by hand; what hovering tells; nothing gets out of its text."""
 
 import struct
-import xml.etree.ElementTree as ElementTree
 import zlib
+from xml.etree import ElementTree
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from pipelines.report_page import bar_chart, column_chart, heat_map, line_chart, mask_picture, svg
+from pipelines.report_page import (
+  bar_chart,
+  column_chart,
+  heat_map,
+  line_chart,
+  mask_picture,
+  svg,
+)
 from pipelines.report_page.content import Table
 from tests.fedtiny_tff import support
 

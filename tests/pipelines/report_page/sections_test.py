@@ -211,7 +211,9 @@ def test_diverged_losses_are_gaps(folder):
 
 def test_the_policy_admits_this_script_and_no_address(folder):
   text = writing.html([str(folder)])
-  policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+  found = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+  assert found
+  policy = found[1]
   assert "default-src &#39;none&#39;" in policy
   assert "unsafe" not in policy
   addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>]{5})""", text)
