@@ -244,7 +244,7 @@ def _picture(name: str, matrix: np.ndarray, mask: np.ndarray) -> Picture:
   density = numbers.percent(left / matrix.size, 2)
   lines = [
     "×".join(map(str, mask.shape)), f"{left:,} of {matrix.size:,} left, {density}",
-    f"{dead:,} of {matrix.shape[1]:,} outputs have none",
+    f"outputs without any: {dead:,} of {matrix.shape[1]:,}",
   ]  # fmt: skip
   if values.shape != tiles.shape:
     lines.append("put together to fit")

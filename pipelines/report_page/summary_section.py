@@ -87,7 +87,8 @@ def _quality(run: RunRecord) -> Iterator[Card]:
   if numbers.is_number(dense):
     yield Card(f"{name}, dense", export_sections.quality_text(run, dense), "dense FedAvg, as many rounds", dense)
   else:
-    yield Card(f"{name}, dense", "not run", "--dense_baseline trains it too")
+    why = "a private run has none" if run.report.get("privacy") else "--dense_baseline trains it too"
+    yield Card(f"{name}, dense", "not run", why)
   detail = ""
   if numbers.is_number(dense) and numbers.is_number(sparse):
     detail = _difference(run, sparse - dense) + " to dense"
