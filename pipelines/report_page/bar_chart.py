@@ -11,7 +11,7 @@ from pipelines.report_page.content import Key
 from pipelines.report_page.line_chart import WIDE, WIDTH, swatch
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 140.0, 66.0, 8.0, 30.0
-_LETTERS = 17
+_LETTERS = 16
 _WIDE_LEFT, _WIDE_LETTERS = 210.0, 28
 _ROW = 24.0
 

@@ -162,6 +162,25 @@ def test_adding_does_not_change_the_old_report():
   assert before == kept
 
 
+@pytest.mark.parametrize("prunefl", [None, support.handmade_report()["cost"]["dense"]])
+def test_reports_name_versions_and_a_rival(schema, prunefl):
+  made = support.handmade_report()
+  made["cost"]["prunefl"] = prunefl
+  made["versions"] = {"fedtiny-tff": "0.1.0"}
+  schema.validate(made)
+  with pytest.raises(jsonschema.ValidationError):
+    schema.validate(made | {"versions": {"fedtiny-tff": 1}})
+  with pytest.raises(jsonschema.ValidationError):
+    schema.validate(made | {"cost": {**made["cost"], "prunefl": {}}})
+
+
+def test_a_report_is_written_with_its_page(tmp_path):
+  run = RunDirectory(tmp_path)
+  made = support.handmade_report([support.artifact(ANDROID)])
+  run_report.write(run, made)
+  assert "<title>fedtiny on digits</title>" in run.page.read_text()
+
+
 def test_a_report_is_written_as_readable_json(tmp_path):
   run = RunDirectory(tmp_path)
   made = support.handmade_report()
