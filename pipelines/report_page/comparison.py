@@ -81,9 +81,10 @@ def _figures(runs: Sequence[Named]) -> Section:
   known = [(value, name) for value, name in best if value is not None]
   lead = "All on their own test splits; “on the wire” is what a client sends and receives that takes part in every round."
   blocks: list[Block] = [Grid(table)]
-  if known:
+  if known and len({run.quality_name for _, run in runs}) == 1:
     value, winner = max(known, key=lambda each: each[0])
     lead = f"{winner} is best, with {value:.4f}. {lead}"
+  if known:
     blocks.append(_bars(runs, "Accuracy or AUC of the sparse model", _sparse, lambda v: f"{v:.3g}"))
     blocks.append(_bars(runs, "On the wire, a client", _wire, numbers.size))
   return Section("summary", "Figures", lead, tuple(blocks))
