@@ -71,13 +71,16 @@
     plot.addEventListener("blur", hide);
     plot.addEventListener("keydown", (event) => {
       if (event.key === "Escape") return hide();
-      const moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity };
+      const map = plot.querySelector(".map");
+      const row = map ? map.dataset.columns.split("\n").length : 1;
+      const moves = { ArrowRight: 1, ArrowDown: row, ArrowLeft: -1, ArrowUp: -row, Home: -Infinity, End: Infinity };
       if (!(event.key in moves)) return;
       const marks = marksOf(plot);
       if (!marks.length) return;
       event.preventDefault();
       const place = marks.indexOf(current);
-      const next = Math.min(Math.max(place + moves[event.key], 0), marks.length - 1);
+      const wanted = place < 0 ? 0 : place + moves[event.key];
+      const next = Math.min(Math.max(wanted, 0), marks.length - 1);
       marks[next].scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
       byKeys = true;
       showBeside(marks[next]);

@@ -166,6 +166,10 @@ def test_keys_read_values_and_charts_are_one_stop_each(files, open_page):
   assert first.startswith("Round 0")
   page.keyboard.press("Escape")
   assert not page.locator("#tip").is_visible()
+  page.locator("#labels .plot").focus()
+  for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
+    page.keyboard.press(key)
+  assert page.locator("#tip").inner_text().startswith("class layer2\nclient client")
   stops = page.evaluate("document.querySelectorAll('[tabindex=\"0\"], a, summary, button').length")
   assert stops < 150
   assert page.locator("svg [tabindex]").count() == 0
