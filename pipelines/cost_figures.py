@@ -238,6 +238,11 @@ def prunefl(
     The members of a report's `cost`; None where PruneFL cannot do what is asked.
   """
   strategy = registry_of_strategies.get_strategy("prunefl")
+  # It adjusts all layers together, whatever the run does.
+  granularity = schedules.GRANULARITIES[strategy.granularity or config.granularity]
+  model_definition = dataclasses.replace(
+    model_definition, spec=granularity(model_definition.spec)
+  )
   try:
     plan = expected_plan(strategy, model_definition, config.pruning, "none")
     return CostModel(model_definition, workload).figures(strategy, plan)
