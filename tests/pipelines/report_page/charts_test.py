@@ -75,7 +75,7 @@ def test_areas_to_hover_cover_the_chart():
   ),
   name=_TEXTS,
 )  # fmt: skip
-@support.quick
+@hypothesis.settings(parent=support.quick, max_examples=25)
 def test_any_numbers_and_names_make_a_picture(points, name):
   axes = line_chart.Axes(name, name, y_limits=(0.0, float("inf")))
   picture = line_chart.draw(

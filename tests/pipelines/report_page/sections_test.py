@@ -166,7 +166,7 @@ _NAMES = st.text("aZ0 <>&\"'/=;{}%\n\0é汉\u202e😀…", min_size=1, max_size=
 
 
 @hypothesis.given(name=_NAMES)
-@hypothesis.settings(parent=core.quick, max_examples=15)
+@hypothesis.settings(parent=core.quick, max_examples=8)
 def test_any_name_is_only_text(tmp_path_factory, name):
   folder = make(tmp_path_factory.mktemp("run"), _SMALL)
   report = json.loads((folder / "report.json").read_text())
