@@ -92,7 +92,7 @@ def _quiet_libraries() -> None:
 def _parse(
   argv: Sequence[str], wanted: Sequence[str], groups: dict[str, list[str]]
 ) -> list[str]:
-  """Reads the flags and returns the arguments, as many as are wanted.
+  """Reads the flags and returns the arguments: as many as are wanted, more after "…".
 
   Args:
     argv: The command line.
@@ -120,7 +120,8 @@ def _parse(
   logs.configure()
   credentials.check_flags((name, flags.FLAGS[name].value) for name in flags.FLAGS)
   given = list(rest[1:])
-  if len(given) > len(wanted):
+  takes_more = bool(wanted) and wanted[-1].endswith("…")
+  if len(given) > len(wanted) and not takes_more:
     extra = given[len(wanted)]
     raise InputError(f"unexpected argument {extra!r}: begin every flag with --")
   if len(given) < len(wanted):
@@ -152,7 +153,8 @@ def run_app(
     summary: What the app does; the first part of `--help`.
     groups: Group title to flag names, for `--help`.
     argv: Command line; the process's by default.
-    arguments: What the arguments besides flags are called; all must be given.
+    arguments: What the arguments besides flags are called; all must be given, and
+      more may be of a last one that ends in "…".
     goes_on: Whether the same command goes on where it was interrupted.
   """
   argv = list(sys.argv if argv is None else argv)

@@ -63,7 +63,7 @@ class ClientFigures:
     """Returns the rows of `clients.csv`."""
     rows = [
       {
-        "client": _no_formula(client),
+        "client": metrics_log.no_formula(client),
         "examples": int(examples),
         "correct": int(correct),
         "accuracy": round(int(correct) / int(examples), 6),
@@ -73,11 +73,6 @@ class ClientFigures:
       )
     ]
     return metrics_log.to_csv(COLUMNS, rows)
-
-
-def _no_formula(name: str) -> str:
-  """Returns a name that spreadsheets do not compute."""
-  return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def evaluate_clients(

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
-from pipelines import data_folder, files, metrics_log, report, training_pipeline
+from pipelines import data_folder, files, metrics_log, run_report, training_pipeline
 from pipelines.comparison_grid import Cell, method_flags
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
@@ -155,8 +155,8 @@ def run_cell(cell: Cell, store: CellStore, progress: Progress) -> dict[str, Any]
     run.claim(cell.config)
     outcome = training_pipeline.train(experiment, run, progress, store.data(cell))
     with progress.stage("report", "final figures on the test split"):
-      made = report.make_report(cell.config, run, outcome, progress.seconds)
-    report.write(run, made)
+      made = run_report.make_report(cell.config, run, outcome, progress.seconds)
+    run_report.write(run, made)
     rows = outcome.sparse.rows
     found = {
       "result": _result(cell, made, rows, time.monotonic() - start),

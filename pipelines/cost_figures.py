@@ -14,6 +14,7 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import traffic
 from fedtiny_tff.models import definition, registry, table
 from fedtiny_tff.strategies import base
+from fedtiny_tff.strategies import registry as registry_of_strategies
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
@@ -219,3 +220,31 @@ class CostModel:
       "density": active / full._spec.size,
       "density_all_parameters": parameters / full._profile.parameters,
     }
+
+
+def prunefl(
+  config: config_lib.RunConfig,
+  model_definition: definition.ModelDefinition,
+  workload: device_cost.Workload,
+) -> Optional[dict[str, Any]]:
+  """Returns what PruneFL would cost a device at a run's density.
+
+  Args:
+    config: The run's flags.
+    model_definition: The full model.
+    workload: What the device trains on in a round.
+
+  Returns:
+    The members of a report's `cost`; None where PruneFL cannot do what is asked.
+  """
+  strategy = registry_of_strategies.get_strategy("prunefl")
+  # It adjusts all layers together, whatever the run does.
+  granularity = schedules.GRANULARITIES[strategy.granularity or config.granularity]
+  model_definition = dataclasses.replace(
+    model_definition, spec=granularity(model_definition.spec)
+  )
+  try:
+    plan = expected_plan(strategy, model_definition, config.pruning, "none")
+    return CostModel(model_definition, workload).figures(strategy, plan)
+  except InputError:
+    return None

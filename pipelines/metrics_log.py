@@ -43,6 +43,11 @@ def to_csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
   return text.getvalue()
 
 
+def no_formula(name: str) -> str:
+  """Returns a name that spreadsheets do not compute."""
+  return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+
+
 class MetricsLog:
   """Keeps `metrics.csv` and the trackers equal to the rounds finished.
 

@@ -35,7 +35,10 @@ class RunDirectory:
     self.tensorboard = self.path / "tensorboard"
     self.profile = self.path / "profile"
     self.clients = self.path / "clients.csv"
+    self.client_labels = self.path / "client_labels.csv"
+    self.confusion = self.path / "confusion.csv"
     self.report = self.path / "report.json"
+    self.page = self.path / "report.html"
     self._lock: Optional[folder_lock.FolderLock] = None
 
   def __enter__(self) -> "RunDirectory":

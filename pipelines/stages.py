@@ -1,11 +1,13 @@
 """Train, export and report as the apps call them; each skips what is finished."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import rich.console
 
+from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import registry as strategies
 from pipelines import (
   calibration_stage,
@@ -15,8 +17,8 @@ from pipelines import (
   files,
   model_files,
   quantisation_stage,
-  report,
   round_profile,
+  run_report,
   runtimes,
   training_pipeline,
 )
@@ -64,7 +66,7 @@ def train(
       f"{run.path}: finished before, with the data as they were then; to read them again, "
       "name a new --output_dir"
     )
-    return run.read_report()
+    return _finished(run)
   is_begun = run.flags.exists()
   experiment = training_pipeline.plan_experiment(
     config, run.data, progress, is_begun=is_begun
@@ -76,8 +78,19 @@ def train(
   run.claim(config)
   outcome = training_pipeline.train(experiment, run, progress)
   with progress.stage("report", "final figures on the test split"):
-    made = report.make_report(config, run, outcome, progress.seconds)
-  report.write(run, made)
+    made = run_report.make_report(config, run, outcome, progress.seconds)
+  run_report.write(run, made)
+  return made
+
+
+def _finished(run: RunDirectory) -> dict[str, Any]:
+  """Returns a run's report; writes the page that a killed process could not write."""
+  made = run.read_report()
+  if not run.page.exists():
+    # Who may only read it, or not now, reads on without the page.
+    with contextlib.suppress(OSError, InputError):
+      run.lock()
+      run_report.write_page(run, made)
   return made
 
 
@@ -107,10 +120,10 @@ def export(
     export_stage.steps_of(config),
   )
   rows = [row | {"path": f"{run.export.name}/{row['path']}"} for row in rows]
-  made = report.add_artifacts(trained, targets, rows, progress.seconds)
-  made = report.add_calibration(made, targets, calibration.facts)
+  made = run_report.add_artifacts(trained, targets, rows, progress.seconds)
+  made = run_report.add_calibration(made, targets, calibration.facts)
   made["quantisation"] = quantised.facts
-  report.write(run, made)
+  run_report.write(run, made)
   export_stage.raise_any(failures)
   return made
 
@@ -154,7 +167,7 @@ def summarize(run: RunDirectory, made: dict[str, Any]) -> None:
   profiled = round_profile.read(run.profile)
   if profiled is not None:
     round_profile.show(profiled, console)
-  report.print_summary(run, made, console)
+  run_report.print_summary(run, made, console)
 
 
 def closing_console() -> rich.console.Console:

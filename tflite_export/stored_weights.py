@@ -15,7 +15,7 @@ DEPTHWISE_CONV_2D = schema.BuiltinOperator.DEPTHWISE_CONV_2D
 FULLY_CONNECTED = schema.BuiltinOperator.FULLY_CONNECTED
 _WEIGHTED = (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED)
 # Operators between a stored weight and its consumer.
-_UNPACKING = (schema.BuiltinOperator.DENSIFY, schema.BuiltinOperator.DEQUANTIZE)
+UNPACKING = (schema.BuiltinOperator.DENSIFY, schema.BuiltinOperator.DEQUANTIZE)
 
 # `net/block/conv/Conv2D12` → `net/block/conv`: the part of a tensor's name that says
 # which Keras layer computed something, before TensorFlow's operator and a number
@@ -65,14 +65,14 @@ def stored_weights(model_bytes: bytes) -> list[StoredWeight]:
     unpacked_from = {
       operator.outputs[0]: operator.inputs[0]
       for operator in operators
-      if flatbuffer_model.operator_code(model, operator) in _UNPACKING
+      if flatbuffer_model.operator_code(model, operator) in UNPACKING
     }
     found = []
     for operator in operators:
       code = flatbuffer_model.operator_code(model, operator)
       if code not in _WEIGHTED:
         continue
-      source = _stored_tensor(operator.inputs[1], unpacked_from)
+      source = stored_tensor(operator.inputs[1], unpacked_from)
       if not flatbuffer_model.is_constant(model, tensors[source]):
         continue
       # Not its bias: equal biases are merged under the name of any of their layers.
@@ -89,7 +89,7 @@ def stored_weights(model_bytes: bytes) -> list[StoredWeight]:
     return found
 
 
-def _stored_tensor(tensor: int, unpacked_from: Mapping[int, int]) -> int:
+def stored_tensor(tensor: int, unpacked_from: Mapping[int, int]) -> int:
   """Follows DENSIFY and DEQUANTIZE back to the tensor whose bytes are stored."""
   # No longer than there are such operators: in damaged bytes they may form a ring.
   for _ in unpacked_from:

@@ -273,3 +273,16 @@ def test_smaller_models_stand_beside_the_full_one(name, method):
 def test_vector_sizes_are_those_of_training(name):
   found, model = _cost_model(name, 0.1)
   assert model.vector_sizes == tfmot_masking.vector_sizes(found)
+
+
+def test_what_prunefl_would_cost_a_run_of_another_method():
+  config = support.make_config(model="digits_cnn", strategy="fedtiny")
+  data = cost_figures.find_data("digits_cnn", None, None)
+  rival = strategies.get_strategy("prunefl")
+  run = cost_figures.plan_models(config, data, FEDTINY)
+  found = cost_figures.prunefl(config, run.full, WORKLOAD)
+  own = cost_figures.plan_models(config, data, rival)
+  plan = cost_figures.expected_plan(rival, own.trained, config.pruning, "none")
+  assert found == cost_figures.CostModel(own.trained, WORKLOAD).figures(rival, plan)
+  # Every weight has a gradient, pruned or not; digits_cnn has 37,498 parameters.
+  assert found["gradient_bytes"] == 4 * 37_498

@@ -1,305 +1,122 @@
-"""Artifacts in the report, the closing table, and the schema."""
+"""The command: pages of one run and of several, and what it refuses."""
 
-import copy
-import io
 import json
-import types
-from typing import Any
+import os
 
-import jsonschema
-import numpy as np
 import pytest
-import rich.console
 
-from fedtiny_tff import tasks
-from pipelines import report
+from benchmarks.made_runs import Shape, make
+from pipelines import app, report
+from pipelines.report_page import comparison, run_record
+from pipelines.report_page.content import Grid
 from pipelines.run_directory import RunDirectory
-from pipelines.tracking import base
 from tests.pipelines import support
 
-ANDROID = "export/android/fp32_sparse.tflite"
-MCU = "export/mcu/model.tflite"
+_SMALL = Shape(rounds=8, layers=2, clients=3, classes=3, candidates=2, every=2)
 
 
-@pytest.fixture(name="schema", scope="module")
-def fixture_schema():
-  text = (support.ROOT / "pipelines" / "report.schema.json").read_text()
-  return jsonschema.Draft202012Validator(json.loads(text))
+def _call(*arguments):
+  with support.fresh_flags():
+    command = ["pipelines/report.py", *map(str, arguments)]
+    return app.run_app(report.main, "", {}, command, arguments=["RUN …"])
 
 
-def test_the_schema_is_a_schema(schema):
-  jsonschema.Draft202012Validator.check_schema(schema.schema)
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path):
+  return make(tmp_path / "one" / "run", _SMALL)
+
+
+def test_a_run_gets_its_page(folder, capsys):
+  before = support.snapshot(folder)
+  assert _call(folder) == 0
+  printed = capsys.readouterr()
+  assert printed.out == f"{folder}/report.html\n"
+  text = (folder / "report.html").read_text()
+  assert text.startswith("<!DOCTYPE html>")
+  assert "<title>fedtiny on made</title>" in text
+  after = support.snapshot(folder)
+  assert {name for name in after if name not in before} == {"report.html"}
+  assert all(after[name] == content for name, content in before.items())
+  assert _call(folder) == 0
+  assert support.snapshot(folder) == after
+
+
+def test_several_runs_stand_beside_each_other(folder, tmp_path, monkeypatch):
+  other = make(tmp_path / "two" / "run", Shape(rounds=4, layers=2, clients=3, classes=3))
+  monkeypatch.chdir(tmp_path)
+  assert _call(folder, other) == 0
+  text = (tmp_path / "comparison.html").read_text()
+  assert "<title>2 runs on made</title>" in text
+  # What tells them apart, and no more of where they are.
+  assert "one/run, two/run" in text
+  assert str(tmp_path) not in text
+  assert not (folder / "report.html").exists()
+
+
+def test_the_page_goes_where_it_is_asked_for(folder, tmp_path):
+  assert _call(folder, f"--output_file={tmp_path}/page.html") == 0
+  assert (tmp_path / "page.html").is_file()
+  assert not (folder / "report.html").exists()
+
+
+def test_other_data_and_other_flags_are_told(folder, tmp_path):
+  other = make(tmp_path / "other", _SMALL)
+  report_json = json.loads((other / "report.json").read_text())
+  report_json["run"]["seed"] = 7
+  report_json["dataset"]["name"] = "else"
+  (other / "report.json").write_text(json.dumps(report_json))
+  runs = [(str(path), run_record.read(RunDirectory(path))) for path in (folder, other)]
+  page = comparison.page(runs)
+  assert "different data" in page.notices[0]
+  flags = next(section for section in page.sections if section.key == "flags")
+  (grid,) = flags.blocks
+  assert isinstance(grid, Grid)
+  assert grid.table.rows == (("seed", "0", "7"),)
+  versions = next(section for section in page.sections if section.key == "versions")
+  assert versions.absent
+
+
+def test_the_same_run_twice_and_many_runs(folder, tmp_path):
+  assert _call(*[folder] * 9, f"--output_file={tmp_path}/page.html") == 0
+  assert "run (9)" in (tmp_path / "page.html").read_text()
+
+
+def _damaged(folder, name, value):
+  path = folder / "report.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
 
 
 @pytest.mark.parametrize(
-  "artifacts",
-  [
-    [],
-    [support.artifact(ANDROID)],
-    [support.artifact(ANDROID, accuracy=None)],
-    [support.artifact(MCU, format="int8_decode", arena_bytes=26_816)],
-  ],
+  ("name", "value"),
+  [("accuracy", 3), ("layers", [{"name": 1}]), ("events", {"a": 1}), ("cost", {}), ("artifacts", [1])],
 )
-def test_good_reports_fit(schema, artifacts):
-  schema.validate(support.handmade_report(artifacts))
+def test_a_report_of_another_form(folder, capsys, name, value):
+  _damaged(folder, name, value)
+  assert _call(folder) == 2
+  printed = capsys.readouterr().err
+  assert printed.startswith(f"report: {folder}/report.json: is not what a run writes")
+  assert printed.count("\n") == 1
+  assert not (folder / "report.html").exists()
 
 
-def _with_objects(**changes):
-  row: dict[str, Any] = {
-    "compiler": "arm-none-eabi-g++ 12.2.1", "cpu": "cortex-m4", "source": "model_data.cc",
-    "text_bytes": 0, "rodata_bytes": 4_960, "data_bytes": 0, "bss_bytes": 0,
-  }  # fmt: skip
-  made = support.artifact(MCU, firmware_objects=[row | changes])
-  return support.handmade_report([made])
+def test_what_is_no_run(tmp_path, capsys):
+  assert _call() == 2
+  assert "RUN … is missing" in capsys.readouterr().err
+  assert _call(tmp_path / "none") == 2
+  assert "none: is no run directory" in capsys.readouterr().err
+  assert _call(tmp_path) == 2
+  assert "report.json: cannot be read" in capsys.readouterr().err
 
 
-def test_objects_of_firmware_fit(schema):
-  schema.validate(_with_objects())
-  unfit: list[dict[str, Any]] = [
-    {"text_bytes": -1}, {"bss_bytes": 0.5}, {"cpu": ""}, {"speed": 1},
-  ]  # fmt: skip
-  for changes in unfit:
-    assert not schema.is_valid(_with_objects(**changes)), changes
-  for name in _with_objects()["artifacts"][0]["firmware_objects"][0]:
-    made = _with_objects()
-    del made["artifacts"][0]["firmware_objects"][0][name]
-    assert not schema.is_valid(made), name
-  made = _with_objects()
-  made["artifacts"][0]["firmware_objects"] = []
-  assert not schema.is_valid(made)
+def test_a_page_nowhere(folder, tmp_path, capsys):
+  assert _call(folder, f"--output_file={tmp_path}") == 2
+  assert "is a folder" in capsys.readouterr().err
+  assert _call(folder, f"--output_file={tmp_path}/a/b.html") == 2
+  assert "its folder does not exist" in capsys.readouterr().err
 
 
-def test_reports_from_before_there_were_objects_fit(schema):
-  made = support.handmade_report([support.artifact(MCU)])
-  del made["artifacts"][0]["firmware_objects"]
-  schema.validate(made)
-
-
-def test_what_was_not_computed_may_be_empty(schema):
-  made = support.handmade_report()
-  made["accuracy"]["dense"] = None
-  made["selection"][0] |= {"loss": None, "accuracy": None}
-  made["events"] = []
-  schema.validate(made)
-
-
-@pytest.mark.parametrize(
-  "name",
-  [
-    "fp32_sparse", "fp16_sparse", "int8_sparse", "dynamic_range_sparse", "int8_decode",
-    "fp32_dense", "fp16_dense", "int8_dense", "dynamic_range_dense",
-  ],
-)  # fmt: skip
-def test_documented_formats_fit(schema, name):
-  schema.validate(support.handmade_report([support.artifact(MCU, format=name)]))
-
-
-def _required(schema, node, path=()):
-  """Lists every required member that the handmade report has."""
-  found = [(*path, name) for name in node.get("required", ())]
-  for name, child in node.get("properties", {}).items():
-    found += _required(schema, child, (*path, name))
-  if "items" in node and "required" in node["items"]:
-    found += _required(schema, node["items"], (*path, 0))
-  if "$ref" in node:
-    definition = schema["$defs"][node["$ref"].split("/")[-1]]
-    found += _required(schema, definition, path)
-  for child in node.get("allOf", ()):
-    found += _required(schema, child, path)
-  return found
-
-
-def test_every_required_member_is_missed(schema):
-  whole = support.handmade_report([support.artifact(ANDROID)])
-  required = _required(schema.schema, schema.schema)
-  assert len(required) > 60
-  for *path, last in required:
-    made = copy.deepcopy(whole)
-    node = made
-    for key in path:
-      node = node[key]
-    del node[last]
-    assert not schema.is_valid(made), f"{path} without {last}"
-
-
-def test_artifacts_are_put_in_by_path():
-  made = report.add_artifacts(
-    support.handmade_report(),
-    ["mcu", "android"],
-    [support.artifact(MCU, accuracy=0.5), support.artifact(ANDROID, accuracy=0.75)],
-    {"export_mcu": 1.23456, "sparse_rounds": 99.0},
-  )
-  assert [row["path"] for row in made["artifacts"]] == [ANDROID, MCU]
-  assert made["accuracy"] == {
-    "dense": 0.975,
-    "sparse": 0.9625,
-    ANDROID: 0.75,
-    MCU: 0.5,
-  }
-  # Times of training belong to the run that trained.
-  assert made["seconds"] == {"data": 0.5, "export_mcu": 1.235}
-
-
-def test_artifacts_of_other_targets_stay():
-  before = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
-  other = "export/mcu/other.tflite"
-  made = report.add_artifacts(before, ["mcu"], [support.artifact(other)], {})
-  assert [row["path"] for row in made["artifacts"]] == [ANDROID, other]
-  assert set(made["accuracy"]) == {"dense", "sparse", ANDROID, other}
-
-
-def test_artifacts_of_a_failed_target_go():
-  before = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
-  made = report.add_artifacts(before, ["mcu"], [], {})
-  assert [row["path"] for row in made["artifacts"]] == [ANDROID]
-  assert MCU not in made["accuracy"]
-
-
-def test_adding_does_not_change_the_old_report():
-  before = support.handmade_report()
-  kept = copy.deepcopy(before)
-  report.add_artifacts(before, ["mcu"], [support.artifact(MCU)], {"export_mcu": 1.0})
-  assert before == kept
-
-
-def test_a_report_is_written_as_readable_json(tmp_path):
-  run = RunDirectory(tmp_path)
-  made = support.handmade_report()
-  report.write(run, made)
-  text = run.report.read_text()
-  assert json.loads(text) == run.read_report() == made
-  assert text.endswith("}\n")
-  assert text.count("\n") > 50
-
-
-def _summary(tmp_path, made):
-  shown = io.StringIO()
-  console = rich.console.Console(file=shown, width=140)
-  report.print_summary(RunDirectory(tmp_path / "a run"), made, console)
-  return shown.getvalue()
-
-
-def test_the_summary_shows_figures_and_places(tmp_path):
-  rows = [support.artifact(ANDROID), support.artifact(MCU, arena_bytes=26_816)]
-  text = _summary(tmp_path, support.handmade_report(rows))
-  assert "fedtiny on digits" in text
-  for figure in (
-    "97.50 %", "96.25 %", "87.50 %", "10.00 %", "27,532", "152,856", "26,816",
-    # 4 bytes for each of 37,498 parameters.
-    "149,992", ANDROID, MCU, "model/model.keras",
-  ):  # fmt: skip
-    assert figure in text
-  assert f"{tmp_path}/a run/report.json" in text
-
-
-def test_the_summary_tells_of_an_early_end(tmp_path):
-  made = support.handmade_report()
-  assert "Stopped early" not in _summary(tmp_path, made)
-  made["rounds"] = {"planned": 9, "run": 4, "stopped_early": True, "best_round": 2}
-  assert (
-    "Stopped early after 4 of 9 rounds; least held-out loss after round 2\n"
-    in _summary(tmp_path, made)
-  )
-  # Reports of earlier versions do not tell.
-  del made["rounds"]
-  assert "Stopped early" not in _summary(tmp_path, made)
-
-
-def test_the_summary_sums_what_moved_by_block(tmp_path):
-  made = support.handmade_report()
-  made["events"] = [
-    {
-      "round": number,
-      "block": block,
-      "layers": [{"name": n, "dropped": d, "grown": d} for n, d in layers.items()],
-    }
-    for number, block, layers in (
-      (1, 2, {"dense1": 1000, "logits": 20}),
-      (2, 0, {"conv2": 7}),
-      (3, 2, {"dense1": 500, "logits": 10}),
-    )
-  ]
-  lines = [line for line in _summary(tmp_path, made).splitlines() if "Block" in line]
-  assert lines == [
-    "Block 0: adjustments 1, weights dropped 7, grown 7 (conv2)",
-    "Block 2: adjustments 2, weights dropped 1,530, grown 1,530 (dense1, logits)",
-  ]
-
-
-def test_without_events_nothing_moved(tmp_path):
-  assert "Block" not in _summary(tmp_path, support.handmade_report() | {"events": []})
-
-
-def test_the_summary_shows_what_was_not_computed_as_a_dash(tmp_path):
-  made = support.handmade_report([support.artifact(ANDROID, accuracy=None)])
-  made["accuracy"]["dense"] = None
-  text = _summary(tmp_path, made)
-  assert "None" not in text
-  dense = next(line for line in text.splitlines() if "dense model" in line)
-  assert [cell.strip() for cell in dense.split("│")][2] == "-"
-
-
-def _measured(monkeypatch, task, outputs):
-  """Judges outputs for four zeros of the classes 0, 1, 1, 2; 2 is an anomaly."""
-  labels = np.array([0, 1, 1, 2])
-  monkeypatch.setattr(
-    report.data_folder, "read_all", lambda store: (np.zeros([4, 1]), labels)
-  )
-
-  class Model:
-    def predict(self, inputs, **options):
-      return np.array(outputs)
-
-  data: Any = types.SimpleNamespace(test=None, anomalies=(2,))
-  return report.measured_quality(Model(), data, task)
-
-
-def test_accuracy_is_the_share_of_test_labels_hit(monkeypatch):
-  found = _measured(monkeypatch, tasks.CLASSIFY, np.eye(3)[[0, 1, 2, 2]])
-  assert (found.accuracy, found.auc) == (0.75, None)
-
-
-def test_auc_ranks_the_anomalies(monkeypatch):
-  # Errors 1, 4, 9, 4: the anomaly beats one of three and ties with another.
-  found = _measured(monkeypatch, tasks.RECONSTRUCT, [[1.0], [2.0], [3.0], [2.0]])
-  assert found == tasks.Quality(loss=4.5, accuracy=None, auc=1.5 / 3)
-
-
-def _reconstruction_report():
-  made = support.handmade_report()
-  made |= {"task": "reconstruct", "auc": 0.75}
-  made["accuracy"] |= {"dense": None, "sparse": None}
-  made["auc_by_model"] |= {"dense": 0.875, "sparse": 0.75}
-  made["dataset"]["anomaly_classes"] = ["1"]
-  made["selection"][0]["accuracy"] = None
-  row = support.artifact(MCU, accuracy=None, auc=0.5, argmax_agreement=None)
-  return report.add_artifacts(made, ["mcu"], [row], {})
-
-
-def test_reports_of_autoencoders_fit(schema):
-  made = _reconstruction_report()
-  schema.validate(made)
-  assert made["auc_by_model"] == {"dense": 0.875, "sparse": 0.75, MCU: 0.5}
-  assert set(made["accuracy"].values()) == {None}
-  for area in (1.5, "0.5"):
-    assert not schema.is_valid(made | {"auc": area})
-
-
-def test_the_summary_of_an_autoencoder_shows_auc(tmp_path):
-  lines = _summary(tmp_path, _reconstruction_report()).splitlines()
-  cells = [[cell.strip() for cell in line.split("│")] for line in lines if "│" in line]
-  assert {row[1]: row[2] for row in cells} == {
-    "dense model": "0.8750",
-    "sparse model": "0.7500",
-    "fp32_sparse": "0.5000",
-  }
-  heading = next(line for line in lines if "what" in line)
-  assert "AUC" in heading
-  assert "accuracy" not in heading
-
-
-def test_what_a_csv_leaves_empty_is_null():
-  row = {"candidate": 0, "loss": "", "accuracy": "", "chosen": 1}
-  assert base.without_blanks(row) == {
-    "candidate": 0, "loss": None, "accuracy": None, "chosen": 1,
-  }  # fmt: skip
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(folder, capsys):
+  folder.chmod(0o555)
+  assert _call(folder) == 2
+  assert "Permission denied" in capsys.readouterr().err

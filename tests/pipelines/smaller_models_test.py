@@ -12,7 +12,7 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
-from pipelines import model_files, planned_model, report, training_pipeline
+from pipelines import model_files, planned_model, run_report, training_pipeline
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -100,7 +100,7 @@ def _trained(path, **changes):
   run.claim(config)
   progress = _progress()
   outcome = training_pipeline.train(experiment, run, progress)
-  made = report.make_report(config, run, outcome, progress.seconds)
+  made = run_report.make_report(config, run, outcome, progress.seconds)
   schema = json.loads((support.ROOT / "pipelines/report.schema.json").read_text())
   jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(made)))
   return run, outcome, made

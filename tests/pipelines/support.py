@@ -252,7 +252,7 @@ def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
   """Makes a run directory that can be exported and evaluated, in a second."""
   from fedtiny_tff import tfmot_masking
   from fedtiny_tff.federated import states
-  from pipelines import data_stage, model_files, report, training_pipeline
+  from pipelines import data_stage, model_files, run_report, training_pipeline
   from pipelines.run_directory import RunDirectory
 
   made = make_config(output_dir=str(path), **changes)
@@ -270,7 +270,7 @@ def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
   model_files.save(run.model, model, masks, experiment.definition.task)
   text = handmade_report()
   text["run"] = made.configuration()
-  report.write(run, text)
+  run_report.write(run, text)
   return UntrainedRun(path, made, text)
 
 

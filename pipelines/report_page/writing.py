@@ -1,0 +1,75 @@
+"""Writes `report.html` of a run directory."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from fedtiny_tff.errors import InputError
+from pipelines import files
+from pipelines.report_page import comparison, rendering, run_record, single
+from pipelines.report_page.content import Page
+from pipelines.run_directory import RunDirectory
+
+# What a report that no run has written may end in.
+_WRONG_FORM = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def write(run: RunDirectory, report: Optional[Mapping[str, Any]] = None) -> None:
+  """Writes a run's page beside its report.
+
+  Args:
+    run: Its directory.
+    report: What its `report.json` holds; None reads it.
+  """
+  record = run_record.read(run, report)
+  files.write_text(run.page, rendering.render(single.page(record)))
+
+
+def html(folders: list[str]) -> str:
+  """Returns the page of a run, or of several beside each other.
+
+  Args:
+    folders: Run directories, which may come from anybody.
+
+  Raises:
+    InputError: When one holds no run, or a report of another form.
+  """
+  found = []
+  for folder in folders:
+    run = RunDirectory(folder)
+    if not run.path.is_dir():
+      raise InputError(f"{folder}: is no run directory; name a folder with report.json")
+    try:
+      record = run_record.read(run)
+      # Whatever is wrong with one shows here, with its name.
+      made: Page = single.page(record)
+    except InputError:
+      raise
+    except _WRONG_FORM as error:
+      raise InputError(
+        f"{run.report}: is not what a run writes ({type(error).__name__}: {error}); "
+        "restore it"
+      ) from error
+    found.append((folder, record))
+  return rendering.render(made if len(found) == 1 else comparison.page(found))
+
+
+def written(folders: list[str], output: Optional[str]) -> pathlib.Path:
+  """Writes a page and returns where.
+
+  Args:
+    folders: Run directories.
+    output: The file; None for a run's own, or `comparison.html` here for several.
+
+  Raises:
+    InputError: As `html`, or when the file cannot be written.
+  """
+  made = html(folders)
+  path = RunDirectory(folders[0]).page
+  if output or len(folders) > 1:
+    path = pathlib.Path(output or "comparison.html")
+  if path.is_dir() or not path.resolve().parent.is_dir():
+    what = "is a folder" if path.is_dir() else "its folder does not exist"
+    raise InputError(f"--output_file={path}: {what}; name a file in a folder that exists")
+  files.write_text(path, made)
+  return path
