@@ -154,8 +154,8 @@ class ClientFeed:
       inputs = np.asarray(features, np.float32)
       if inputs.shape[1:] != self._shape or not np.isfinite(inputs).all():
         raise InputError(
-          f"{who}: inputs {list(inputs.shape[1:])} are not finite numbers of shape "
-          f"{list(self._shape)}"
+          f"{who}: has inputs of shape {list(inputs.shape[1:])}, or some that are not "
+          f"finite; give finite numbers of shape {list(self._shape)}"
         )
       yield Batch(inputs, self._labels(who, labels, len(inputs)))
 

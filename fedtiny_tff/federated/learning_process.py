@@ -229,7 +229,8 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
     number = int(state.round_index)
     if not 0 <= number < self.plan.rounds:
       raise InputError(
-        f"all {self.plan.rounds} rounds of the plan are done; plan more rounds"
+        f"state is at round {number}, the plan has {self.plan.rounds}; use a plan of more "
+        "rounds"
       )
     references = self._feed.write(client_data)
     computation = self._builder.computation(number)

@@ -86,7 +86,9 @@ def _call(name: str, model_fn: Callable[..., Any], arguments: Sequence[float]) -
     raise
   except Exception as error:
     reason = f"{type(error).__name__}: {error}"
-    raise InputError(f"model {name}: {' '.join(reason.split())}") from error
+    raise InputError(
+      f"model {name}: {' '.join(reason.split())}; call the function by itself to see where"
+    ) from error
 
 
 def _check_kind(name: str, made: Any) -> None:

@@ -102,7 +102,8 @@ def words(command: str) -> list[str]:
   found = shlex.split(command)
   if found and found[0] in (".venv/bin/python", "python3"):
     found[0] = "python"
-  if found and found[0] == "fedtiny":
-    found[:1] = ["python", "-m"]
-    found[2] = f"pipelines.{found[2]}"
+  if found[:1] == ["fedtiny"]:
+    is_command = len(found) > 1 and not found[1].startswith("-")
+    module = f"pipelines.{found.pop(1)}" if is_command else "pipelines"
+    found[:1] = ["python", "-m", module]
   return found

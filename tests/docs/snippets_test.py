@@ -119,8 +119,10 @@ def test_flags_that_are_named_are_there(page):
   assert named - _known_flags() - _OTHERS == set()
 
 
-# Of make, uv, docker, adb and this project's tools.
-_OTHERS = {"check", "strict", "require", "file", "tag", "index"}
+# Of make, uv, docker, adb, `fedtiny` itself and this project's tools; and what stands for
+# a flag, or is mistyped to show what happens.
+_OTHERS = {"check", "strict", "require", "file", "tag", "index", "version"}
+_OTHERS |= {"name", "noname", "densty"}
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def test_it_is_no_part_of_other_computations(process):
 
 
 def test_the_plan_has_an_end_and_states_are_states(process, run):
-  with pytest.raises(InputError, match="all 3 rounds of the plan are done"):
+  with pytest.raises(InputError, match="state is at round 3, the plan has 3"):
     process.next(run[-1].state, DATASETS)
   for use in (
     lambda output: process.next(output, DATASETS),
