@@ -1,5 +1,6 @@
 """A device's functions as one `.tflite` file of builtin operators."""
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -49,9 +50,10 @@ def device_file(
 
 def _missing(message: str) -> str:
   """Takes from the converter's pages what it lacks."""
-  marked = "TF Select ops:"
+  named = re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", message)
+  for listed in re.findall(r"TF Select ops: (.+)", message):
+    named += listed.split(", ")
+  if named:
+    return f"TFLite has no builtin operator for {', '.join(sorted(set(named)))}"
   lines = [line.strip() for line in message.splitlines() if line.strip()]
-  named = next((line for line in lines if line.startswith(marked)), None)
-  if named is None:
-    return lines[0] if lines else "the converter gives no reason"
-  return f"TFLite has no builtin operator for {named.removeprefix(marked).strip()}"
+  return lines[0] if lines else "the converter gives no reason"
