@@ -8,7 +8,8 @@
     score          a batch's loss under batch-norm statistics that are given
     evaluate       the same under those that the model holds
 
-All batches have one size. Rows that are filled up have the label -1 and count nowhere.
+All batches have one size, but for `bn_statistics`, which takes a row more. Rows that are
+filled up have the label -1 and count nowhere.
 The model is that of `tfmot_masking`, so that masks are applied as they are in simulation.
 """
 
@@ -70,6 +71,8 @@ class DeviceModel:
 
   Attributes:
     variables: All that the functions use.
+    sizes: Lengths of the model's flat vectors.
+    input_shape: Shape of one example.
   """
 
   def __init__(
@@ -98,22 +101,23 @@ class DeviceModel:
     self.variables = (
       *self._masked.model.variables, *self._optimizer.variables, rate
     )  # fmt: skip
-    self._sizes = tfmot_masking.ModelWeights(
+    self.input_shape = tuple(self._masked.model.input_shape[1:])
+    self.sizes = tfmot_masking.ModelWeights(
       *(int(vector.shape[0]) for vector in self._masked.read())
     )
 
   def functions(self) -> Mapping[str, tf.types.experimental.ConcreteFunction]:
     """Returns every function by its name, traced for its shapes."""
-    x, y = self._batch_specs()
+    x, y = self._batch_specs(self._training.batch_size)
     rate = _vector("learning_rate", 1)
-    mean = _vector("batch_norm_mean", self._sizes.batch_norm_mean)
-    variance = _vector("batch_norm_variance", self._sizes.batch_norm_variance)
+    mean = _vector("batch_norm_mean", self.sizes.batch_norm_mean)
+    variance = _vector("batch_norm_variance", self.sizes.batch_norm_variance)
     found = {
       "set_weights": self._traced(
         self._set_weights,
         _vector("active_values", self._training.active),
-        _vector("mask", packing.packed_size_bytes(self._sizes.prunable), tf.uint8),
-        _vector("dense", self._sizes.dense),
+        _vector("mask", packing.packed_size_bytes(self.sizes.prunable), tf.uint8),
+        _vector("dense", self.sizes.dense),
         mean,
         variance,
       ),
@@ -122,7 +126,9 @@ class DeviceModel:
       "evaluate": self._traced(self._evaluate, x, y),
     }
     if self._masked.batch_norm_layers:
-      found["bn_statistics"] = self._traced(self._bn_statistics, x, y)
+      # A last example that is alone joins the batch before it, as it has no spread.
+      one_more = self._batch_specs(self._training.batch_size + 1)
+      found["bn_statistics"] = self._traced(self._bn_statistics, *one_more)
       found["score"] = self._traced(self._score, x, y, mean, variance)
     for number, block in enumerate(self._training.blocks):
       found[f"top_gradients_{number}"] = self._traced(
@@ -133,10 +139,9 @@ class DeviceModel:
       )
     return found
 
-  def _batch_specs(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
-    shape = (self._training.batch_size, *self._masked.model.input_shape[1:])
-    labels = _vector("y", self._training.batch_size, tf.int32)
-    return tf.TensorSpec(shape, tf.float32, "x"), labels
+  def _batch_specs(self, rows: int) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+    shape = (rows, *self.input_shape)
+    return tf.TensorSpec(shape, tf.float32, "x"), _vector("y", rows, tf.int32)
 
   def _traced(
     self, function: Callable[..., Named], *specs: tf.TensorSpec
@@ -151,7 +156,7 @@ class DeviceModel:
     batch_norm_mean: tf.Tensor,
     batch_norm_variance: tf.Tensor,
   ) -> Named:
-    marks = _unpacked(mask, self._sizes.prunable)
+    marks = _unpacked(mask, self.sizes.prunable)
     # Position 0 stands for what is pruned.
     numbers = tf.cumsum(marks) * marks
     prunable = tf.gather(tf.concat([tf.zeros([1]), active_values], 0), numbers)

@@ -106,14 +106,14 @@ class Device:
     return set(self._interpreter.get_signature_list())
 
 
-def rows(count: int, seed: int = 1):
-  """Draws examples, and the same filled up to a batch."""
+def rows(count: int, seed: int = 1, size: int = BATCH):
+  """Draws examples, and the same filled up to a batch of a size."""
   generator = np.random.default_rng(seed)
   x = generator.normal(size=(count, *SHAPE)).astype(np.float32)
   y = generator.integers(0, CLASSES, count).astype(np.int32)
   # What fills up must not matter.
-  full = np.full((BATCH, *SHAPE), 7.0, np.float32)
-  labels = np.full(BATCH, -1, np.int32)
+  full = np.full((size, *SHAPE), 7.0, np.float32)
+  labels = np.full(size, -1, np.int32)
   full[:count], labels[:count] = x, y
   return x, y, {"x": full, "y": labels}
 
@@ -211,9 +211,10 @@ def test_top_gradients_are_the_simulation_s(block, counts):
   np.testing.assert_array_equal(after["batch_norm_mean"], weights.batch_norm_mean)
 
 
-def test_batch_norm_sums_are_the_simulation_s():
+@pytest.mark.parametrize("count", [4, BATCH + 1])
+def test_batch_norm_sums_are_the_simulation_s(count):
   weights, mask = start()
-  x, _, filled = rows(4)
+  x, _, filled = rows(count, size=BATCH + 1)
   probe = batch_statistics.MomentsProbe(tiny())
   wanted = probe.measure(
     tfmot_masking.ModelWeights(*map(tf.constant, weights)),
