@@ -189,7 +189,8 @@ def _plan(document: dict[str, Any]) -> DevicePlan:
   if not isinstance(seed, int):
     raise ValueError(f"seed is {seed!r}")
   numbers = {name: _count(value) for name, value in model.items()}
-  planned = PlannedModel(input_shape=shape, **texts, **numbers)
+  fields: dict[str, Any] = {"input_shape": shape, **texts, **numbers}
+  planned = PlannedModel(**fields)
   rest = {name: _count(value) for name, value in document.items()}
   return DevicePlan(model=planned, seed=seed, blocks=blocks, **rest)
 

@@ -16,7 +16,7 @@ from fedtiny_tff.errors import InputError
 from tests.fedtiny_tff.support import quick
 
 ENVELOPE = Envelope("update", "a1b2", 3, 7)
-TENSORS = {
+TENSORS: dict[str, np.ndarray] = {
   "values": np.array([1.0, -2.0, np.inf], np.float32),
   "positions": np.array([7, 255], np.uint8),
   "counts": np.zeros([0], np.int32),
