@@ -26,7 +26,7 @@ class ClientWork:
 
   Attributes:
     computation: (ClientReference, ModelValues, positions, RoundInstruction) to
-      ClientReport.
+      ClientReport; where clients computed elsewhere, their `Received` comes first.
     adjustment: How the server moves the mask afterwards, if it does.
   """
 

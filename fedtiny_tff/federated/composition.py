@@ -89,8 +89,8 @@ def compose(
     aggregation: How reports are put together.
 
   Returns:
-    (SparseState@SERVER, {ClientReference}@CLIENTS, RoundInstruction@SERVER) to
-    (SparseState@SERVER, RoundSums@SERVER).
+    (SparseState@SERVER, {what the client work takes first}@CLIENTS,
+    RoundInstruction@SERVER) to (SparseState@SERVER, RoundSums@SERVER).
   """
   report_type = work.computation.type_signature.result
   instruction_type = work.computation.type_signature.parameter[3]
@@ -118,7 +118,7 @@ def compose(
 
   @tff.federated_computation(
     tff.FederatedType(state_type, tff.SERVER),
-    tff.FederatedType(messages.reference_type(), tff.CLIENTS),
+    tff.FederatedType(work.computation.type_signature.parameter[0], tff.CLIENTS),
     tff.FederatedType(instruction_type, tff.SERVER),
   )
   def next_round(state: Any, clients: Any, instruction: Any) -> Any:

@@ -9,8 +9,8 @@ positions do not travel.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -83,7 +83,7 @@ class RoundComputation:
   def run(
     self,
     state: states.ServerState,
-    clients: Sequence[client_store.ClientReference],
+    clients: Sequence[Any],
     instruction: messages.RoundInstruction,
   ) -> tuple[states.ServerState, messages.RoundMetrics]:
     """Runs the round in the current TFF context; states are dense NumPy arrays.
@@ -130,6 +130,7 @@ class RoundBuilder:
     memory: Sequence[np.ndarray] = (),
     aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
     poisoned: poisoning.Poisoning = poisoning.NOBODY,
+    build_work: Callable[..., tff.Computation] = client_work.build_client_work,
   ):
     """Fixes everything static.
 
@@ -147,7 +148,10 @@ class RoundBuilder:
       memory: Arrays like those that the strategy remembers.
       aggregation: How clients' reports are put together.
       poisoned: Which clients misbehave, and how.
+      build_work: Makes what clients compute, or what is made of what they sent
+        (`received_work.build_received_work`).
     """
+    self._build_work = build_work
     self._definition = model_definition
     self._store = store
     self._config = config
@@ -285,7 +289,7 @@ class RoundBuilder:
       block = key.block
       adjustment = None if block is None else self._adjustment(block, key.active)
       layers = 0 if block is None else len(self._definition.spec.blocks[block])
-      computation = client_work.build_client_work(
+      computation = self._build_work(
         self._definition, self._store, self._config, adjustment, self._seed,
         (
           messages.model_values_type(self._sizes, key.active),

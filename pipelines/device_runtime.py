@@ -1,0 +1,226 @@
+"""What a device does with a message: decode, compute in LiteRT, and answer.
+
+NumPy and LiteRT alone: neither TensorFlow nor TFF is imported.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Optional
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from fedtiny_tff import device_messages, device_positions, philox, seeds
+from fedtiny_tff.device_messages import Envelope
+from fedtiny_tff.device_plan import DevicePlan, metric_layouts
+from fedtiny_tff.errors import InputError
+
+_FILLED_UP = -1
+
+Tensors = dict[str, np.ndarray]
+# Is told how many of how many steps are done.
+Steps = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceExamples:
+  """A device's own data, as the model is fed with them.
+
+  Attributes:
+    inputs: float32 [n, ...].
+    labels: int32 [n].
+  """
+
+  inputs: np.ndarray
+  labels: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def batch(self, rows: np.ndarray, size: int) -> Tensors:
+    """Gathers some rows, filled up to a size with rows that do not count."""
+    missing = size - len(rows)
+    inputs = np.pad(
+      self.inputs[rows], [(0, missing), *[(0, 0)] * (self.inputs.ndim - 1)]
+    )
+    labels = np.pad(self.labels[rows], (0, missing), constant_values=_FILLED_UP)
+    return {"x": inputs, "y": labels}
+
+
+class DeviceRuntime:
+  """One device: its model file, its plan and its data."""
+
+  def __init__(
+    self,
+    content: bytes,
+    plan: DevicePlan,
+    client: int,
+    training: DeviceExamples,
+    held_out: DeviceExamples,
+    threads: int = 1,
+  ):
+    """Loads the model file.
+
+    Args:
+      content: The file.
+      plan: What belongs to it.
+      client: Which device this is, from 0.
+      training: What it trains on, at least one example.
+      held_out: What it scores candidates on.
+      threads: Of LiteRT.
+
+    Raises:
+      InputError: When file and plan, or data and plan, do not fit one another.
+    """
+    found = hashlib.sha256(content).hexdigest()
+    if found != plan.model.sha256:
+      raise InputError(
+        f"the model file's digest is {found[:12]}, the plan names "
+        f"{plan.model.sha256[:12]}; take both from the same export"
+      )
+    for name, examples in (("training", training), ("held-out", held_out)):
+      if examples.inputs.shape != (len(examples), *plan.model.input_shape):
+        raise InputError(
+          f"{name} inputs are {list(examples.inputs.shape)}, {len(examples)} labels "
+          f"and the plan ask for {[len(examples), *plan.model.input_shape]}; prepare "
+          "the data as the model is fed with them"
+        )
+    self._plan = plan
+    self._client = client
+    self._training = training
+    self._held_out = held_out
+    self._interpreter = Interpreter(model_content=content, num_threads=threads)
+
+  def train(
+    self, message: bytes, round_index: int, block: Optional[int], steps: Steps
+  ) -> bytes:
+    """Trains for a round.
+
+    Args:
+      message: The server's, of kind `round`.
+      round_index: Which round it must be of.
+      block: The block whose mask is adjusted after it; None for no adjustment.
+      steps: Is told after every step.
+
+    Returns:
+      A message of kind `update`.
+
+    Raises:
+      InputError: When the message is another, or the device has no example.
+    """
+    received = self._read(message, "round", round_index, self._plan.round_layouts(block))
+    if not len(self._training):
+      raise InputError(f"client {self._client} has no example to train on; leave it out")
+    self._set(received)
+    rate = {"learning_rate": received["learning_rate"]}
+    sums: Tensors = {}
+    statistics: Tensors = {}
+    batches = list(self._training_batches(round_index))
+    for number, rows in enumerate(batches, start=1):
+      batch = self._training.batch(rows, self._plan.batch_size)
+      if number == len(batches) and block is not None:
+        counts = {"counts": received["counts"]}
+        statistics = self._call(f"top_gradients_{block}", {**batch, **counts})
+      _add(sums, self._call("train", {**batch, **rate}))
+      steps(number, len(batches))
+    trained = self._call("get_weights", {})
+    offset = trained["batch_norm_mean"] - received["batch_norm_mean"]
+    return self._write("update", round_index, {
+      "active_values": trained["active_values"],
+      "dense": trained["dense"],
+      "mean_offset": offset,
+      "second_moment": trained["batch_norm_variance"] + np.square(offset),
+      "weight": np.array([len(self._training)], np.float32),
+      **sums,
+      **{f"statistics.{name}": value for name, value in statistics.items()},
+    })  # fmt: skip
+
+  def measure(self, message: bytes, candidate: int) -> bytes:
+    """Sums the inputs of every batch norm under a candidate's mask.
+
+    Args:
+      message: The server's, of kind `candidate`; its round is the candidate's number.
+      candidate: Which it must be.
+
+    Returns:
+      A message of kind `moments`.
+    """
+    received = self._read(message, "candidate", candidate, self._plan.model_layouts())
+    self._set(received)
+    sums: Tensors = {}
+    for rows in _in_order(len(self._held_out), self._plan.batch_size, joins=True):
+      batch = self._held_out.batch(rows, self._plan.batch_size + 1)
+      found = self._call("bn_statistics", batch)
+      _add(sums, {name: value.astype(np.float64) for name, value in found.items()})
+    nothing = np.zeros(self._plan.model.batch_norm)
+    empty = {name: nothing for name in self._plan.moment_layouts()}
+    return self._write("moments", candidate, sums or empty)
+
+  def score(self, message: bytes, candidate: int) -> bytes:
+    """Evaluates a candidate under the batch-norm statistics that all clients pooled.
+
+    Args:
+      message: The server's, of kind `scoring`: the candidate with those statistics.
+      candidate: Which it must be.
+
+    Returns:
+      A message of kind `score`.
+    """
+    received = self._read(message, "scoring", candidate, self._plan.model_layouts())
+    self._set(received)
+    sums: Tensors = {}
+    for rows in _in_order(len(self._held_out), self._plan.batch_size):
+      batch = self._held_out.batch(rows, self._plan.batch_size)
+      _add(sums, self._call("evaluate", batch))
+    empty = {name: np.zeros(1, np.float32) for name in metric_layouts()}
+    return self._write("score", candidate, sums or empty)
+
+  def _training_batches(self, round_index: int) -> Iterator[np.ndarray]:
+    """Yields the rows of each batch, in the simulation's order."""
+    plan = self._plan
+    first, second = seeds.stateless(plan.seed).tolist()
+    of_round = philox.fold_in((first, second), round_index)
+    seed = philox.fold_in(philox.fold_in(of_round, self._client), 0)
+    orders = philox.shuffled_order(len(self._training), plan.local_epochs, seed)
+    left = plan.max_local_steps or len(orders.reshape(-1))
+    for order in orders:
+      for start in range(0, len(order), plan.batch_size):
+        if not left:
+          return
+        left -= 1
+        yield order[start : start + plan.batch_size]
+
+  def _set(self, received: Tensors) -> None:
+    mask = device_positions.decode_mask(received["positions"], self._plan.model)
+    names = ("active_values", "dense", "batch_norm_mean", "batch_norm_variance")
+    weights = {name: received[name] for name in names}
+    self._call("set_weights", {**weights, "mask": np.packbits(mask)})
+
+  def _call(self, name: str, inputs: Tensors) -> Tensors:
+    return dict(self._interpreter.get_signature_runner(name)(**inputs))
+
+  def _read(
+    self, message: bytes, kind: str, number: int, layouts: dict
+  ) -> Tensors:
+    return device_messages.read(message, Envelope(kind, self._plan.digest, number), layouts)
+
+  def _write(self, kind: str, number: int, tensors: Tensors) -> bytes:
+    envelope = Envelope(kind, self._plan.digest, number, self._client)
+    return device_messages.write(envelope, tensors)
+
+
+def _in_order(count: int, size: int, joins: bool = False) -> Iterator[np.ndarray]:
+  """Yields rows batch by batch; a last one alone may join the batch before it."""
+  start = 0
+  while start < count:
+    stop = min(start + size, count)
+    if joins and count - stop == 1:
+      stop = count
+    yield np.arange(start, stop)
+    start = stop
+
+
+def _add(sums: Tensors, found: Tensors) -> None:
+  for name, value in found.items():
+    sums[name] = sums[name] + value if name in sums else value

@@ -1,0 +1,181 @@
+"""A device's round is the simulation's, from the message that arrives to the one sent."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedtiny_tff import batches, device_messages, positions, tfmot_masking
+from fedtiny_tff import training as training_lib
+from fedtiny_tff.device_messages import Envelope, TensorLayout
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated import client_work
+from pipelines.device_runtime import DeviceExamples, DeviceRuntime
+from tests.tflite_export.device_training import device_model_test as tiny
+from tflite_export.device_training import device_bundle
+
+CONFIG = training_lib.TrainingConfig(tiny.OPTIMIZER, local_epochs=2, batch_size=tiny.BATCH)
+SEED, CLIENT, ROUND = 11, 3, 1
+layout_of = device_messages.layout_of
+
+
+@functools.cache
+def bundle() -> device_bundle.DeviceBundle:
+  blocks = []
+  for number in range(2):
+    specs = tiny.adjustment(number).statistics_specs()._asdict()
+    layouts = {
+      name: TensorLayout(spec.dtype.name, tuple(spec.shape.as_list()))
+      for name, spec in specs.items()
+    }
+    blocks.append(device_bundle.BlockRequest(tiny.device_block(number), layouts))
+  active = int(tiny.start()[1].sum())
+  return device_bundle.make_bundle(
+    device_bundle.DeviceRequest(tiny.tiny(), CONFIG, active, blocks, 4, SEED)
+  )
+
+
+@functools.cache
+def examples(count: int, seed: int) -> DeviceExamples:
+  generator = np.random.default_rng(seed)
+  return DeviceExamples(
+    generator.normal(size=(count, *tiny.SHAPE)).astype(np.float32),
+    generator.integers(0, tiny.CLASSES, count).astype(np.int32),
+  )
+
+
+def device(held_out: int = 11) -> DeviceRuntime:
+  return DeviceRuntime(
+    bundle().content, bundle().plan, CLIENT, examples(13, 0), examples(held_out, 1)
+  )
+
+
+def sent(kind: str, number: int, **more) -> bytes:
+  weights, mask = tiny.start()
+  code = positions.smallest_code(len(mask), int(mask.sum()))
+  model = {
+    "active_values": weights.prunable[mask],
+    "positions": code.encode(tf.constant(mask)).numpy(),
+    "dense": weights.dense,
+    "batch_norm_mean": weights.batch_norm_mean,
+    "batch_norm_variance": weights.batch_norm_variance,
+  }
+  return device_messages.write(Envelope(kind, bundle().plan.digest, number), model | more)
+
+
+def round_message(*counts: int) -> bytes:
+  return sent(
+    "round", ROUND,
+    learning_rate=np.array([0.1], np.float32), counts=np.array(counts, np.int32),
+  )  # fmt: skip
+
+
+def answer(content: bytes, kind: str, number: int, layouts):
+  return device_messages.read(
+    content, Envelope(kind, bundle().plan.digest, number, CLIENT), layouts
+  )
+
+
+def simulated(block, counts, max_local_steps=0):
+  """Returns what the simulated client makes of the same round."""
+  weights, mask = tiny.start()
+  given = examples(13, 0)
+  config = dataclasses.replace(CONFIG, max_local_steps=max_local_steps)
+  trainer = training_lib.LocalTrainer(
+    tiny.tiny(),
+    config,
+    lambda rows: (tf.gather(given.inputs, rows), tf.gather(given.labels.astype(np.int64), rows)),
+  )
+  seed = client_work.client_seed(SEED, tf.constant(ROUND), tf.constant(CLIENT))
+  shuffled = batches.shuffled(tf.range(len(given)), config.local_epochs, seed)
+  start = tfmot_masking.ModelWeights(*map(tf.constant, weights))
+  arguments = (start, tf.constant(mask), shuffled, tf.constant(0.1))
+  if block is None:
+    trained, metrics = trainer.train(*arguments)
+    return trained, metrics, None
+  look = functools.partial(
+    tiny.adjustment(block).client_statistics,
+    mask=tf.constant(mask),
+    counts=tf.constant(counts),
+  )
+  return trainer.train_with_statistics(*arguments, look)
+
+
+@pytest.mark.parametrize(("block", "counts"), [(None, ()), (0, (2,)), (1, (3, 4))])
+def test_a_round(block, counts):
+  done = []
+  content = device().train(
+    round_message(*counts), ROUND, block, lambda *steps: done.append(steps)
+  )
+  assert done[-1] == (6, 6)
+  found = answer(content, "update", ROUND, bundle().plan.update_layouts(block))
+  weights, mask = tiny.start()
+  trained, metrics, statistics = simulated(block, counts)
+  tiny.assert_near(found["active_values"], trained.prunable.numpy()[mask])
+  tiny.assert_near(found["dense"], trained.dense.numpy())
+  offset = trained.batch_norm_mean.numpy() - weights.batch_norm_mean
+  tiny.assert_near(found["mean_offset"], offset)
+  second = trained.batch_norm_variance.numpy() + offset**2
+  tiny.assert_near(found["second_moment"], second)
+  tiny.assert_near(found["loss_sum"][0], metrics.loss_sum.numpy())
+  assert found["correct"][0] == metrics.correct.numpy()
+  assert (found["examples"][0], found["weight"][0]) == (26, 13)
+  if statistics is not None:
+    np.testing.assert_array_equal(
+      found["statistics.indices"], statistics.indices.numpy()
+    )
+    tiny.assert_near(found["statistics.values"], statistics.values.numpy())
+
+
+def test_the_same_message_gets_the_same_answer():
+  first = device()
+  answers = [
+    each.train(round_message(), ROUND, None, lambda *steps: None)
+    for each in (first, first, device())
+  ]
+  assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("held_out", [0, 1, 11])
+def test_moments_and_scores(held_out):
+  plan, runtime = bundle().plan, device(held_out)
+  moments = answer(
+    runtime.measure(sent("candidate", 2), 2), "moments", 2, plan.moment_layouts()
+  )
+  # Images of 6 x 6 at stride 2 have 9 places, the hidden layer one.
+  assert set(moments["count"].tolist()) == {9.0 * held_out, 1.0 * held_out}
+  scored = answer(
+    runtime.score(sent("scoring", 2), 2), "score", 2,
+    {n: TensorLayout("float32", (1,)) for n in ("loss_sum", "correct", "examples")},
+  )  # fmt: skip
+  assert scored["examples"].tolist() == [held_out]
+  assert (scored["loss_sum"][0] > 0) == (held_out > 0)
+
+
+@pytest.mark.parametrize(
+  ("message", "text"),
+  [
+    (lambda: round_message()[:-1], "no whole safetensors file"),
+    (lambda: sent("round", 2, learning_rate=np.zeros(1, np.float32)), "its round is '2'"),
+    (lambda: sent("candidate", ROUND), "its kind is 'candidate'"),
+    (lambda: round_message(2), r"counts is int32\[1\], expected is int32\[0\]"),
+  ],
+)
+def test_other_messages_are_refused(message, text):
+  with pytest.raises(InputError, match=text):
+    device().train(message(), ROUND, None, lambda *steps: None)
+
+
+def test_another_plan_is_refused():
+  other = dataclasses.replace(bundle().plan, seed=SEED + 1)
+  runtime = DeviceRuntime(
+    bundle().content, other, CLIENT, examples(13, 0), examples(3, 1)
+  )
+  with pytest.raises(InputError, match="its plan is"):
+    runtime.train(round_message(), ROUND, None, lambda *steps: None)
+  with pytest.raises(InputError, match="take both from the same export"):
+    DeviceRuntime(
+      bundle().content + b"0", bundle().plan, CLIENT, examples(3, 0), examples(3, 1)
+    )

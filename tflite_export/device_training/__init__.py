@@ -1,0 +1,1 @@
+"""The client of a federated round as a `.tflite` file."""

@@ -1,0 +1,143 @@
+"""A run's client for devices: the model file and the plan that belongs to it."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+from fedtiny_tff import positions, training
+from fedtiny_tff.device_messages import TensorLayout
+from fedtiny_tff.device_plan import DevicePlan, PlannedBlock, PlannedModel
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.models import definition
+from tflite_export.device_training.device_file import device_file
+from tflite_export.device_training.device_model import (
+  DeviceBlock,
+  DeviceModel,
+  DeviceTraining,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockRequest:
+  """What a device sends for the adjustment of a block.
+
+  Attributes:
+    block: What it computes.
+    layouts: What comes of it, by name.
+  """
+
+  block: DeviceBlock
+  layouts: dict[str, TensorLayout]
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceRequest:
+  """What devices are to do in a run.
+
+  Attributes:
+    definition: The model that they train.
+    training: How.
+    active: Active weights of every mask.
+    blocks: By block; empty where no device is asked for anything.
+    rounds: Rounds of the run.
+    seed: Seed of the run.
+  """
+
+  definition: definition.ModelDefinition
+  training: training.TrainingConfig
+  active: int
+  blocks: Sequence[BlockRequest]
+  rounds: int
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceBundle:
+  """What a device gets once.
+
+  Attributes:
+    content: The `.tflite` file.
+    plan: Its plan.
+  """
+
+  content: bytes
+  plan: DevicePlan
+
+
+def make_bundle(request: DeviceRequest) -> DeviceBundle:
+  """Builds, converts and describes.
+
+  Raises:
+    InputError: When devices cannot do what is asked for.
+  """
+  _check(request)
+  config = request.training
+  model = DeviceModel(
+    request.definition,
+    DeviceTraining(
+      config.optimizer,
+      config.batch_size,
+      request.active,
+      tuple(each.block for each in request.blocks),
+    ),
+  )
+  content = device_file(model.variables, model.functions())
+  sizes = model.sizes
+  code = positions.smallest_code(sizes.prunable, request.active)
+  planned = PlannedModel(
+    name=request.definition.name,
+    sha256=hashlib.sha256(content).hexdigest(),
+    input_shape=model.input_shape,
+    task=request.definition.task.name,
+    prunable=sizes.prunable,
+    active=request.active,
+    dense=sizes.dense,
+    batch_norm=sizes.batch_norm_mean,
+    position_bytes=code.encoded_bytes,
+    position_low_bits=code.low_bits or 0,
+  )
+  return DeviceBundle(content, DevicePlan(
+    model=planned,
+    seed=request.seed,
+    rounds=request.rounds,
+    batch_size=config.batch_size,
+    local_epochs=config.local_epochs,
+    max_local_steps=config.max_local_steps,
+    blocks=_planned_blocks(request),
+  ))  # fmt: skip
+
+
+def _planned_blocks(request: DeviceRequest) -> tuple[PlannedBlock, ...]:
+  spec = request.definition.spec
+  return tuple(
+    PlannedBlock(tuple(spec.layers[layer].name for layer in members), each.layouts)
+    for members, each in zip(spec.blocks, request.blocks, strict=False)
+  )
+
+
+def _check(request: DeviceRequest) -> None:
+  """Refuses what a device cannot do.
+
+  Raises:
+    InputError: Naming the flag.
+  """
+  config = request.training
+  if config.augmentations:
+    raise InputError(
+      f"--augmentations={','.join(config.augmentations)}: a device does not augment; "
+      "leave them out"
+    )
+  if config.compute_dtype != "float32":
+    raise InputError(
+      f"--compute_dtype={config.compute_dtype}: a device computes in float32; leave it out"
+    )
+  if max(request.definition.spec.channel_blocks, default=1) > 1:
+    raise InputError(
+      "--channel_block: a device chooses single weights, no blocks of channels; leave it "
+      "at 1"
+    )
+  if not 0 <= request.active <= request.definition.spec.size:
+    raise InputError(
+      f"active is {request.active}, the model has {request.definition.spec.size} "
+      "prunable weights; give what the run's masks have"
+    )
