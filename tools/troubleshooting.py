@@ -42,8 +42,8 @@ AREAS = (
 _VERBS = (
   "add|admit|ask|begin|bring|build|calibrate|call|check|choose|convert|copy|cut|declare|delete|divide|"
   "draw|end|enter|export|feed|fill|finish|flatten|free|give|go|guard|increase|install|"
-  "inline|join|keep|leave|let|list|look|lower|make|measure|mend|mount|move|name|omit|pack|pad|pass|pip|"
-  "raise|read|reduce|remove|rename|repeat|replace|restore|return|run|save|say|see|set|"
+  "inline|join|keep|leave|let|list|look|lower|make|measure|mend|mount|move|name|omit|pack|pad|pass|pip|prepare|"
+  "raise|read|reduce|remove|rename|repeat|replace|restore|return|run|save|say|see|send|set|"
   "shorten|split|start|state|store|take|train|try|turn|unpack|unroll|use|wait|write"
 )
 # Words before the verb of an advice; after the others it would be none, or a noun.

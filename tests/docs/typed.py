@@ -47,11 +47,13 @@ def _module_problem(name, given):
       return f"{name}: is not there"
   except ModuleNotFoundError:
     return f"{name}: is not there"
-  if not name.startswith("pipelines."):
+  if not name.startswith("pipelines.") or "--help" in given:
     return ""
+  return _flags_problem(name, given)
+
+
+def _flags_problem(name, given):
   importlib.import_module(name)
-  if "--help" in given:
-    return ""
   if "--dry_run" in given:
     given = [*given, "--output_dir=never_made"]
   try:

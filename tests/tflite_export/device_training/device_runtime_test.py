@@ -12,9 +12,9 @@ from fedtiny_tff import training as training_lib
 from fedtiny_tff.device_messages import Envelope, TensorLayout
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import client_work
-from pipelines.device_runtime import DeviceExamples, DeviceRuntime
 from tests.tflite_export.device_training import device_model_test as tiny
 from tflite_export.device_training import device_bundle
+from tflite_export.device_training.device_runtime import DeviceExamples, DeviceRuntime
 
 CONFIG = training_lib.TrainingConfig(tiny.OPTIMIZER, local_epochs=2, batch_size=tiny.BATCH)
 SEED, CLIENT, ROUND = 11, 3, 1
