@@ -265,7 +265,7 @@ def print_summary(
   for line in _hidden_lines(report):
     console.print(line, highlight=False, soft_wrap=True)
   console.print(
-    f"Files: {run.path}/  Report: {run.report}", highlight=False, soft_wrap=True
+    f"Files: {run.path}/  Report: {run.page}", highlight=False, soft_wrap=True
   )
 
 
