@@ -130,7 +130,7 @@ class RoundBuilder:
     memory: Sequence[np.ndarray] = (),
     aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
     poisoned: poisoning.Poisoning = poisoning.NOBODY,
-    build_work: Callable[..., tff.Computation] = client_work.build_client_work,
+    build_work: Optional[Callable[..., tff.Computation]] = None,
   ):
     """Fixes everything static.
 
@@ -148,10 +148,10 @@ class RoundBuilder:
       memory: Arrays like those that the strategy remembers.
       aggregation: How clients' reports are put together.
       poisoned: Which clients misbehave, and how.
-      build_work: Makes what clients compute, or what is made of what they sent
-        (`received_work.build_received_work`).
+      build_work: Makes what stands for the clients' work where they computed
+        elsewhere (`received_work.build_received_work`); None lets clients compute.
     """
-    self._build_work = build_work
+    self._build_work = build_work or client_work.build_client_work
     self._definition = model_definition
     self._store = store
     self._config = config

@@ -208,7 +208,7 @@ def test_the_summary_shows_figures_and_places(tmp_path):
     "149,992", ANDROID, MCU, "model/model.keras",
   ):  # fmt: skip
     assert figure in text
-  assert f"{tmp_path}/a run/report.json" in text
+  assert f"{tmp_path}/a run/report.html" in text
 
 
 def test_the_summary_tells_of_an_early_end(tmp_path):

@@ -113,6 +113,6 @@ def test_the_summary_goes_to_stdout(tmp_path, capsys):
   stages.summarize(directory, support.handmade_report([support.artifact(ANDROID)]))
   printed = capsys.readouterr()
   # A path is never broken over lines where it is not shown on a terminal.
-  assert str(directory.report) in printed.out
+  assert str(directory.page) in printed.out
   assert ANDROID in printed.out
   assert printed.err == ""

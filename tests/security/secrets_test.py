@@ -23,6 +23,7 @@ _HANDED_ON = {
   "fedtiny_tff/federated/worker_process.py", "pipelines/redaction.py", "tools/audit.py",
   "pipelines/cpp_compiler.py",
   "tools/arm64_parts.py",
+  "tools/docs_site.py",
   "tools/setup.py",
 }
 _ONE_VARIABLE = ("get", "setdefault", "pop")

@@ -88,8 +88,8 @@ def test_other_than_one_or_three_channels_close_the_sparse_path():
 
 
 def test_the_example_of_an_own_model_works(tmp_path, monkeypatch):
-  text = _DOCUMENT.read_text(encoding="utf-8")
-  [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  text = _DOCUMENT.with_name("own_model.md").read_text(encoding="utf-8")
+  example, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
   (tmp_path / "my_models.py").write_text(example)
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sys, "path", [*sys.path])
