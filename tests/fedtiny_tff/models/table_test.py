@@ -94,6 +94,6 @@ def test_the_example_of_an_own_model_works(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sys, "path", [*sys.path])
   monkeypatch.delitem(sys.modules, "my_models", raising=False)
-  [name] = re.findall(r"--model=(my_models:\w+)", text)
+  [name] = {*re.findall(r"--model=(my_models:\w+)", text)}
   found = registry.get_model(name, (8, 8, 1), 10)
   assert support.blocks(found) == (("body",), ("hidden", "head"))
