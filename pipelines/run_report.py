@@ -219,6 +219,8 @@ def _by_model(
 
 def write(run: RunDirectory, report: dict[str, Any]) -> None:
   """Writes `report.json`, and `report.html` which shows it."""
+  # A page of the report before would not be missed, should this process be killed now.
+  run.page.unlink(missing_ok=True)
   files.write_text(run.report, json.dumps(report, indent=2) + "\n")
   write_page(run, report)
 

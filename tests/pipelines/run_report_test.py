@@ -181,6 +181,19 @@ def test_a_report_is_written_with_its_page(tmp_path):
   assert "<title>fedtiny on digits</title>" in run.page.read_text()
 
 
+def test_a_page_is_never_that_of_the_report_before(tmp_path, monkeypatch):
+  def killed(*arguments):
+    raise KeyboardInterrupt
+
+  run = RunDirectory(tmp_path)
+  run_report.write(run, support.handmade_report())
+  monkeypatch.setattr(run_report, "write_page", killed)
+  with pytest.raises(KeyboardInterrupt):
+    run_report.write(run, support.handmade_report([support.artifact(ANDROID)]))
+  assert run.read_report()["artifacts"]
+  assert not run.page.exists()
+
+
 def test_a_report_is_written_as_readable_json(tmp_path):
   run = RunDirectory(tmp_path)
   made = support.handmade_report()
