@@ -21,7 +21,7 @@ _EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)
 _READABLE_BY_ALL = 0o644 << 16
 _UNIX = 3
 # What damaged archives end in, in zipfile or the decompressors.
-_DAMAGE = (
+DAMAGE = (
   zipfile.BadZipFile,
   EOFError,
   LookupError,
@@ -81,7 +81,7 @@ def read(model_bytes: bytes) -> dict[str, bytes]:
         files[entry.filename] = content
   except InputError:
     raise
-  except _DAMAGE as error:
+  except DAMAGE as error:
     raise InputError(
       f"the files packed with the model are damaged ({type(error).__name__}: "
       f"{' '.join(str(error).split())}); write its metadata again"

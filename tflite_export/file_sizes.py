@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflite_export import flatbuffer_model, stored_weights
+from tflite_export import associated_files, flatbuffer_model, stored_weights
 from tflite_export.tflm_insert import DECODE_OPERATOR
 
 _OPERATORS = schema.BuiltinOperator
@@ -188,6 +188,6 @@ def _end_of_model(model_bytes: bytes) -> int:
   try:
     with zipfile.ZipFile(io.BytesIO(model_bytes)) as archive:
       places = [entry.header_offset for entry in archive.infolist()]
-  except (zipfile.BadZipFile, ValueError, NotImplementedError):
+  except associated_files.DAMAGE:
     return len(model_bytes)
   return int(np.clip(min(places, default=len(model_bytes)), 0, len(model_bytes)))
