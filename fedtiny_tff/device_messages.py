@@ -39,12 +39,15 @@ class Envelope:
     plan: Digest of the plan that both sides work by.
     round_index: From 0.
     client: Who sent it; None for what the server sends to all.
+    answers: Digest of the server's message that it answers, so that nothing counts
+      that was made from another state; empty where it answers none.
   """
 
   kind: str
   plan: str
   round_index: int
   client: Optional[int] = None
+  answers: str = ""
 
   def __post_init__(self) -> None:
     for name in ("round_index", "client"):
@@ -59,7 +62,11 @@ class Envelope:
       "plan": self.plan,
       "round": str(self.round_index),
     }
-    return told if self.client is None else {**told, "client": str(self.client)}
+    if self.client is not None:
+      told["client"] = str(self.client)
+    if self.answers:
+      told["answers"] = self.answers
+    return told
 
   def __str__(self) -> str:
     sender = "" if self.client is None else f" of client {self.client}"

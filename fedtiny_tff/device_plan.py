@@ -133,6 +133,12 @@ class DevicePlan:
     return {"count": channels, "first": channels, "second": channels}
 
 
+def hello_layouts() -> dict[str, TensorLayout]:
+  """Returns what a device says of itself before it is asked for anything."""
+  one = TensorLayout("int64", (1,))
+  return {"training_examples": one, "held_out_examples": one}
+
+
 def metric_layouts() -> dict[str, TensorLayout]:
   """Returns what a device sends of its figures."""
   one = TensorLayout("float32", (1,))

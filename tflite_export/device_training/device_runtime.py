@@ -11,7 +11,13 @@ from typing import Optional
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from fedtiny_tff import device_messages, device_positions, philox, seeds
+from fedtiny_tff import (
+  device_messages,
+  device_positions,
+  device_tasks,
+  philox,
+  seeds,
+)
 from fedtiny_tff.device_messages import Envelope
 from fedtiny_tff.device_plan import DevicePlan, metric_layouts
 from fedtiny_tff.errors import InputError
@@ -126,7 +132,7 @@ class DeviceRuntime:
       steps(number, len(batches))
     trained = self._call("get_weights", {})
     offset = trained["batch_norm_mean"] - received["batch_norm_mean"]
-    return self._write("update", round_index, {
+    return self._write("update", round_index, message, {
       "active_values": trained["active_values"],
       "dense": trained["dense"],
       "mean_offset": offset,
@@ -155,7 +161,7 @@ class DeviceRuntime:
       _add(sums, {name: value.astype(np.float64) for name, value in found.items()})
     nothing = np.zeros(self._plan.model.batch_norm)
     empty = {name: nothing for name in self._plan.moment_layouts()}
-    return self._write("moments", candidate, sums or empty)
+    return self._write("moments", candidate, message, sums or empty)
 
   def score(self, message: bytes, candidate: int) -> bytes:
     """Evaluates a candidate under the batch-norm statistics that all clients pooled.
@@ -167,14 +173,38 @@ class DeviceRuntime:
     Returns:
       A message of kind `score`.
     """
-    received = self._read(message, "scoring", candidate, self._plan.model_layouts())
+    return self._evaluated(message, "scoring", "score", candidate)
+
+  def evaluate(self, message: bytes, round_index: int) -> bytes:
+    """Evaluates the model that a round ended with.
+
+    Args:
+      message: The server's, of kind `evaluation`.
+      round_index: Which round it must be of.
+
+    Returns:
+      A message of kind `figures`.
+    """
+    return self._evaluated(message, "evaluation", "figures", round_index)
+
+  def hello(self) -> bytes:
+    """Returns a message of kind `hello`: how many examples this device has."""
+    counts = {
+      "training_examples": np.array([len(self._training)], np.int64),
+      "held_out_examples": np.array([len(self._held_out)], np.int64),
+    }
+    envelope = Envelope("hello", self._plan.digest, 0, self._client)
+    return device_messages.write(envelope, counts)
+
+  def _evaluated(self, message: bytes, kind: str, answer: str, number: int) -> bytes:
+    received = self._read(message, kind, number, self._plan.model_layouts())
     self._set(received)
     sums: Tensors = {}
     for rows in _in_order(len(self._held_out), self._plan.batch_size):
       batch = self._held_out.batch(rows, self._plan.batch_size)
       _add(sums, self._call("evaluate", batch))
     empty = {name: np.zeros(1, np.float32) for name in metric_layouts()}
-    return self._write("score", candidate, sums or empty)
+    return self._write(answer, number, message, sums or empty)
 
   def _training_batches(self, round_index: int) -> Iterator[np.ndarray]:
     """Yields the rows of each batch, in the simulation's order."""
@@ -205,8 +235,9 @@ class DeviceRuntime:
   ) -> Tensors:
     return device_messages.read(message, Envelope(kind, self._plan.digest, number), layouts)
 
-  def _write(self, kind: str, number: int, tensors: Tensors) -> bytes:
-    envelope = Envelope(kind, self._plan.digest, number, self._client)
+  def _write(self, kind: str, number: int, message: bytes, tensors: Tensors) -> bytes:
+    digest = device_tasks.message_digest(message)
+    envelope = Envelope(kind, self._plan.digest, number, self._client, digest)
     return device_messages.write(envelope, tensors)
 
 

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import batches, device_messages, positions, tfmot_masking
+from fedtiny_tff import (
+  batches,
+  device_messages,
+  device_plan,
+  device_tasks,
+  positions,
+  tfmot_masking,
+)
 from fedtiny_tff import training as training_lib
 from fedtiny_tff.device_messages import Envelope, TensorLayout
 from fedtiny_tff.errors import InputError
@@ -72,10 +79,10 @@ def round_message(*counts: int) -> bytes:
   )  # fmt: skip
 
 
-def answer(content: bytes, kind: str, number: int, layouts):
-  return device_messages.read(
-    content, Envelope(kind, bundle().plan.digest, number, CLIENT), layouts
-  )
+def answer(content: bytes, kind: str, number: int, layouts, to: bytes = b""):
+  digest = device_tasks.message_digest(to) if to else ""
+  envelope = Envelope(kind, bundle().plan.digest, number, CLIENT, digest)
+  return device_messages.read(content, envelope, layouts)
 
 
 def simulated(block, counts, max_local_steps=0):
@@ -106,11 +113,11 @@ def simulated(block, counts, max_local_steps=0):
 @pytest.mark.parametrize(("block", "counts"), [(None, ()), (0, (2,)), (1, (3, 4))])
 def test_a_round(block, counts):
   done = []
-  content = device().train(
-    round_message(*counts), ROUND, block, lambda *steps: done.append(steps)
-  )
+  message = round_message(*counts)
+  content = device().train(message, ROUND, block, lambda *steps: done.append(steps))
   assert done[-1] == (6, 6)
-  found = answer(content, "update", ROUND, bundle().plan.update_layouts(block))
+  layouts = bundle().plan.update_layouts(block)
+  found = answer(content, "update", ROUND, layouts, message)
   weights, mask = tiny.start()
   trained, metrics, statistics = simulated(block, counts)
   tiny.assert_near(found["active_values"], trained.prunable.numpy()[mask])
@@ -141,17 +148,21 @@ def test_the_same_message_gets_the_same_answer():
 @pytest.mark.parametrize("held_out", [0, 1, 11])
 def test_moments_and_scores(held_out):
   plan, runtime = bundle().plan, device(held_out)
+  message = sent("candidate", 2)
   moments = answer(
-    runtime.measure(sent("candidate", 2), 2), "moments", 2, plan.moment_layouts()
+    runtime.measure(message, 2), "moments", 2, plan.moment_layouts(), message
   )
   # Images of 6 x 6 at stride 2 have 9 places, the hidden layer one.
   assert set(moments["count"].tolist()) == {9.0 * held_out, 1.0 * held_out}
-  scored = answer(
-    runtime.score(sent("scoring", 2), 2), "score", 2,
-    {n: TensorLayout("float32", (1,)) for n in ("loss_sum", "correct", "examples")},
-  )  # fmt: skip
+  one = {n: TensorLayout("float32", (1,)) for n in ("loss_sum", "correct", "examples")}
+  message = sent("scoring", 2)
+  scored = answer(runtime.score(message, 2), "score", 2, one, message)
   assert scored["examples"].tolist() == [held_out]
   assert (scored["loss_sum"][0] > 0) == (held_out > 0)
+  message = sent("evaluation", 3)
+  assert answer(runtime.evaluate(message, 3), "figures", 3, one, message) == scored
+  counts = answer(runtime.hello(), "hello", 0, device_plan.hello_layouts())
+  assert (counts["training_examples"], counts["held_out_examples"]) == (13, held_out)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +177,12 @@ def test_moments_and_scores(held_out):
 def test_other_messages_are_refused(message, text):
   with pytest.raises(InputError, match=text):
     device().train(message(), ROUND, None, lambda *steps: None)
+
+
+def test_an_answer_to_another_message_is_refused():
+  content = device().train(round_message(), ROUND, None, lambda *steps: None)
+  with pytest.raises(InputError, match="its answers is"):
+    answer(content, "update", ROUND, bundle().plan.update_layouts(None), b"other")
 
 
 def test_another_plan_is_refused():
