@@ -14,7 +14,7 @@ import numpy as np
 from fedtiny_tff import schedules, tasks
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import evaluation, messages, movement, rounds, states
+from fedtiny_tff.federated import messages, movement, rounds, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
@@ -23,6 +23,7 @@ from pipelines import (
   participation,
   privacy_plan,
   process_memory,
+  round_clients,
   round_profile,
   state_store,
 )
@@ -31,8 +32,6 @@ from pipelines.metrics_log import Layer, MetricsLog
 from pipelines.progress import Progress
 from pipelines.tracking.base import without_blanks
 
-# Examples per batch when nothing is trained; has no influence on the result.
-_EVALUATION_BATCH = 256
 # Parts of a state that are tuples of arrays.
 _REMEMBERED = ("memory", "aggregation")
 
@@ -99,8 +98,12 @@ class Phase:
     store: state_store.StateStore,
     log: MetricsLog,
     progress: Progress,
+    clients: Optional[round_clients.RoundClients] = None,
   ):
-    """Takes what the phase works with; see `Phase.run`."""
+    """Takes what the phase works with; see `Phase.run`.
+
+    Without clients they are simulated.
+    """
     self._name = name
     self._config = config
     self._data = data
@@ -110,7 +113,6 @@ class Phase:
     self._store = store
     self._log = log
     self._progress = progress
-    self._evaluations: dict[int, Any] = {}
     references = data.references
     self._aggregation = participation.aggregated(
       config,
@@ -119,6 +121,12 @@ class Phase:
       models.strategy,
     )
     self._privacy = privacy_plan.plan(config, len(references), models.strategy)
+    self._clients = clients or round_clients.SimulatedClients(
+      models.trained,
+      data,
+      self._aggregation.secure,
+      participation.misses_rounds(config, len(references)),
+    )
     self._most_rounds = config.rounds
     self._profile = round_profile.NOTHING
 
@@ -217,26 +225,11 @@ class Phase:
       events,
       active_count=int(np.count_nonzero(initial.mask)),
       seed=self._config.seed,
-      all_clients_every_round=not participation.misses_rounds(
-        self._config, len(self._data.references)
-      ),
       memory=initial.memory,
       aggregation=self._aggregation,
       poisoned=participation.poisoned(self._config, self._data),
+      **self._clients.builder_options(),
     )
-
-  def _evaluate(self, state: states.ServerState, clients: list[ClientReference]) -> Any:
-    """Sums metrics over the clients' held-out parts."""
-    active_count = int(np.count_nonzero(state.mask))
-    if active_count not in self._evaluations:
-      self._evaluations[active_count] = evaluation.build_evaluation(
-        self._definition,
-        self._data.clients,
-        active_count=active_count,
-        batch_size=_EVALUATION_BATCH,
-        secure=self._aggregation.secure,
-      )
-    return self._evaluations[active_count](states.to_sparse(self._plain(state)), clients)
 
   def _plain(self, state: states.ServerState) -> states.ServerState:
     """Replaces weights by those with which the plain model computes the same."""
@@ -257,7 +250,9 @@ class Phase:
     instruction = builder.instruction(number, rate)
     with self._profile.stage("clients and aggregation"):
       new_state, metrics, who, attempts = self._reported(
-        lambda clients: computation.run(state, clients, instruction), number
+        lambda reports: computation.run(state, reports, instruction),
+        lambda drawn: self._clients.gather(builder, state, instruction, drawn),
+        number,
       )
     event = builder.event(number)
     with self._profile.stage("checking the mask"):
@@ -266,7 +261,7 @@ class Phase:
     held_out = None
     if last or (number + 1) % self._config.eval_every_rounds == 0:
       with self._profile.stage("evaluation"):
-        held_out = self._evaluate(new_state, who.reporting)
+        held_out = self._clients.evaluate(self._plain(new_state), who.reporting)
     row = {
       "round": number,
       **_means("train", metrics, self._definition.task),
@@ -292,8 +287,9 @@ class Phase:
 
   def _reported(
     self,
-    run: Callable[
-      [list[ClientReference]], tuple[states.ServerState, messages.RoundMetrics]
+    run: Callable[[Sequence[Any]], tuple[states.ServerState, messages.RoundMetrics]],
+    gather: Callable[
+      [participation.Participants], tuple[participation.Participants, Sequence[Any]]
     ],
     number: int,
   ) -> tuple[
@@ -313,8 +309,12 @@ class Phase:
     for attempt in range(participation.MOST_ATTEMPTS):
       who = participation.of_round(self._config, self._data, number, attempt)
       found = len(who.reporting)
+      reports: Sequence[Any] = ()
       if found >= needed:
-        state, metrics = run(who.reporting)
+        who, reports = gather(who)
+        found = len(who.reporting)
+      if found >= needed:
+        state, metrics = run(reports)
         found = int(metrics.accepted)
         if found >= needed:
           return state, metrics, who, attempt + 1

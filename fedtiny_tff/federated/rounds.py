@@ -131,6 +131,7 @@ class RoundBuilder:
     aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
     poisoned: poisoning.Poisoning = poisoning.NOBODY,
     build_work: Optional[Callable[..., tff.Computation]] = None,
+    slots_for: Sequence[schedules.AdjustmentEvent] = (),
   ):
     """Fixes everything static.
 
@@ -150,6 +151,8 @@ class RoundBuilder:
       poisoned: Which clients misbehave, and how.
       build_work: Makes what stands for the clients' work where they computed
         elsewhere (`received_work.build_received_work`); None lets clients compute.
+      slots_for: Events that clients' reports have room for, these and maybe more, where
+        clients were told before it was known which they will be; by default `events`.
     """
     self._build_work = build_work or client_work.build_client_work
     self._definition = model_definition
@@ -157,6 +160,7 @@ class RoundBuilder:
     self._config = config
     self._strategy = strategy
     self._events = {event.round_index: event for event in events}
+    self._slots_for = tuple(slots_for or events)
     self._client_options = client_work.ClientOptions(
       strategy.client_penalty(model_definition.spec, self.events),
       strategy.layer_transform,
@@ -276,11 +280,18 @@ class RoundBuilder:
     return self._held[1]
 
   def _adjustment(self, block: int, active: int) -> Adjustment:
-    capacities = schedules.capacities(self._events.values(), block)
+    capacities = schedules.capacities(self._slots_for, block)
     plan = base.AdjustmentPlan(
       self._definition.spec, block, capacities, self._seed, active
     )
     return self._strategy.adjustment(plan)
+
+  def adjustment(self, round_index: int) -> Optional[Adjustment]:
+    """Returns how a round moves the mask, if it does."""
+    event = self.event(round_index)
+    if event is None:
+      return None
+    return self._adjustment(event.block, self.active_count(round_index))
 
   @keras_graphs.sparing_eager_models()
   def _client_work(self, key: _Key) -> client_work.ClientWork:

@@ -14,7 +14,13 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import messages, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
-from pipelines import metrics_log, participation, rounds_stage, state_store
+from pipelines import (
+  metrics_log,
+  participation,
+  round_clients,
+  rounds_stage,
+  state_store,
+)
 from pipelines.progress import Progress
 from tests.fedtiny_tff.support import spec_of_sizes
 from tests.pipelines import support
@@ -117,7 +123,7 @@ def fixture_world(tmp_path, monkeypatch):
     built.append(active_count)
     return evaluate
 
-  monkeypatch.setattr(rounds_stage.evaluation, "build_evaluation", build_evaluation)
+  monkeypatch.setattr(round_clients.evaluation, "build_evaluation", build_evaluation)
   references = np.array([[k, 0, 5, 2] for k in range(4)], np.int64)
   data: Any = types.SimpleNamespace(
     references=references,
