@@ -26,6 +26,7 @@ from pipelines import (
   boards,
   choices,
   data_config,
+  device_checks,
   privacy_checks,
   run_flags,
   tflm_checkout,
@@ -132,6 +133,7 @@ _AT_LEAST = {
   "client_dropout": 0.0,
   "client_stragglers": 0.0,
   "min_reports": 1,
+  "device_most_examples": 1,
   "trim_share": 0.0,
   "byzantine_fraction": 0.0,
   "secure_vote_buckets": 16,
@@ -174,6 +176,7 @@ _AT_MOST = {
   "pretrain_epochs": 10**5,
   "pool_size": 1000,
   "secure_vote_buckets": 2**24,
+  "device_most_examples": 2**24,
   "calibration_samples": 10**9,
   "quantisation_aware_rounds": 10**6,
   "dirichlet_alpha": 1e6,
@@ -234,6 +237,7 @@ def _check_numbers(values: dict[str, Any]) -> None:
   _check_pruning(values)
   _check_clients(values)
   privacy_checks.check(values)
+  device_checks.check(values)
   if 0 < values["num_clients"] < values["clients_per_round"]:
     raise InputError(
       f"--clients_per_round is {values['clients_per_round']}, but there are only "

@@ -5,8 +5,8 @@ hands it to those who build an app: both are of the same run, or messages of the
 would not be taken by the other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Iterable, Sequence
+from typing import Optional
 
 import tensorflow as tf
 
@@ -14,6 +14,7 @@ from fedtiny_tff import schedules
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.device_messages import TensorLayout
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated.device_reports import flat_statistics
 from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.strategies.pruning_config import PruningConfig
@@ -91,38 +92,6 @@ def _block_request(adjustment: Adjustment, layers: int) -> BlockRequest:
     for name, spec in specs.items()
   }
   return BlockRequest(DeviceBlock(layers, statistics), layouts)
-
-
-def flat_statistics(statistics: Any, prefix: str = "") -> dict[str, Any]:
-  """Returns the leaves of what a client sends for an adjustment, by name.
-
-  Args:
-    statistics: A NamedTuple, whose fields may be such again.
-    prefix: Put before every name.
-
-  Returns:
-    By the fields' names, one within another after a dot.
-  """
-  if isinstance(statistics, tuple):
-    fields = getattr(statistics, "_fields", range(len(statistics)))
-    named: dict[str, Any] = {}
-    for field, value in zip(fields, statistics, strict=True):
-      named |= flat_statistics(value, f"{prefix}.{field}" if prefix else str(field))
-    return named
-  return {prefix: statistics}
-
-
-def pack_statistics(like: Any, named: Mapping[str, Any], prefix: str = "") -> Any:
-  """Returns leaves that `flat_statistics` has named in the structure they came from.
-
-  Args:
-    like: As `Adjustment.statistics_specs` returns it.
-    named: Leaf by name.
-    prefix: As it was given to `flat_statistics`.
-  """
-  return tf.nest.pack_sequence_as(
-    like, [named[name] for name in flat_statistics(like, prefix)]
-  )
 
 
 def _check_strategy(

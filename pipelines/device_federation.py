@@ -115,11 +115,11 @@ class DeviceFederation:
     number = int(instruction.round_index)
     event = builder.event(number)
     block = None if event is None else event.block
-    drawn = {reference.client: reference for reference in who.reporting}
+    drawn = {int(reference.client): reference for reference in who.reporting}
     answers = self._asking.ask(
       Question(
         device_tasks.TRAIN,
-        [int(client) for client in drawn],
+        list(drawn),
         {number: device_reports.round_tensors(state, instruction)},
         self._plan.update_layouts(block),
         block,

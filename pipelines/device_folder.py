@@ -77,9 +77,10 @@ class DeviceFolder:
       descriptor = os.open(self._path / path, flags)
     except OSError:
       return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+      os.close(descriptor)
+      return None
     with open(descriptor, "rb") as file:
-      if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return None
       return file.read(most_bytes + 1)
 
   def remove(self, path: str) -> None:

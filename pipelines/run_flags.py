@@ -6,7 +6,7 @@ plug-in dicts are therefore checked when the configuration is built.
 
 from absl import flags
 
-from pipelines import data_flags, privacy_flags
+from pipelines import data_flags, device_flags, privacy_flags
 
 FLAGS = flags.FLAGS
 
@@ -17,7 +17,7 @@ GROUPS: dict[str, list[str]] = {}
 # without them.
 NOT_CONFIGURATION = (
   "output_dir", "verify_arm64", "benchmark", "benchmark_threads", "benchmark_runs",
-  "tflm_dir", "workers", "trackers", "profile",
+  "tflm_dir", "workers", "trackers", "profile", "device_timeout_seconds",
 )  # fmt: skip
 # Flags that say how files are made from a trained model; `export` may change them.
 EXPORT = (
@@ -363,6 +363,8 @@ _define_clients()
 privacy_flags.define()
 GROUPS.update(privacy_flags.GROUPS)
 _define_machines()
+device_flags.define()
+GROUPS.update(device_flags.GROUPS)
 _define_calibration()
 _define_quantisation()
 _define_microcontroller()

@@ -146,14 +146,16 @@ def make_report(
     dense_model = finalize(models.full, outcome.dense.state)
     dense = measured_quality(dense_model, outcome.data, task)
   clients = None
-  if task.has_classes:
+  # What devices have, and how it is labelled, is theirs to know.
+  simulates = not config.device_exchange
+  if task.has_classes and simulates:
     clients = client_evaluation.evaluate_clients(
       sparse_model, outcome.data, config.seed
     )
   if clients is not None:
     files.write_text(run.clients, clients.to_csv())
   hidden = _hidden(config, outcome)
-  if outcome.data.info.num_classes and not any(hidden.values()):
+  if outcome.data.info.num_classes and simulates and not any(hidden.values()):
     files.write_text(run.client_labels, label_counts.client_labels(outcome.data))
   cost = _cost(config, outcome)
   return {

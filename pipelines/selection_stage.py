@@ -1,7 +1,7 @@
 """From an untrained model to the state before the first round."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,7 @@ from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import config as config_lib
 from pipelines import data_folder, participation, privacy_plan, rounds_stage
 from pipelines.data_folder import RunData
+from pipelines.device_federation import DeviceFederation
 
 COLUMNS = ("candidate", "density", "loss", "accuracy", "chosen")
 # Small, because a few samples per class must give more than one step an epoch.
@@ -68,17 +69,21 @@ def _score(
   config: config_lib.RunConfig,
   data: RunData,
   model_definition: definition.ModelDefinition,
-  weights: ModelWeights,
-  masks: np.ndarray,
+  pool: selection.CandidatePool,
   strategy: base.Strategy,
+  devices: Optional[DeviceFederation],
 ) -> selection.SelectionResult:
+  clients = rounds_stage.participants(config, data, "selection")
+  adaptive = config.selection == "adaptive"
+  if devices is not None:
+    return devices.select(pool, clients, adaptive)
   select = selection.build_selection(
     model_definition,
     data.clients,
-    candidates=len(masks),
-    active_count=int(np.count_nonzero(masks[0])),
+    candidates=len(pool.active_values),
+    active_count=pool.active_values.shape[1],
     batch_size=config.batch_size,
-    adaptive=config.selection == "adaptive",
+    adaptive=adaptive,
     aggregation=participation.aggregated(
       config,
       len(data.references),
@@ -86,8 +91,20 @@ def _score(
       strategy,
     ),
   )
-  clients = rounds_stage.participants(config, data, "selection")
-  return select(selection.make_pool(weights, masks), clients)
+  return select(pool, clients)
+
+
+def pretrained_model(
+  data: RunData, models: base.ModelPlan, weights: ModelWeights
+) -> base.Pretrained:
+  """Returns what a strategy draws its candidates from.
+
+  Args:
+    data: The run's data.
+    models: Its models and strategy.
+    weights: Of the pre-trained model, NumPy arrays.
+  """
+  return base.Pretrained(models.pretrained, weights, data_folder.read_all(data.public))
 
 
 def choose(
@@ -95,6 +112,7 @@ def choose(
   data: RunData,
   models: base.ModelPlan,
   weights: ModelWeights,
+  devices: Optional[DeviceFederation] = None,
 ) -> StartingPoint:
   """Draws the candidates and installs the one of least loss.
 
@@ -106,10 +124,10 @@ def choose(
     data: Its data.
     models: Its models and strategy.
     weights: Of the pre-trained model, NumPy arrays.
+    devices: Who scores the candidates, if it is not simulated clients.
   """
   model_definition, strategy = models.pretrained, models.strategy
-  public = data_folder.read_all(data.public)
-  known = base.Pretrained(model_definition, weights, public)
+  known = pretrained_model(data, models, weights)
   masks = strategy.candidate_masks(known, config.pruning)
   rows = [
     {
@@ -123,7 +141,8 @@ def choose(
   ]
   chosen = 0
   if strategy.selects and config.selection != "none":
-    result = _score(config, data, model_definition, weights, masks, strategy)
+    pool = selection.make_pool(weights, masks)
+    result = _score(config, data, model_definition, pool, strategy, devices)
     if not result.reports:
       raise InputError(
         "selection: no client's scores of the candidates count; look at the data with "

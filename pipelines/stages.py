@@ -39,6 +39,7 @@ def expected(config: config_lib.RunConfig, targets: Sequence[str]) -> dict[str, 
     "data": "data",
     "pretrain": "pre-training",
     "runtime": "start of TFF's runtime",
+    **({"devices": "devices"} if config.device_exchange else {}),
     "selection": "selection",
     "sparse_rounds": f"{config.rounds} rounds, {strategy.name}",
   }

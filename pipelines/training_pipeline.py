@@ -24,6 +24,7 @@ from pipelines import (
   data_plan,
   data_stage,
   density_budget,
+  device_stage,
   files,
   metrics_log,
   model_files,
@@ -39,6 +40,7 @@ from pipelines import (
   state_store,
 )
 from pipelines import config as config_lib
+from pipelines.device_federation import DeviceFederation
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export.artifacts import BudgetError
@@ -226,14 +228,34 @@ class _Training:
       )
     return weights
 
-  def starting_point(self, weights: ModelWeights) -> selection_stage.StartingPoint:
+  def devices(self, weights: ModelWeights) -> Optional[DeviceFederation]:
+    """Returns the devices that compute in place of simulated clients, if any do.
+
+    From then on the data's clients are what devices say of themselves.
+
+    Args:
+      weights: Of the pre-trained model.
+    """
+    if not self._config.device_exchange:
+      return None
+    with self._progress.stage("devices", "waiting for devices to say hello"):
+      devices, references = device_stage.open_federation(
+        self._config, self.data, self.models, weights, self._states("devices"),
+        self._progress,
+      )  # fmt: skip
+    self.data = dataclasses.replace(self.data, references=references)
+    return devices
+
+  def starting_point(
+    self, weights: ModelWeights, devices: Optional[DeviceFederation]
+  ) -> selection_stage.StartingPoint:
     """Returns the chosen candidate, stored once."""
     states = self._states("selection")
     stored = states.load_latest()
     if stored is None:
       with self._progress.stage("selection", f"selection ({self._config.selection})"):
         start = selection_stage.choose(
-          self._config, self.data, self.models, weights
+          self._config, self.data, self.models, weights, devices
         )
       arrays = rounds_stage.state_arrays(start.state)
       states.save(0, arrays, {"candidates": start.candidates})
@@ -252,6 +274,7 @@ class _Training:
     candidates: Sequence[dict[str, Any]] = (),
     most_rounds: Optional[int] = None,
     profile: round_profile.RoundProfile = round_profile.NOTHING,
+    devices: Optional[DeviceFederation] = None,
   ) -> rounds_stage.PhaseResult:
     """Runs one phase.
 
@@ -262,6 +285,7 @@ class _Training:
       candidates: Rows of `selection.csv` that led to it.
       most_rounds: As in `Phase.run`.
       profile: As there.
+      devices: Who computes, if it is not simulated clients.
     """
     phase = rounds_stage.Phase(
       name,
@@ -273,6 +297,7 @@ class _Training:
         name, self._config, self._run.path, self.data, candidates, self._progress
       ),
       self._progress,
+      devices,
     )
     count = most_rounds or self._config.rounds
     described = f"{count} rounds, {planned.strategy.name}"
@@ -328,10 +353,14 @@ def train(
       stack.enter_context(
         runtimes.choose(experiment.config, profile.interceptors)
       )
-    start = stages.starting_point(pretrained)
+    devices = stages.devices(pretrained)
+    start = stages.starting_point(pretrained, devices)
     sparse = stages.rounds(
-      "sparse", stages.models, start.state, start.candidates, profile=profile
-    )
+      "sparse", stages.models, start.state, start.candidates, profile=profile,
+      devices=devices,
+    )  # fmt: skip
+    if devices is not None:
+      devices.finish()
     stages.write_profile(profile, sparse.state)
     dense = None
     if experiment.config.dense_baseline and experiment.strategy.prunes:

@@ -16,7 +16,7 @@ from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.tasks import Metrics
 
 Tensors = Mapping[str, np.ndarray]
-_STATISTICS = "statistics."
+_STATISTICS = "statistics"
 
 
 def model_tensors(model: messages.SparseModel) -> dict[str, np.ndarray]:
@@ -69,15 +69,13 @@ def received_update(
 
   Args:
     reference: Who sent it, and how many examples it said to have.
-    tensors: What arrived, of the plan's shapes; its statistics are in the plan's order.
+    tensors: What arrived, of the plan's shapes.
     adjustment: What the statistics are for, if there are any.
   """
   statistics: Any = ()
   if adjustment is not None:
-    sent = {n: value for n, value in tensors.items() if n.startswith(_STATISTICS)}
     specs = adjustment.statistics_specs()
-    ordered = [sent[f"{_STATISTICS}{name}"] for name in statistics_names(specs)]
-    statistics = tf.nest.pack_sequence_as(specs, ordered)
+    statistics = pack_statistics(specs, tensors, _STATISTICS)
   model = messages.TrainedModel(*(tensors[n] for n in messages.TrainedModel._fields))
   metrics = Metrics(*(np.float32(tensors[name][0]) for name in Metrics._fields))
   update = messages.ClientUpdate(
@@ -86,20 +84,36 @@ def received_update(
   return received_work.Received(reference, update)
 
 
-def statistics_names(specs: Any) -> list[str]:
-  """Names the tensors of a method's statistics, in the order of `tf.nest.flatten`."""
-  paths = [path for path, _ in _paths(specs, ())]
-  return [".".join(path) for path in paths]
+def flat_statistics(statistics: Any, prefix: str = "") -> dict[str, Any]:
+  """Returns the leaves of what a client sends for an adjustment, by name.
+
+  Args:
+    statistics: A NamedTuple, whose fields may be such again.
+    prefix: Put before every name.
+
+  Returns:
+    By the fields' names, one within another after a dot.
+  """
+  if isinstance(statistics, tuple):
+    fields = getattr(statistics, "_fields", range(len(statistics)))
+    named: dict[str, Any] = {}
+    for field, value in zip(fields, statistics, strict=True):
+      named |= flat_statistics(value, f"{prefix}.{field}" if prefix else str(field))
+    return named
+  return {prefix: statistics}
 
 
-def _paths(specs: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
-  if isinstance(specs, tf.TensorSpec):
-    return [(path, specs)]
-  if hasattr(specs, "_fields"):
-    parts = [(name, getattr(specs, name)) for name in specs._fields]
-  else:
-    parts = [(str(number), each) for number, each in enumerate(specs)]
-  return [found for name, part in parts for found in _paths(part, (*path, name))]
+def pack_statistics(like: Any, named: Mapping[str, Any], prefix: str = "") -> Any:
+  """Returns leaves that `flat_statistics` has named in the structure they came from.
+
+  Args:
+    like: As `Adjustment.statistics_specs` returns it.
+    named: Leaf by name.
+    prefix: As it was given to `flat_statistics`.
+  """
+  return tf.nest.pack_sequence_as(
+    like, [named[name] for name in flat_statistics(like, prefix)]
+  )
 
 
 def stacked_moments(by_candidate: Sequence[Tensors]) -> batch_statistics.BatchMoments:

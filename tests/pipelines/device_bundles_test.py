@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
 
 import pytest
 import tensorflow as tf
@@ -117,21 +116,3 @@ def test_a_penalty_is_refused():
 def test_flags_that_devices_do_not_have_are_refused(changes, flag):
   with pytest.raises(InputError, match=flag):
     device_bundles.bundle_of(config(**changes), models(base.Strategy()), 100, ())
-
-
-class _Inner(NamedTuple):
-  one: int
-  two: int
-
-
-class _Outer(NamedTuple):
-  plain: int
-  inner: _Inner
-
-
-def test_nested_statistics_are_named_by_their_fields():
-  nested = _Outer(1, _Inner(2, 3))
-  named = device_bundles.flat_statistics(nested)
-  assert named == {"plain": 1, "inner.one": 2, "inner.two": 3}
-  assert device_bundles.pack_statistics(nested, named) == nested
-  assert device_bundles.flat_statistics(()) == {}

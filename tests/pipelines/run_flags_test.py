@@ -6,7 +6,7 @@ import sys
 import pytest
 from absl import flags
 
-from pipelines import config, data_flags, privacy_flags, run_flags
+from pipelines import config, data_flags, device_flags, privacy_flags, run_flags
 from tests.pipelines import support
 
 # From the issue: these names may not change.
@@ -27,7 +27,7 @@ def test_every_flag_is_in_one_group_and_explained():
   names = run_flags.names()
   assert len(names) == len(set(names))
   by_module = flags.FLAGS.flags_by_module_dict()
-  modules = (run_flags, data_flags, privacy_flags)
+  modules = (run_flags, data_flags, device_flags, privacy_flags)
   defined = [flag for module in modules for flag in by_module[module.__name__]]
   assert {flag.name for flag in defined} == set(names)
   assert all(flag.help and flag.help.endswith(".") for flag in defined)

@@ -46,9 +46,9 @@ def fixture_scored(monkeypatch):
   """Scripts three scores: losses 1.5, 0.5, 0.75 on four examples."""
   calls = []
 
-  def score(config, data, definition, weights, masks, strategy):
-    calls.append(len(masks))
-    channels = weights.batch_norm_mean.size
+  def score(config, data, definition, pool, strategy, devices):
+    calls.append(len(pool.active_values))
+    channels = pool.batch_norm_mean.size
     numbers = np.arange(3, dtype=np.float32)[:, np.newaxis]
     return selection.SelectionResult(
       training.Metrics(

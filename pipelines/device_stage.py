@@ -1,0 +1,82 @@
+"""From a run's flags to its devices, introduced and ready."""
+
+import numpy as np
+
+from fedtiny_tff.strategies import base
+from fedtiny_tff.tfmot_masking import ModelWeights
+from pipelines import config as config_lib
+from pipelines import (
+  device_bundles,
+  participation,
+  privacy_plan,
+  selection_stage,
+  state_store,
+)
+from pipelines.data_folder import RunData
+from pipelines.device_asking import DeviceAsking
+from pipelines.device_federation import DeviceFederation
+from pipelines.device_folder import DeviceFolder
+from pipelines.progress import Progress
+
+_REFERENCES = "references"
+
+
+def open_federation(
+  config: config_lib.RunConfig,
+  data: RunData,
+  models: base.ModelPlan,
+  weights: ModelWeights,
+  store: state_store.StateStore,
+  progress: Progress,
+) -> tuple[DeviceFederation, np.ndarray]:
+  """Hands out the plan, and waits until devices have introduced themselves, once.
+
+  The plan is made before a candidate is chosen, so its reports have room for the
+  adjustments of every candidate.
+
+  Args:
+    config: The run's flags.
+    data: Its data; there are as many devices as clients.
+    models: Its models and strategy.
+    weights: Of the pre-trained model.
+    store: Where it is kept what devices said.
+    progress: Where it is shown who is waited for.
+
+  Returns:
+    The devices, and int64 [clients, 4], what `RunData.references` are in their case.
+
+  Raises:
+    InputError: When devices cannot do their part, the folder is of no use, or no device
+      is there.
+  """
+  strategy, spec = models.strategy, models.trained.spec
+  known = selection_stage.pretrained_model(data, models, weights)
+  masks = np.asarray(strategy.candidate_masks(known, config.pruning))
+  events = [
+    event
+    for mask in masks
+    for event in strategy.plan_events(spec, spec.active_counts(mask), config.pruning)
+  ]
+  bundle = device_bundles.bundle_of(
+    config, models, int(np.count_nonzero(masks[0])), events
+  )
+  folder = DeviceFolder(config.device_exchange)
+  folder.begin(bundle.plan.as_json(), bundle.content)
+  devices = DeviceFederation(
+    DeviceAsking(folder, bundle.plan.digest, config.device_timeout_seconds, progress),
+    bundle.plan,
+    participation.aggregated(
+      config,
+      len(data.references),
+      privacy_plan.largest_examples(data.references),
+      strategy,
+    ),
+    events,
+    config.device_most_examples,
+  )
+  stored = store.load_latest()
+  if stored is not None:
+    return devices, stored[1][_REFERENCES]
+  references = devices.introduce(len(data.references))
+  store.save(0, {_REFERENCES: references}, {})
+  return devices, references
