@@ -31,13 +31,13 @@ def test_devices_find_plan_model_messages_and_task(folder, tmp_path):
 
 def test_a_run_goes_on_with_its_own_folder_alone(folder):
   folder.begin("a plan", b"a model")
-  with pytest.raises(InputError, match="--device_exchange=.*plan of another run; name"):
+  with pytest.raises(InputError, match="plan of another run; name an"):
     folder.begin("another", b"a model")
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
   (tmp_path / "file").write_text("")
-  with pytest.raises(InputError, match="--device_exchange=.*choose another folder"):
+  with pytest.raises(InputError, match="choose another folder"):
     DeviceFolder(str(tmp_path / "file")).begin("plan", b"")
 
 
