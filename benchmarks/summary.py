@@ -146,6 +146,23 @@ def _privacy(rows: Rows) -> str:
   )
 
 
+def _report_page(rows: Rows) -> str:
+  return "; ".join(
+    f"{row['rounds']:,} rounds × {row['layers']} layers: {row['page_bytes'] / 1e6:.1f} MB, "
+    f"{row['seconds_to_open']:.1f} s"
+    for row in rows
+  )
+
+
+def _device_training(rows: Rows) -> str:
+  return "; ".join(
+    f"{row['model']}: {row['step_ratio']:.1f} × the time; {row['peak_mb']:.0f} MB "
+    f"({row['tensorflow_dense_peak_mb']:.0f}); up {row['update_bytes'] / 1e3:.0f} of "
+    f"{row['dense_model_bytes'] / 1e3:.0f} kB"
+    for row in rows
+  )
+
+
 # Benchmark, what it tells, how its rows are said.
 LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
   (
@@ -220,6 +237,14 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
     "worker_scaling",
     "a round of 16 clients that wait 4 s each, by number of workers (and efficiency)",
     _worker_scaling,
+  ),
+  ("report_page", "a run's page: its size, and when it is open in Chromium", _report_page),
+  (
+    "device_training",
+    "a device's client in LiteRT, 10 % density: a step's time over TensorFlow's on one "
+    "core; peak memory of its process (of TensorFlow's that trains the dense model); bytes "
+    "up in a round, of the dense model's",
+    _device_training,
   ),
 )
 
