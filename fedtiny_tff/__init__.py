@@ -14,8 +14,7 @@ What a program of one's own needs is to be had from here, and loaded when it is 
 for, as TFF takes ten seconds: `fedtiny_tff.build_fedtiny` and all of `NAMES`.
 """
 
-import importlib
-from typing import Any
+from fedtiny_tff.lazy_names import lazy_names
 
 NAMES = {
   "Aggregation": "fedtiny_tff.aggregation_config",
@@ -32,17 +31,4 @@ NAMES = {
   "set_local_execution_context": "fedtiny_tff.federated.execution",
 }
 
-
-def __getattr__(name: str) -> Any:
-  """Loads a public name."""
-  if name not in NAMES:
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  # A constant name here would be an import of an outer ring.
-  value = getattr(importlib.import_module(NAMES[name]), name)
-  globals()[name] = value
-  return value
-
-
-def __dir__() -> list[str]:
-  """Lists the public names, too."""
-  return sorted({*globals(), *NAMES})
+__getattr__, __dir__ = lazy_names(__name__, NAMES)

@@ -9,8 +9,7 @@ What a program of one's own needs is to be had from here, and loaded when it is 
 for: `tflite_export.export_android` and all of `NAMES`.
 """
 
-import importlib
-from typing import Any
+from fedtiny_tff.lazy_names import lazy_names
 
 NAMES = {
   "About": "tflite_export.python_api",
@@ -21,16 +20,4 @@ NAMES = {
   "export_mcu": "tflite_export.python_api",
 }
 
-
-def __getattr__(name: str) -> Any:
-  """Loads a public name."""
-  if name not in NAMES:
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  value = getattr(importlib.import_module(NAMES[name]), name)
-  globals()[name] = value
-  return value
-
-
-def __dir__() -> list[str]:
-  """Lists the public names, too."""
-  return sorted({*globals(), *NAMES})
+__getattr__, __dir__ = lazy_names(__name__, NAMES)

@@ -33,9 +33,7 @@ def size(value: Optional[float]) -> str:
   """Returns bytes in decimal units, three digits of them."""
   if value is None or not is_number(value):
     return _ABSENT
-  scaled, unit = float(value), 0
-  while abs(scaled) >= 999.5 and unit < len(_UNITS) - 1:
-    scaled, unit = scaled / 1000, unit + 1
+  scaled, unit = _scaled(value, len(_UNITS))
   digits = 0 if unit == 0 or abs(scaled) >= 99.95 else 1
   return f"{scaled:,.{digits}f}{_SPACE}{_UNITS[unit]}"
 
@@ -44,10 +42,16 @@ def operations(value: Optional[float]) -> str:
   """Returns a number of operations, three digits of them."""
   if value is None or not is_number(value):
     return _ABSENT
-  scaled, prefix = float(value), 0
-  while abs(scaled) >= 999.5 and prefix < len(_PREFIXES) - 1:
-    scaled, prefix = scaled / 1000, prefix + 1
+  scaled, prefix = _scaled(value, len(_PREFIXES))
   return f"{scaled:.3g}{_SPACE}{_PREFIXES[prefix]}".rstrip()
+
+
+def _scaled(value: float, steps: int) -> tuple[float, int]:
+  """Divides by a thousand until three digits are left, or as often as may be."""
+  scaled, step = float(value), 0
+  while abs(scaled) >= 999.5 and step < steps - 1:
+    scaled, step = scaled / 1000, step + 1
+  return scaled, step
 
 
 def count(value: Optional[float]) -> str:
