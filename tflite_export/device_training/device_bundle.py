@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Sequence
+from typing import Optional
 
 from fedtiny_tff import positions, training
 from fedtiny_tff.device_messages import TensorLayout
@@ -38,7 +40,7 @@ class DeviceRequest:
     definition: The model that they train.
     training: How.
     active: Active weights of every mask.
-    blocks: By block; empty where no device is asked for anything.
+    blocks: By block; None, or left out at the end, where it is never adjusted.
     rounds: Rounds of the run.
     seed: Seed of the run.
   """
@@ -46,7 +48,7 @@ class DeviceRequest:
   definition: definition.ModelDefinition
   training: training.TrainingConfig
   active: int
-  blocks: Sequence[BlockRequest]
+  blocks: Sequence[Optional[BlockRequest]]
   rounds: int
   seed: int
 
@@ -78,7 +80,7 @@ def make_bundle(request: DeviceRequest) -> DeviceBundle:
       config.optimizer,
       config.batch_size,
       request.active,
-      tuple(each.block for each in request.blocks),
+      tuple(each and each.block for each in request.blocks),
     ),
   )
   content = device_file(model.variables, model.functions())
@@ -110,8 +112,10 @@ def make_bundle(request: DeviceRequest) -> DeviceBundle:
 def _planned_blocks(request: DeviceRequest) -> tuple[PlannedBlock, ...]:
   spec = request.definition.spec
   return tuple(
-    PlannedBlock(tuple(spec.layers[layer].name for layer in members), each.layouts)
-    for members, each in zip(spec.blocks, request.blocks, strict=False)
+    PlannedBlock(
+      tuple(spec.layers[layer].name for layer in members), each.layouts if each else {}
+    )
+    for members, each in itertools.zip_longest(spec.blocks, request.blocks)
   )
 
 
@@ -122,6 +126,11 @@ def _check(request: DeviceRequest) -> None:
     InputError: Naming the flag.
   """
   config = request.training
+  if config.batch_size < 2:
+    raise InputError(
+      f"--batch_size={config.batch_size}: a device trains on batches of 2 examples or "
+      "more; raise it"
+    )
   if config.augmentations:
     raise InputError(
       f"--augmentations={','.join(config.augmentations)}: a device does not augment; "

@@ -15,6 +15,7 @@ The model is that of `tfmot_masking`, so that masks are applied as they are in s
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -51,13 +52,13 @@ class DeviceTraining:
     optimizer: Optimiser and constants; learning rates come with each step.
     batch_size: Rows of every batch, at least 2.
     active: Active weights of every mask that is set.
-    blocks: By block.
+    blocks: By block; None where it is never adjusted.
   """
 
   optimizer: optimizers.OptimizerConfig
   batch_size: int
   active: int
-  blocks: tuple[DeviceBlock, ...] = ()
+  blocks: tuple[Optional[DeviceBlock], ...] = ()
 
   def __post_init__(self) -> None:
     if self.batch_size < 2:
@@ -131,6 +132,8 @@ class DeviceModel:
       found["bn_statistics"] = self._traced(self._bn_statistics, *one_more)
       found["score"] = self._traced(self._score, x, y, mean, variance)
     for number, block in enumerate(self._training.blocks):
+      if block is None:
+        continue
       found[f"top_gradients_{number}"] = self._traced(
         _for_block(self._top_gradients, block),
         x,

@@ -1,0 +1,137 @@
+"""What devices get is the run's: its blocks with events, and methods they can do."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from fedtiny_tff import schedules
+from fedtiny_tff.device_messages import TensorLayout
+from fedtiny_tff.errors import InputError
+from fedtiny_tff.strategies import base, fedtiny, registry
+from pipelines import device_bundles
+from tests.pipelines import support
+from tests.tflite_export.device_training import device_model_test as tiny
+from tflite_export.device_training import device_bundle
+
+# Of the three layers in two blocks only the second block's are adjusted.
+EVENTS = (
+  schedules.AdjustmentEvent(1, 1, (3, 1)),
+  schedules.AdjustmentEvent(2, 1, (2, 4)),
+)
+
+
+def config(**changes):
+  return support.make_config(
+    **{"batch_size": tiny.BATCH, "rounds": 7, "local_epochs": 2} | changes
+  )
+
+
+def models(strategy: base.Strategy) -> base.ModelPlan:
+  return base.plan_one_model(strategy, tiny.tiny())
+
+
+@functools.cache
+def bundle() -> device_bundle.DeviceBundle:
+  return device_bundles.bundle_of(config(), models(fedtiny.FedTiny()), 100, EVENTS)
+
+
+def test_the_plan_is_the_run_s():
+  plan = bundle().plan
+  assert (plan.rounds, plan.batch_size, plan.local_epochs) == (7, tiny.BATCH, 2)
+  assert (plan.seed, plan.model.active) == (support.TINY["seed"], 100)
+  assert [block.layers for block in plan.blocks] == [("pointwise",), ("hidden", "logits")]
+
+
+def test_a_block_without_events_keeps_its_number_and_sends_nothing():
+  plan = bundle().plan
+  assert plan.blocks[0].statistics == {}
+  # The largest events of both layers: 3 and 4 weights.
+  assert plan.blocks[1].statistics == {
+    "indices": TensorLayout("int32", (7,)),
+    "values": TensorLayout("float32", (7,)),
+  }
+  names = Interpreter(model_content=bundle().content).get_signature_list()
+  assert {name for name in names if name.startswith("top")} == {"top_gradients_1"}
+
+
+@pytest.mark.slow
+def test_the_file_is_the_same_for_the_same_run():
+  again = device_bundles.bundle_of(config(), models(fedtiny.FedTiny()), 100, EVENTS)
+  assert again == bundle()
+
+
+def test_without_events_no_block_has_a_signature():
+  request = device_bundles.request_of(config(), models(base.Strategy()), 100, ())
+  assert request.blocks == [None, None]
+
+
+def test_methods_for_devices():
+  assert device_bundles.strategies_for_devices() == (
+    "fedavg", "fedtiny", "fl_pqsu", "snip", "synflow", "small_dense",
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ("name", "reason"),
+  [
+    ("prunefl", "train in a way of their own"),
+    ("fedrts", "train in a way of their own"),
+    ("feddst", "train in a way of their own"),
+    ("lotteryfl", "its masks shrink"),
+    ("fedmef", "train other layers"),
+  ],
+)
+def test_other_methods_are_refused(name, reason):
+  strategy = registry.get_strategy(name)
+  spec = tiny.tiny().spec.with_blocks([range(3)])
+  whole = base.plan_one_model(strategy, tiny.tiny())
+  whole = whole._replace(trained=dataclasses.replace(tiny.tiny(), spec=spec))
+  event = schedules.AdjustmentEvent(1, 0, (1, 1, 1), grows=name != "lotteryfl")
+  with pytest.raises(InputError, match=f"--strategy={name}: .*{reason}.*; choose one of"):
+    device_bundles.request_of(config(), whole, 100, [event])
+
+
+def test_a_penalty_is_refused():
+  class Penalising(base.Strategy):
+    name = "penalising"
+
+    def client_penalty(self, spec, events):
+      return lambda prunable, mask, round_index: lambda kernels: tf.constant(0.0)
+
+  with pytest.raises(InputError, match="add a penalty"):
+    device_bundles.request_of(config(), models(Penalising()), 100, ())
+
+
+@pytest.mark.parametrize(
+  ("changes", "flag"),
+  [
+    ({"batch_size": 1}, "--batch_size=1"),
+    ({"compute_dtype": "bfloat16"}, "--compute_dtype"),
+    ({"augmentations": ["flip"]}, "--augmentations=flip"),
+  ],
+)
+def test_flags_that_devices_do_not_have_are_refused(changes, flag):
+  with pytest.raises(InputError, match=flag):
+    device_bundles.bundle_of(config(**changes), models(base.Strategy()), 100, ())
+
+
+class _Inner(NamedTuple):
+  one: int
+  two: int
+
+
+class _Outer(NamedTuple):
+  plain: int
+  inner: _Inner
+
+
+def test_nested_statistics_are_named_by_their_fields():
+  nested = _Outer(1, _Inner(2, 3))
+  named = device_bundles.flat_statistics(nested)
+  assert named == {"plain": 1, "inner.one": 2, "inner.two": 3}
+  assert device_bundles.pack_statistics(nested, named) == nested
+  assert device_bundles.flat_statistics(()) == {}
