@@ -3,7 +3,7 @@
     set_weights    the round's model, in its sparse form; the optimiser begins anew
     train          one step on one batch
     top_gradients  what a mask adjustment wants to know of a batch, one function a block
-    get_weights    the model as it is sent back
+    get_weights    the model as it is sent back, without vectors that are empty
     bn_statistics  sums over the inputs of every batch norm, for adaptive selection
     score          a batch's loss under batch-norm statistics that are given
     evaluate       the same under those that the model holds
@@ -122,7 +122,9 @@ class DeviceModel:
         mean,
         variance,
       ),
-      "get_weights": self._traced(self._get_weights),
+      # Android's interpreter runs no signature without an input, and the converter
+      # leaves out what has no influence.
+      "get_weights": self._traced(self._get_weights, _vector("call", 1, tf.int32)),
       "train": self._traced(self._train, x, y, rate),
       "evaluate": self._traced(self._evaluate, x, y),
     }
@@ -171,15 +173,18 @@ class DeviceModel:
       variable.assign(tf.zeros_like(variable))
     return {"active": tf.reshape(tf.reduce_sum(marks), [1])}
 
-  def _get_weights(self) -> Named:
+  def _get_weights(self, call: tf.Tensor) -> Named:
     weights = self._masked.read()
     places = tf.reshape(tf.where(self._mask()), [self._training.active])
-    return {
+    found = {
       "active_values": tf.gather(weights.prunable, tf.cast(places, tf.int32)),
       "dense": weights.dense,
       "batch_norm_mean": weights.batch_norm_mean,
       "batch_norm_variance": weights.batch_norm_variance,
     }
+    # LiteRT cannot hand out what is empty.
+    found = {name: vector for name, vector in found.items() if vector.shape[0]}
+    return {**found, "next_call": call + 1}
 
   def _mask(self) -> tf.Tensor:
     flat = [tf.reshape(mask, [-1]) for mask in self._masked.masks]

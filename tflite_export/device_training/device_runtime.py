@@ -23,6 +23,8 @@ from fedtiny_tff.device_plan import DevicePlan, metric_layouts
 from fedtiny_tff.errors import InputError
 
 _FILLED_UP = -1
+# What `get_weights` takes, as no signature is without an input.
+_NOTHING = {"call": np.zeros(1, np.int32)}
 
 Tensors = dict[str, np.ndarray]
 # Is told how many of how many steps are done.
@@ -228,7 +230,7 @@ class DeviceRuntime:
     self._call("set_weights", {**weights, "mask": np.packbits(mask)})
 
   def _call(self, name: str, inputs: Tensors) -> Tensors:
-    return dict(self._interpreter.get_signature_runner(name)(**inputs))
+    return dict(self._interpreter.get_signature_runner(name)(**(inputs or _NOTHING)))
 
   def _read(
     self, message: bytes, kind: str, number: int, layouts: dict

@@ -100,10 +100,11 @@ class Device:
     assert sent["active"].tolist() == [mask.sum()]
 
   def call(self, name, **inputs):
+    inputs = inputs or {"call": np.zeros(1, np.int32)}
     return self._interpreter.get_signature_runner(name)(**inputs)
 
   def signatures(self):
-    return set(self._interpreter.get_signature_list())
+    return self._interpreter.get_signature_list()
 
 
 def rows(count: int, seed: int = 1, size: int = BATCH):
@@ -139,15 +140,18 @@ def assert_near(found, wanted):
 
 
 def test_functions():
-  assert Device().signatures() == {
+  assert set(Device().signatures()) == {
     "set_weights", "get_weights", "train", "evaluate", "bn_statistics", "score",
     "top_gradients_0", "top_gradients_1",
   }  # fmt: skip
+  # Android's interpreter runs none without.
+  assert all(Device().signatures()[name]["inputs"] for name in Device().signatures())
 
 
 def test_weights_come_back_as_they_were_set():
   weights, mask = start()
-  found = Device().call("get_weights")
+  found = Device().call("get_weights", call=np.array([6], np.int32))
+  assert found["next_call"].tolist() == [7]
   np.testing.assert_array_equal(found["active_values"], weights.prunable[mask])
   for name in ("dense", "batch_norm_mean", "batch_norm_variance"):
     np.testing.assert_array_equal(found[name], getattr(weights, name))
