@@ -122,9 +122,8 @@ class DeviceModel:
         mean,
         variance,
       ),
-      # Android's interpreter runs no signature without an input, and the converter
-      # leaves out what has no influence.
-      "get_weights": self._traced(self._get_weights, _vector("call", 1, tf.int32)),
+      # Android's interpreter runs no signature without an input.
+      "get_weights": self._traced(self._get_weights, _vector("unused", 1)),
       "train": self._traced(self._train, x, y, rate),
       "evaluate": self._traced(self._evaluate, x, y),
     }
@@ -173,7 +172,8 @@ class DeviceModel:
       variable.assign(tf.zeros_like(variable))
     return {"active": tf.reshape(tf.reduce_sum(marks), [1])}
 
-  def _get_weights(self, call: tf.Tensor) -> Named:
+  def _get_weights(self, unused: tf.Tensor) -> Named:
+    del unused
     weights = self._masked.read()
     places = tf.reshape(tf.where(self._mask()), [self._training.active])
     found = {
@@ -183,8 +183,7 @@ class DeviceModel:
       "batch_norm_variance": weights.batch_norm_variance,
     }
     # LiteRT cannot hand out what is empty.
-    found = {name: vector for name, vector in found.items() if vector.shape[0]}
-    return {**found, "next_call": call + 1}
+    return {name: vector for name, vector in found.items() if vector.shape[0]}
 
   def _mask(self) -> tf.Tensor:
     flat = [tf.reshape(mask, [-1]) for mask in self._masked.masks]

@@ -24,7 +24,7 @@ from fedtiny_tff.errors import InputError
 
 _FILLED_UP = -1
 # What `get_weights` takes, as no signature is without an input.
-_NOTHING = {"call": np.zeros(1, np.int32)}
+_NOTHING = {"unused": np.zeros(1, np.float32)}
 
 Tensors = dict[str, np.ndarray]
 # Is told how many of how many steps are done.
