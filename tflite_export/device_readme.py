@@ -36,13 +36,13 @@ def readme(request: ExportRequest, bundle: DeviceBundle) -> str:
   return f"""\
 # {escaped(model.name)}: the client of a federation
 
-{escaped(request.provenance.method)} Version {escaped(request.provenance.version)}, licence:
-{escaped(request.provenance.licence)}.
+{escaped(request.provenance.method)} Licence: {escaped(request.provenance.licence)}. Made by
+FedTiny-TFF {escaped(request.provenance.version)}.
 
 | file | for |
 | --- | --- |
 | `model.tflite` | the model with its training, {len(bundle.content):,} bytes, TFLite's builtin operators alone |
-| `client_plan.json` | {plan.rounds} rounds, batches of {plan.batch_size}, {plan.local_epochs} epochs a round; `client_plan.schema.json` is its JSON schema |
+| `client_plan.json` | {plan.rounds} rounds, batches of {plan.batch_size}, epochs a round: {plan.local_epochs}; `client_plan.schema.json` is its JSON schema |
 | `ClientPlan.kt` | the same for Kotlin: signatures, sizes, digests; belongs to this `model.tflite` |
 | `DeviceRuntime.kt`, `Messages.kt`, `Positions.kt`, `Philox.kt`, `Json.kt` | from a message to its answer |
 | `DeviceClient.kt`, `HttpExchange.kt` | from a task to its answers, over HTTP |

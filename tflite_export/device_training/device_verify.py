@@ -104,6 +104,7 @@ class _Client:
     try:
       with native_output.captured_stderr():
         self._interpreter = Interpreter(model_content=bundle.content, num_threads=1)
+        self._interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
       raise VerificationError(f"LiteRT does not load the file: {error}") from error
 
