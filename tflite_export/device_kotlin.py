@@ -121,7 +121,8 @@ def _block(
   name = f"top_gradients_{number}"
   signature = _text(name) if name in signatures else "null"
   layers = ", ".join(map(_text, plan.blocks[number].layers))
-  return f"Block(listOf({layers}), {signature})"
+  statistics = _layouts(plan.blocks[number].statistics)
+  return f"Block(listOf({layers}), {signature}, {statistics})"
 
 
 def _layouts(layouts: Mapping[str, TensorLayout]) -> str:
@@ -163,8 +164,10 @@ $numbers
   /** How a function of the model file is called. */
   class Signature(val inputs: Map<String, Layout>, val outputs: Map<String, Layout>)
 
-  /** Layers whose masks are adjusted together; null where they never are. */
-  class Block(val layers: List<String>, val signature: String?)
+  /** Layers whose masks are adjusted together, how that is asked for, and what is sent. */
+  class Block(
+    val layers: List<String>, val signature: String?, val statistics: Map<String, Layout>
+  )
 
   val BLOCKS: List<Block> = listOf(
 $blocks

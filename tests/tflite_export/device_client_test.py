@@ -135,7 +135,7 @@ def test_the_sources_name_the_file_s_functions():
   text = sources["ClientPlan.kt"]
   assert f'SHA256 = "{bundle().plan.digest}"' in text
   assert '"top_gradients_1" to Signature(' in text
-  assert 'Block(listOf("hidden"), null)' in text
+  assert 'Block(listOf("hidden"), null, mapOf())' in text
   # What the contract names must be what the template names.
   for work, exchange in device_tasks.WORK.items():
     wanted = f'("{work}", "{exchange.sent}", "{exchange.answer}")'

@@ -1,11 +1,15 @@
 """The client in Kotlin answers as the one in Python does, message by message."""
 
+import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ import tensorflow as tf
 from fedtiny_tff import device_messages, device_plan, device_tasks, positions
 from fedtiny_tff.device_messages import Envelope
 from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
+from tests.pipelines import support
 from tests.tflite_export.device_training import device_runtime_test as python_client
 from tflite_export import device_kotlin
 from tflite_export.device_training import device_bundle
@@ -45,11 +50,12 @@ def _compiled(folder: pathlib.Path, bundle: device_bundle.DeviceBundle) -> pathl
   return jar
 
 
-def _java(jar: pathlib.Path, *arguments: object) -> list[str]:
+def _java(jar: pathlib.Path, *arguments: object, token: str = "") -> list[str]:
   options = [
     f"-Dpython={sys.executable}",
     f"-Dbridge={_STAND_INS / 'bridge.py'}",
     f"-Dclient={_CLIENT}",
+    f"-Dtoken={token}",
   ]
   classes = os.pathsep.join([str(jar), str(jar.parent)])
   command = ["java", *options, "-cp", classes, "org.example.model.MainKt"]
@@ -101,11 +107,15 @@ def _tensors(content: bytes, kind, number, layouts, message=b""):
   return device_messages.read(content, envelope, layouts)
 
 
+@pytest.fixture(name="jar", scope="module")
+def fixture_jar(tmp_path_factory):
+  return _compiled(tmp_path_factory.mktemp("kotlin") / "classes", python_client.bundle())
+
+
 @pytest.mark.slow
-def test_kotlin_answers_as_python_does(tmp_path):
+def test_kotlin_answers_as_python_does(jar, tmp_path):
   """Slow, because Kotlin brings half a gigabyte of packages along."""
-  bundle, plan = python_client.bundle(), python_client.bundle().plan
-  jar, folder = _compiled(tmp_path / "classes", bundle), _Folder(tmp_path)
+  plan, folder = python_client.bundle().plan, _Folder(tmp_path)
   candidate = python_client.sent("candidate", 2)
   scoring = python_client.sent("scoring", 2)
   plain, adjusting = python_client.round_message(), python_client.sent(
@@ -154,6 +164,46 @@ def test_kotlin_answers_as_python_does(tmp_path):
     for name, values in _tensors(content, kind, number, layouts, message).items():
       np.testing.assert_array_equal(found[name], values, err_msg=f"{kind} {name}")
   assert not list((folder.path / "devices").rglob("update-000005*"))
+
+
+@pytest.mark.slow
+def test_kotlin_and_the_gateway(jar, tmp_path):
+  folder, bundle = _Folder(tmp_path), python_client.bundle()
+  (folder.path / device_tasks.PLAN_PATH).write_text(bundle.plan.as_json())
+  (folder.path / device_tasks.MODEL_PATH).write_bytes(bundle.content)
+  message = python_client.round_message()
+  task = folder.task("train", message, _ROUND)
+  shutil.copy(task, folder.path / device_tasks.TASK_PATH)
+  secrets = {"1": "another client's" * 2, str(_CLIENT): "this client's" * 2}
+  tokens = tmp_path / "tokens.json"
+  tokens.write_text(json.dumps({n: s.replace(" ", "_") for n, s in secrets.items()}))
+  with _gateway(folder.path, tokens) as address:
+    for client, wanted in (("1", "refused: devices/"), ("x", "refused: task.json")):
+      token = secrets.get(client, "nobody").replace(" ", "_")
+      (line,) = _java(jar, "steps", folder.data, address, "-", token=token)
+      assert line.startswith(wanted) and "does not admit this client" in line
+    assert not (folder.path / "devices").exists()
+    token = secrets[str(_CLIENT)].replace(" ", "_")
+    printed = _java(jar, "steps", folder.data, address, "-", "-", token=token)
+  assert printed == ["ANSWERED", "ANSWERED"]
+  layouts = bundle.plan.update_layouts(None)
+  _tensors(folder.answer("update", _ROUND), "update", _ROUND, layouts, message)
+
+
+@contextlib.contextmanager
+def _gateway(folder: pathlib.Path, tokens: pathlib.Path) -> Iterator[str]:
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+  flags = [f"--exchange={folder}", f"--port={port}", f"--tokens_file={tokens}"]
+  command = [sys.executable, "-m", "pipelines.device_gateway", *flags]
+  with subprocess.Popen(command, cwd=support.ROOT, stdout=subprocess.PIPE) as process:
+    try:
+      # It says so when it is ready.
+      assert process.stdout is not None and process.stdout.readline()
+      yield f"http://127.0.0.1:{port}"
+    finally:
+      process.terminate()
 
 
 @pytest.mark.slow

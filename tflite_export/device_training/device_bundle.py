@@ -24,11 +24,11 @@ class BlockRequest:
   """What a device sends for the adjustment of a block.
 
   Attributes:
-    block: What it computes.
+    block: What it computes; None where all that comes of it is empty.
     layouts: What comes of it, by name.
   """
 
-  block: DeviceBlock
+  block: Optional[DeviceBlock]
   layouts: dict[str, TensorLayout]
 
 

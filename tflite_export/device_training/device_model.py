@@ -176,14 +176,12 @@ class DeviceModel:
     del unused
     weights = self._masked.read()
     places = tf.reshape(tf.where(self._mask()), [self._training.active])
-    found = {
+    return _without_empty({
       "active_values": tf.gather(weights.prunable, tf.cast(places, tf.int32)),
       "dense": weights.dense,
       "batch_norm_mean": weights.batch_norm_mean,
       "batch_norm_variance": weights.batch_norm_variance,
-    }
-    # LiteRT cannot hand out what is empty.
-    return {name: vector for name, vector in found.items() if vector.shape[0]}
+    })  # fmt: skip
 
   def _mask(self) -> tf.Tensor:
     flat = [tf.reshape(mask, [-1]) for mask in self._masked.masks]
@@ -218,7 +216,7 @@ class DeviceModel:
   ) -> Named:
     gradients, _ = self._gradients(x, y, follows=False)
     flat = [tf.reshape(g, [-1]) for g in gradients[: len(self._masked.kernels)]]
-    return block.statistics(flat, self._mask(), counts)
+    return _without_empty(block.statistics(flat, self._mask(), counts))
 
   def _bn_statistics(self, x: tf.Tensor, y: tf.Tensor) -> Named:
     """Sums (input - running mean) and its square over all values of each channel."""
@@ -270,6 +268,11 @@ def _for_block(
     return function(x, y, counts, block)
 
   return of_block
+
+
+def _without_empty(found: Named) -> Named:
+  # LiteRT cannot hand out what is empty.
+  return {name: each for name, each in found.items() if each.shape.num_elements()}
 
 
 def _counting(labels: tf.Tensor) -> tf.Tensor:

@@ -70,11 +70,14 @@ class DeviceRuntime(
     }
     val sums = FloatArray(METRICS.size)
     val found = LinkedHashMap<String, Numbers>()
+    val adjusted = block?.let { ClientPlan.BLOCKS[it] }
+    // Of a block that has nothing to move the file has no signature, and empty tensors are sent.
+    for ((name, layout) in adjusted?.statistics.orEmpty()) found["statistics.$name"] = Numbers(layout)
     val batches = trainingBatches(round)
     for ((number, rows) in batches.withIndex()) {
       check(goesOn)
       val batch = batch(training, rows, ClientPlan.BATCH_SIZE)
-      val signature = block?.let { ClientPlan.BLOCKS[it].signature }
+      val signature = adjusted?.signature
       if (number == batches.size - 1 && signature != null) {
         val statistics = call(signature, batch + ("counts" to received.getValue("counts")))
         for ((name, values) in statistics) found["statistics.$name"] = values
