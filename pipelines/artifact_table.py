@@ -94,14 +94,14 @@ def _cells(
   row: Mapping[str, Any], quality: str, has_classes: bool
 ) -> dict[str, str]:
   """Returns what is shown of a file, by column."""
-  arena = row["arena_bytes"]
+  arena, has_twin = row["arena_bytes"], row["format"] != "fp32_training"
   return {
     "what": row["format"],
     quality: percent(row["accuracy"]) if has_classes else decimal(row["auc"]),
     "density": percent(row["density"]),
     "bytes": f"{row['bytes']:,}",
-    "dense bytes": f"{row['dense_bytes']:,}",
-    "of dense": f"{100 * row['bytes'] / row['dense_bytes']:.1f} %",
+    "dense bytes": f"{row['dense_bytes']:,}" if has_twin else "",
+    "of dense": f"{100 * row['bytes'] / row['dense_bytes']:.1f} %" if has_twin else "",
     "arena": "" if arena is None else f"{arena:,}",
     "file": row["path"],
   }

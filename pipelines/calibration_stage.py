@@ -78,6 +78,11 @@ def calibrate(
   return from_samples(config, model, data_folder.read_all(data.public)[0], progress)
 
 
+def without_samples(config: config_lib.RunConfig) -> Calibration:
+  """Returns what stands for a calibration where no file has integers."""
+  return Calibration(np.zeros([0], np.float32), _facts(config, "public", 0))
+
+
 def from_samples(
   config: config_lib.RunConfig,
   model: tf.keras.Model,

@@ -91,7 +91,9 @@ def _block_request(adjustment: Adjustment, layers: int) -> BlockRequest:
     name: TensorLayout(spec.dtype.name, tuple(spec.shape.as_list()))
     for name, spec in specs.items()
   }
-  return BlockRequest(DeviceBlock(layers, statistics), layouts)
+  # Where every layer is dense nothing moves, and there is nothing to compute.
+  is_empty = not any(each.size_bytes for each in layouts.values())
+  return BlockRequest(None if is_empty else DeviceBlock(layers, statistics), layouts)
 
 
 def _check_strategy(

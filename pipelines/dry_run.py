@@ -15,6 +15,7 @@ from pipelines import (
   comparison_estimate,
   cost_figures,
   density_budget,
+  device_target,
   participation,
   planned_exports,
   planned_rounds,
@@ -62,6 +63,7 @@ def make_plan(
       experiment.data.info,
       _provenance_facts(experiment),
       progress,
+      device_target.planned_request(config, experiment.models, counted),
     )
   cost, traffic = _device(experiment, counted)
   return {

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import shutil
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from pipelines import (
   boards,
@@ -26,7 +26,10 @@ from tflite_export.artifacts import (
   VerificationError,
 )
 
-# Targets whose files LiteRT runs.
+if TYPE_CHECKING:
+  from tflite_export.device_training.device_bundle import DeviceRequest
+
+# Targets whose files LiteRT runs for inference.
 LITERT_TARGETS = ("android",)
 
 
@@ -62,6 +65,7 @@ def export_request(
   data: data_folder.RunData,
   calibration: calibration_stage.Calibration,
   quantised: Quantisation,
+  device: "Optional[DeviceRequest]" = None,
 ) -> ExportRequest:
   """Gathers what exporters need of a run; the test split is only evaluated on."""
   model, masks = model_files.load(run.model)
@@ -78,6 +82,7 @@ def export_request(
     provenance=provenance_of_run(config, data, calibration.described, quantised),
     quantisation_aware_model=quantised.model,
     mcu=boards.mcu_options(config),
+    device=device,
   )
 
 

@@ -42,6 +42,18 @@ def _strict(value: Any) -> Any:
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _functions(content: bytes) -> list[str]:
+  """Names a file's functions if it has several, as the client of a federation has."""
+  from tflite_export import flatbuffer_model
+
+  model = flatbuffer_model.read_model(content)
+  with flatbuffer_model.reading():
+    found = [each.signatureKey.decode() for each in model.signatureDefs or []]
+  if len(found) < 2:
+    return []
+  return [f"Functions: {', '.join(found)}; what follows is of the first alone"]
+
+
 def _verdict(report: "Report") -> list[str]:
   """Returns the lines above the table."""
   lines = [f"Eligible for sparse inference on ARM: {'yes' if report.eligible else 'no'}"]
@@ -115,7 +127,7 @@ def main(path: str) -> Optional[int]:
     told = None if metadata is None else _strict(dataclasses.asdict(metadata))
     print(json.dumps(dataclasses.asdict(report) | {"metadata": told}, indent=2))
     return None
-  lines = _verdict(report) + [f"Error: {error}" for error in report.errors]
+  lines = _functions(content) + _verdict(report) + [f"Error: {error}" for error in report.errors]
   lines += [_describe(cluster) for cluster in report.clusters]
   lines += ["No metadata."] if metadata is None else metadata_text.lines(metadata)
   print("\n".join(map(metadata_text.printable, lines)))

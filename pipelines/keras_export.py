@@ -21,7 +21,7 @@ from pipelines.progress import Progress
 from tflite_export import channel_equalisation, given_model
 from tflite_export.artifacts import ExportRequest, VerificationError
 from tflite_export.provenance import Provenance
-from tflite_export.targets import TARGETS
+from tflite_export.targets import TARGETS, TARGETS_OF_RUNS
 
 REPORT = "export.json"
 
@@ -114,6 +114,7 @@ def export(
     The report, and an error per target that failed.
   """
   targets = config.targets
+  _check_targets(targets)
   _check_folder(options.output_dir, targets)
   request = read_request(options, config, progress)
   how = keras_quantisation.RowsQuantisation(
@@ -140,6 +141,20 @@ def export(
   if options.output_dir.exists():
     files.write_text(options.output_dir / REPORT, json.dumps(report, indent=2) + "\n")
   return report, failures
+
+
+def _check_targets(targets: list[str]) -> None:
+  """Refuses targets for which a model is not enough.
+
+  Raises:
+    InputError: Naming one.
+  """
+  for target in targets:
+    if target in TARGETS_OF_RUNS:
+      raise InputError(
+        f"--targets={target}: rounds, batches and blocks are a run's, and of a Keras "
+        "file nobody knows them; export a run, with --run_dir"
+      )
 
 
 def _check_folder(folder: pathlib.Path, targets: list[str]) -> None:

@@ -7,7 +7,7 @@ to run (noisy) are taken at their means.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from pipelines.progress import Progress
 from tflite_export import targets
 from tflite_export.artifacts import ExportRequest, VerificationError
 
+if TYPE_CHECKING:
+  from tflite_export.device_training.device_bundle import DeviceRequest
+
 _ROWS = 4
 
 
@@ -30,6 +33,7 @@ def expected_exports(
   info: DatasetInfo,
   facts: Mapping[str, Any],
   progress: Progress,
+  device: "Optional[DeviceRequest]" = None,
 ) -> list[dict[str, Any]]:
   """Exports the stand-in to the run's targets; nothing is written.
 
@@ -40,6 +44,7 @@ def expected_exports(
     info: Of the dataset.
     facts: As `provenance.provenance` takes them.
     progress: Where progress is shown.
+    device: What devices do in the run, if a file for it is asked for.
 
   Returns:
     A mapping per file: target, path, format, bytes, dense_bytes, arena_bytes. For a
@@ -67,6 +72,7 @@ def expected_exports(
     class_names=info.class_names,
     provenance=provenance.provenance(config, info, facts, "By samples."),
     mcu=boards.mcu_options(config),
+    device=device,
   )
   found: list[dict[str, Any]] = []
   for target in config.targets:

@@ -314,7 +314,7 @@ def _define_microcontroller() -> None:
 
 def _define_output() -> None:
   flags.DEFINE_string("output_dir", None, "Run directory: made, or continued if it exists.")
-  flags.DEFINE_list("targets", ["android", "mcu"], "What to export: android, mcu.")
+  flags.DEFINE_list("targets", ["android", "mcu"], "What to export: android, mcu, device_client.")
   flags.DEFINE_boolean(
     "verify_arm64",
     False,

@@ -11,8 +11,10 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import registry as strategies
 from pipelines import (
   calibration_stage,
+  data_folder,
   data_stage,
   density_budget,
+  device_target,
   export_stage,
   files,
   model_files,
@@ -24,7 +26,9 @@ from pipelines import (
 )
 from pipelines import config as config_lib
 from pipelines.progress import Progress
+from pipelines.quantisation_decision import Quantisation, facts_without_figures
 from pipelines.run_directory import RunDirectory
+from tflite_export.targets import INTEGER_TARGETS
 
 
 def expected(config: config_lib.RunConfig, targets: Sequence[str]) -> dict[str, str]:
@@ -46,7 +50,7 @@ def expected(config: config_lib.RunConfig, targets: Sequence[str]) -> dict[str, 
   if config.dense_baseline and strategy.prunes:
     found["dense_rounds"] = f"{config.rounds} rounds, dense, to compare with"
   found |= {"finalize": "final masks", "report": "final figures"}
-  if targets and config.quantisation_aware != "never":
+  if _with_integers(targets) and config.quantisation_aware != "never":
     found["export_quantisation"] = "what quantisation costs"
   return found | {f"export_{name}": f"export: {name}" for name in targets}
 
@@ -111,22 +115,47 @@ def export(
   trained = run.read_report()
   files.remove_leftovers(run.path)
   data = data_stage.reopen(config, run.data, model_files.read_task(run.model), progress)
-  calibration = calibration_stage.calibrate(config, run, data, progress)
-  quantised = quantisation_stage.quantise(config, run, data, progress)
+  integers = _with_integers(targets)
+  device = None
+  if device_target.TARGET in targets:
+    device = device_target.request_of_run(config, run, data.info)
+  calibration, quantised = _measured(config, run, data, progress, bool(integers))
   rows, failures = export_stage.export_all(
     targets,
-    export_stage.export_request(config, run, data, calibration, quantised),
+    export_stage.export_request(config, run, data, calibration, quantised, device),
     run.export,
     progress,
     export_stage.steps_of(config),
   )
   rows = [row | {"path": f"{run.export.name}/{row['path']}"} for row in rows]
   made = run_report.add_artifacts(trained, targets, rows, progress.seconds)
-  made = run_report.add_calibration(made, targets, calibration.facts)
-  made["quantisation"] = quantised.facts
+  made = run_report.add_calibration(made, integers, calibration.facts)
+  if integers:
+    made["quantisation"] = quantised.facts
   run_report.write(run, made)
   export_stage.raise_any(failures)
   return made
+
+
+def _with_integers(targets: Sequence[str]) -> list[str]:
+  return [target for target in targets if target in INTEGER_TARGETS]
+
+
+def _measured(
+  config: config_lib.RunConfig,
+  run: RunDirectory,
+  data: data_folder.RunData,
+  progress: Progress,
+  for_integers: bool,
+) -> tuple[calibration_stage.Calibration, Quantisation]:
+  """Measures what integer files are made with, if there are any to make."""
+  if for_integers:
+    return (
+      calibration_stage.calibrate(config, run, data, progress),
+      quantisation_stage.quantise(config, run, data, progress),
+    )
+  facts = facts_without_figures(config.quantisation_aware, "No file of integers was made.")
+  return calibration_stage.without_samples(config), Quantisation(None, facts)
 
 
 def missing_targets(

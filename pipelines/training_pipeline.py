@@ -25,6 +25,7 @@ from pipelines import (
   data_stage,
   density_budget,
   device_stage,
+  device_target,
   files,
   metrics_log,
   model_files,
@@ -44,6 +45,7 @@ from pipelines.device_federation import DeviceFederation
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export.artifacts import BudgetError
+from tflite_export.targets import INTEGER_TARGETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +130,14 @@ def plan_experiment(
   privacy_plan.check_method(config, strategy, found)
   # Refuses what the method cannot do with these data and rounds, before any is run.
   strategy.check_public(experiment.data.public_examples)
-  cost_figures.expected_plan(strategy, found, config.pruning, config.selection)
+  counted = cost_figures.expected_plan(
+    strategy, found, config.pruning, config.selection
+  )
   if config.targets:
     planned_model.check_exportable(config, found)
+  if not INTEGER_TARGETS.isdisjoint(config.targets):
     privacy_plan.check_calibration(config, experiment.data.public_examples)
+  device_target.check(config, planned, counted, is_begun)
   quantisation_stage.check_public(config, experiment.data.public_examples)
   if not is_begun:
     planned_model.check_purpose(config, found, strategy.is_sparse)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read t
 
   from fedtiny_tff import tasks
   from tflite_export.activation_ranges import ActivationRanges
+  from tflite_export.device_training.device_bundle import DeviceRequest
 
 
 class VerificationError(Exception):
@@ -53,6 +54,8 @@ class ExportRequest:
     quantisation_aware_model: What `int8` files are made from in place of `model`, as
       `convert_quantised` takes it; None to quantise `model` afterwards.
     mcu: What is chosen about the files for microcontrollers.
+    device: What devices do in the model's run; None without a run, or where no file
+      for it is asked for.
   """
 
   model: "tf.keras.Model"
@@ -65,6 +68,7 @@ class ExportRequest:
   provenance: Provenance
   quantisation_aware_model: "Optional[tf.keras.Model]" = None
   mcu: McuOptions = dataclasses.field(default_factory=McuOptions)
+  device: "Optional[DeviceRequest]" = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +80,12 @@ class Artifact:
     target: Key of `TARGETS`.
     format: One of `fp32_sparse fp16_sparse int8_sparse dynamic_range_sparse
       int8_decode` or a `_dense` twin of these; for microcontrollers also the
-      formats that `McuSettings.name` tells, with `_decode` and `_dense`.
+      formats that `McuSettings.name` tells, with `_decode` and `_dense`; and
+      `fp32_training`, which is no inference file: devices train it.
     bytes: Size of the file.
     dense_bytes: Size of its dense twin (its own size for a dense file).
-    density: Non-zero share of the masked layers' weights, read from the file.
+    density: Non-zero share of the masked layers' weights, read from the file; of a file
+      that trains, as it was set.
     accuracy: Share of evaluation labels hit, or None without labels or classes.
     class_accuracy: The same of each class, None for one without an example; None
       without labels or classes.
@@ -88,7 +94,7 @@ class Artifact:
     argmax_agreement: Share of evaluation inputs on which the file's class is
       the Keras model's; None without classes.
     max_abs_error: Largest difference of any (dequantised) output from the Keras
-      model's.
+      model's; of a file that trains, of the mean loss of any class or of all rows.
     runtime: Name and version of the runtime that computed the figures.
     arena_bytes: Working memory TFLM needs, or None for other runtimes.
     note: What its user must know besides, a sentence; None if there is nothing.

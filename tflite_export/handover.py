@@ -49,15 +49,32 @@ def with_handover(
   )
   card = model_card(request, bundle, reports, arm64, list(texts))
   texts["model_card.md"] = card
+  added = {name: text.encode() for name, text in texts.items()} | data_files(request)
+  placed = {f"{_FOLDER}/{name}": content for name, content in added.items()}
+  return dataclasses.replace(bundle, files={**bundle.files, **placed})
+
+
+def data_files(request: ExportRequest) -> dict[str, bytes]:
+  """Returns what says how a model is fed, and what its classes are called.
+
+  Returns:
+    File name to content: `labels.txt` where there are classes, `preprocessing.json`
+    where preprocessing is known; for signals also `preprocessing.tflite`.
+
+  Raises:
+    InputError: Preprocessing of signals cannot be converted.
+    VerificationError: Its file computes something else.
+  """
+  found: dict[str, bytes] = {}
   shape = tuple(request.model.inputs[0].shape[1:])
   declared = preprocessing_texts.declaration(request.provenance, shape)
   if declared is not None:
-    texts[preprocessing_texts.NAME] = declared
-  if labels is not None:
-    texts["labels.txt"] = "".join(f"{label}\n" for label in labels)
-  added = {f"{_FOLDER}/{name}": text.encode() for name, text in texts.items()}
+    found[preprocessing_texts.NAME] = declared.encode()
+  if request.task.has_classes:
+    labels = clean_labels(request.class_names)
+    found["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
   known = request.provenance.preprocessing
   made = None if known is None else signal_file.signal_file(known)
   if made is not None:
-    added[f"{_FOLDER}/{signal_file.NAME}"] = made
-  return dataclasses.replace(bundle, files={**bundle.files, **added})
+    found[signal_file.NAME] = made
+  return found

@@ -11,4 +11,10 @@ TARGETS: dict[str, Exporter] = {
   "android": Deferred("tflite_export.android:export_android"),
   # For TensorFlow Lite Micro.
   "mcu": Deferred("tflite_export.mcu:export_mcu"),
+  # For LiteRT on devices that take part in a federation.
+  "device_client": Deferred("tflite_export.device_client:export_device_client"),
 }
+# Those with integer files, for which activation ranges are measured.
+INTEGER_TARGETS = frozenset({"android", "mcu"})
+# Made of a run alone, of whose rounds a Keras file knows nothing.
+TARGETS_OF_RUNS = frozenset({"device_client"})

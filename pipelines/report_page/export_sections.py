@@ -15,6 +15,8 @@ PARTS = (
   (4, "metadata_bytes", "metadata"),
   (5, "overhead_bytes", "graph and overhead"),
 )
+# Format of the file that devices train; see `Artifact`.
+TRAINING = "fp32_training"
 _NOT_EXPORTED = (
   "Nothing was exported yet: pipelines.export --run_dir=… --targets=android,mcu makes "
   "files of this run."
@@ -32,11 +34,7 @@ def sizes(run: RunRecord) -> Section:
   if not measured:
     return Section(key, title, absent=absent)
   rows = [stairs(file) for file in measured]
-  best = min(measured, key=lambda file: file.row["bytes"])
-  lead = (
-    f"Measured on the files. The smallest is {best.name} with {numbers.size(best.row['bytes'])}"
-    f", {numbers.times(best.row['bytes'], best.row['dense_bytes'])} of its dense twin."
-  )
+  lead = _sizes_lead(measured)
   chart = Chart(
     "Bytes of each file, step by step",
     bar_chart.stairs("Bytes of each file, step by step", lead, rows, numbers.size),
@@ -46,6 +44,20 @@ def sizes(run: RunRecord) -> Section:
     is_wide=True,
   )
   return Section(key, title, lead.replace("less of", "less than"), (chart,), absent)
+
+
+def _sizes_lead(measured: list[File]) -> str:
+  told = ["Measured on the files."]
+  twins = [file for file in measured if file.row["format"] != TRAINING]
+  if twins:
+    best = min(twins, key=lambda file: file.row["bytes"])
+    told.append(
+      f"The smallest is {best.name} with {numbers.size(best.row['bytes'])}"
+      f", {numbers.times(best.row['bytes'], best.row['dense_bytes'])} of its dense twin."
+    )
+  if len(twins) < len(measured):
+    told.append("What devices train is as large as its dense model with its optimiser.")
+  return " ".join(told)
 
 
 def sizes_table(files: list[tuple[str, File]]) -> Table:
@@ -227,6 +239,8 @@ def parity(run: RunRecord) -> Section:
     "Every file was run on its own runtime over the test split. “Largest difference” is "
     "of outputs, in their own units; integer files round."
   )
+  if any(file.row["format"] == TRAINING for file in run.files):
+    lead += " Of the file that devices train it is of the mean loss."
   notes = [f"{file.name}: {file.row['note']}" for file in run.files if file.row.get("note")]
   return Section(key, title, lead, (Grid(table),), " ".join(notes))
 

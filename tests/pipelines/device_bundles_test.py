@@ -3,18 +3,19 @@
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from fedtiny_tff import schedules
-from fedtiny_tff.device_messages import TensorLayout
+from fedtiny_tff import device_messages, device_tasks, schedules
+from fedtiny_tff.device_messages import Envelope, TensorLayout
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import base, fedtiny, registry
 from pipelines import device_bundles
 from tests.pipelines import support
 from tests.tflite_export.device_training import device_model_test as tiny
-from tflite_export.device_training import device_bundle
+from tflite_export.device_training import device_bundle, device_runtime
 
 # Of the three layers in two blocks only the second block's are adjusted.
 EVENTS = (
@@ -61,6 +62,38 @@ def test_a_block_without_events_keeps_its_number_and_sends_nothing():
 def test_the_file_is_the_same_for_the_same_run():
   again = device_bundles.bundle_of(config(), models(fedtiny.FedTiny()), 100, EVENTS)
   assert again == bundle()
+
+
+@pytest.mark.slow
+def test_where_all_layers_are_dense_empty_statistics_are_sent():
+  nothing = schedules.AdjustmentEvent(3, 0, (0,))
+  made = device_bundles.bundle_of(
+    config(), models(fedtiny.FedTiny()), 100, (*EVENTS, nothing)
+  )
+  assert made.plan.blocks[0].statistics == {
+    "indices": TensorLayout("int32", (0,)),
+    "values": TensorLayout("float32", (0,)),
+  }
+  weights, mask = tiny.start()
+  mask = mask & (np.cumsum(mask) <= 100)
+  message = device_messages.write(Envelope("round", made.plan.digest, 3), {
+    "active_values": weights.prunable[mask],
+    "positions": np.packbits(mask),
+    "dense": weights.dense,
+    "batch_norm_mean": weights.batch_norm_mean,
+    "batch_norm_variance": weights.batch_norm_variance,
+    "learning_rate": np.array([0.1], np.float32),
+    "counts": np.zeros(1, np.int32),
+  })  # fmt: skip
+  examples = device_runtime.DeviceExamples(
+    np.ones((3, *tiny.SHAPE), np.float32), np.zeros(3, np.int32)
+  )
+  device = device_runtime.DeviceRuntime(made.content, made.plan, 0, examples, examples)
+  answer = device.train(message, 3, 0, lambda done, of: None)
+  digest = device_tasks.message_digest(message)
+  envelope = Envelope("update", made.plan.digest, 3, 0, digest)
+  found = device_messages.read(answer, envelope, made.plan.update_layouts(0))
+  assert found["statistics.values"].size == 0
 
 
 def test_without_events_no_block_has_a_signature():

@@ -1,10 +1,12 @@
 from tests.tflite_export import models
 from tests.tflite_export.processes import loaded_by
-from tflite_export.targets import TARGETS
+from tflite_export.targets import INTEGER_TARGETS, TARGETS, TARGETS_OF_RUNS
 
 
 def test_target_names():
-  assert list(TARGETS) == ["android", "mcu"]
+  assert list(TARGETS) == ["android", "mcu", "device_client"]
+  # A target has integers to calibrate, or comes of a run alone.
+  assert set(TARGETS) == INTEGER_TARGETS | TARGETS_OF_RUNS
 
 
 def test_android_target_exports():

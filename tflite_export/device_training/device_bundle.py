@@ -24,11 +24,11 @@ class BlockRequest:
   """What a device sends for the adjustment of a block.
 
   Attributes:
-    block: What it computes.
+    block: What it computes; None where all that comes of it is empty.
     layouts: What comes of it, by name.
   """
 
-  block: DeviceBlock
+  block: Optional[DeviceBlock]
   layouts: dict[str, TensorLayout]
 
 
@@ -72,7 +72,7 @@ def make_bundle(request: DeviceRequest) -> DeviceBundle:
   Raises:
     InputError: When devices cannot do what is asked for.
   """
-  _check(request)
+  check_request(request)
   config = request.training
   model = DeviceModel(
     request.definition,
@@ -80,7 +80,7 @@ def make_bundle(request: DeviceRequest) -> DeviceBundle:
       config.optimizer,
       config.batch_size,
       request.active,
-      tuple(each and each.block for each in request.blocks),
+      tuple(each.block if each else None for each in request.blocks),
     ),
   )
   content = device_file(model.variables, model.functions())
@@ -119,8 +119,8 @@ def _planned_blocks(request: DeviceRequest) -> tuple[PlannedBlock, ...]:
   )
 
 
-def _check(request: DeviceRequest) -> None:
-  """Refuses what a device cannot do.
+def check_request(request: DeviceRequest) -> None:
+  """Refuses what a device cannot do, as far as it is known before anything is built.
 
   Raises:
     InputError: Naming the flag.

@@ -3,7 +3,7 @@
     set_weights    the round's model, in its sparse form; the optimiser begins anew
     train          one step on one batch
     top_gradients  what a mask adjustment wants to know of a batch, one function a block
-    get_weights    the model as it is sent back
+    get_weights    the model as it is sent back, without vectors that are empty
     bn_statistics  sums over the inputs of every batch norm, for adaptive selection
     score          a batch's loss under batch-norm statistics that are given
     evaluate       the same under those that the model holds
@@ -122,7 +122,8 @@ class DeviceModel:
         mean,
         variance,
       ),
-      "get_weights": self._traced(self._get_weights),
+      # Android's interpreter runs no signature without an input.
+      "get_weights": self._traced(self._get_weights, _vector("unused", 1)),
       "train": self._traced(self._train, x, y, rate),
       "evaluate": self._traced(self._evaluate, x, y),
     }
@@ -171,15 +172,16 @@ class DeviceModel:
       variable.assign(tf.zeros_like(variable))
     return {"active": tf.reshape(tf.reduce_sum(marks), [1])}
 
-  def _get_weights(self) -> Named:
+  def _get_weights(self, unused: tf.Tensor) -> Named:
+    del unused
     weights = self._masked.read()
     places = tf.reshape(tf.where(self._mask()), [self._training.active])
-    return {
+    return _without_empty({
       "active_values": tf.gather(weights.prunable, tf.cast(places, tf.int32)),
       "dense": weights.dense,
       "batch_norm_mean": weights.batch_norm_mean,
       "batch_norm_variance": weights.batch_norm_variance,
-    }
+    })  # fmt: skip
 
   def _mask(self) -> tf.Tensor:
     flat = [tf.reshape(mask, [-1]) for mask in self._masked.masks]
@@ -214,7 +216,7 @@ class DeviceModel:
   ) -> Named:
     gradients, _ = self._gradients(x, y, follows=False)
     flat = [tf.reshape(g, [-1]) for g in gradients[: len(self._masked.kernels)]]
-    return block.statistics(flat, self._mask(), counts)
+    return _without_empty(block.statistics(flat, self._mask(), counts))
 
   def _bn_statistics(self, x: tf.Tensor, y: tf.Tensor) -> Named:
     """Sums (input - running mean) and its square over all values of each channel."""
@@ -266,6 +268,11 @@ def _for_block(
     return function(x, y, counts, block)
 
   return of_block
+
+
+def _without_empty(found: Named) -> Named:
+  # LiteRT cannot hand out what is empty.
+  return {name: each for name, each in found.items() if each.shape.num_elements()}
 
 
 def _counting(labels: tf.Tensor) -> tf.Tensor:

@@ -23,6 +23,8 @@ from fedtiny_tff.device_plan import DevicePlan, metric_layouts
 from fedtiny_tff.errors import InputError
 
 _FILLED_UP = -1
+# What `get_weights` takes, as no signature is without an input.
+_NOTHING = {"unused": np.zeros(1, np.float32)}
 
 Tensors = dict[str, np.ndarray]
 # Is told how many of how many steps are done.
@@ -121,13 +123,13 @@ class DeviceRuntime:
     self._set(received)
     rate = {"learning_rate": received["learning_rate"]}
     sums: Tensors = {}
-    statistics: Tensors = {}
+    statistics = self._empty_statistics(block)
     batches = list(self._training_batches(round_index))
     for number, rows in enumerate(batches, start=1):
       batch = self._training.batch(rows, self._plan.batch_size)
-      if number == len(batches) and block is not None:
+      if number == len(batches) and any(each.size for each in statistics.values()):
         counts = {"counts": received["counts"]}
-        statistics = self._call(f"top_gradients_{block}", {**batch, **counts})
+        statistics |= self._call(f"top_gradients_{block}", {**batch, **counts})
       _add(sums, self._call("train", {**batch, **rate}))
       steps(number, len(batches))
     trained = self._call("get_weights", {})
@@ -141,6 +143,11 @@ class DeviceRuntime:
       **sums,
       **{f"statistics.{name}": value for name, value in statistics.items()},
     })  # fmt: skip
+
+  def _empty_statistics(self, block: Optional[int]) -> Tensors:
+    """Returns what is sent of a block, in its shapes."""
+    layouts = {} if block is None else self._plan.blocks[block].statistics
+    return {name: np.zeros(each.shape, each.dtype) for name, each in layouts.items()}
 
   def measure(self, message: bytes, candidate: int) -> bytes:
     """Sums the inputs of every batch norm under a candidate's mask.
@@ -228,7 +235,7 @@ class DeviceRuntime:
     self._call("set_weights", {**weights, "mask": np.packbits(mask)})
 
   def _call(self, name: str, inputs: Tensors) -> Tensors:
-    return dict(self._interpreter.get_signature_runner(name)(**inputs))
+    return dict(self._interpreter.get_signature_runner(name)(**(inputs or _NOTHING)))
 
   def _read(
     self, message: bytes, kind: str, number: int, layouts: dict
