@@ -72,10 +72,7 @@ def _write(folder: pathlib.Path, found: ModelDefinition) -> dict[str, int]:
   strategy, spec = fedtiny.FedTiny(), found.spec
   events = strategy.plan_events(spec, spec.active_counts(start.mask), config.pruning)
   bundle = device_bundles.bundle_of(
-    config,
-    base.plan_one_model(strategy, found),
-    int(np.count_nonzero(start.mask)),
-    events,
+    config, base.plan_one_model(strategy, found), int(np.count_nonzero(start.mask))
   )
   (folder / "model.tflite").write_bytes(bundle.content)
   (folder / "client_plan.json").write_text(bundle.plan.as_json())

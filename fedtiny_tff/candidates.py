@@ -43,6 +43,35 @@ def magnitude_mask_by_layer(
   return np.concatenate(parts)
 
 
+def candidate_counts(
+  spec: spec_lib.PrunableSpec,
+  *,
+  density: float,
+  pool_size: int,
+  layer_counts: str,
+  seed: int,
+) -> list[tuple[int, ...]]:
+  """Draws how many weights each layer of each candidate keeps: weights play no part.
+
+  Args:
+    spec: Prunable layers.
+    density: Target share of active weights.
+    pool_size: Number of candidates, at least 1.
+    layer_counts: Key of `densities.LAYER_COUNTS`.
+    seed: Seed of the run.
+
+  Raises:
+    ValueError: When the pool would be empty.
+  """
+  if pool_size < 1:
+    raise ValueError(f"pool_size must be at least 1, got {pool_size}")
+  draw = densities.LAYER_COUNTS[layer_counts]
+  return [
+    draw(spec, density, seeds.generator(seed, "candidate", number))
+    for number in range(pool_size)
+  ]
+
+
 def candidate_masks(
   prunable: np.ndarray,
   spec: spec_lib.PrunableSpec,
@@ -57,10 +86,10 @@ def candidate_masks(
   Args:
     prunable: Pre-trained weights, float32 [prunable weights].
     spec: Layout of the vector.
-    density: Target share of active weights.
-    pool_size: Number of candidates, at least 1.
-    layer_counts: Key of `densities.LAYER_COUNTS`.
-    seed: Seed of the run.
+    density: As in `candidate_counts`, and all that follows.
+    pool_size: As there.
+    layer_counts: As there.
+    seed: As there.
 
   Returns:
     bool [pool_size, prunable weights]; every row has the same number of True.
@@ -68,14 +97,7 @@ def candidate_masks(
   Raises:
     ValueError: When the pool would be empty.
   """
-  if pool_size < 1:
-    raise ValueError(f"pool_size must be at least 1, got {pool_size}")
-  draw = densities.LAYER_COUNTS[layer_counts]
-  return np.stack(
-    [
-      magnitude_mask_by_layer(
-        prunable, spec, draw(spec, density, seeds.generator(seed, "candidate", number))
-      )
-      for number in range(pool_size)
-    ]
+  drawn = candidate_counts(
+    spec, density=density, pool_size=pool_size, layer_counts=layer_counts, seed=seed
   )
+  return np.stack([magnitude_mask_by_layer(prunable, spec, counts) for counts in drawn])

@@ -38,7 +38,6 @@ def bundle_of(
   config: config_lib.RunConfig,
   models: base.ModelPlan,
   active_count: int,
-  events: Sequence[schedules.AdjustmentEvent],
 ) -> DeviceBundle:
   """Builds what a run's devices get once; the same for the same arguments.
 
@@ -46,22 +45,21 @@ def bundle_of(
     config: The run.
     models: Its models, and the pruning method.
     active_count: Unpruned weights of the model that devices train, in every round.
-    events: Every adjustment of the run.
 
   Raises:
     InputError: When devices cannot do their part in the run, naming the flag.
   """
-  return make_bundle(request_of(config, models, active_count, events))
+  return make_bundle(request_of(config, models, active_count))
 
 
 def request_of(
   config: config_lib.RunConfig,
   models: base.ModelPlan,
   active_count: int,
-  events: Sequence[schedules.AdjustmentEvent],
 ) -> DeviceRequest:
   """Gathers what `make_bundle` is asked for; see `bundle_of`."""
   strategy, spec = models.strategy, models.trained.spec
+  events = possible_events(models, config.pruning)
   adjustments = {
     number: strategy.adjustment(
       base.AdjustmentPlan(
@@ -77,6 +75,30 @@ def request_of(
   ]
   return DeviceRequest(
     models.trained, config.training, active_count, blocks, config.rounds, config.seed
+  )
+
+
+def possible_events(
+  models: base.ModelPlan, config: PruningConfig
+) -> tuple[schedules.AdjustmentEvent, ...]:
+  """Returns every adjustment that may come, whichever candidate is chosen.
+
+  Devices get their file before one is: what they report has room for any of these.
+
+  Args:
+    models: A run's models, and the pruning method.
+    config: What the method reads.
+  """
+  strategy, spec = models.strategy, models.trained.spec
+  starts = [
+    strategy.starting_counts(spec, counts)
+    for counts in strategy.candidate_counts(spec, config)
+  ]
+  # Candidates that are alike have the same events.
+  return tuple(
+    event
+    for start in dict.fromkeys(starts)
+    for event in strategy.plan_events(spec, start, config)
   )
 
 

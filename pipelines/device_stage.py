@@ -31,9 +31,6 @@ def open_federation(
 ) -> tuple[DeviceFederation, np.ndarray]:
   """Hands out the plan, and waits until devices have introduced themselves, once.
 
-  The plan is made before a candidate is chosen, so its reports have room for the
-  adjustments of every candidate.
-
   Args:
     config: The run's flags.
     data: Its data; there are as many devices as clients.
@@ -49,17 +46,10 @@ def open_federation(
     InputError: When devices cannot do their part, the folder is of no use, or no device
       is there.
   """
-  strategy, spec = models.strategy, models.trained.spec
+  strategy = models.strategy
   known = selection_stage.pretrained_model(data, models, weights)
-  masks = np.asarray(strategy.candidate_masks(known, config.pruning))
-  events = [
-    event
-    for mask in masks
-    for event in strategy.plan_events(spec, spec.active_counts(mask), config.pruning)
-  ]
-  bundle = device_bundles.bundle_of(
-    config, models, int(np.count_nonzero(masks[0])), events
-  )
+  first = np.asarray(strategy.candidate_masks(known, config.pruning))[0]
+  bundle = device_bundles.bundle_of(config, models, int(np.count_nonzero(first)))
   folder = DeviceFolder(config.device_exchange)
   folder.begin(bundle.plan.as_json(), bundle.content)
   devices = DeviceFederation(
@@ -71,7 +61,7 @@ def open_federation(
       privacy_plan.largest_examples(data.references),
       strategy,
     ),
-    events,
+    device_bundles.possible_events(models, config.pruning),
     config.device_most_examples,
   )
   stored = store.load_latest()

@@ -24,7 +24,7 @@ TARGET = "device_client"
 def planned_request(
   config: config_lib.RunConfig, models: base.ModelPlan, plan: cost_figures.MaskPlan
 ) -> "Optional[DeviceRequest]":
-  """Returns what devices would do in a run, if its client is to be exported.
+  """Returns what devices do in a run, if it has any or its client is to be exported.
 
   Args:
     config: The run.
@@ -34,13 +34,11 @@ def planned_request(
   Raises:
     InputError: When devices cannot do their part in it.
   """
-  if TARGET not in config.targets:
+  if TARGET not in config.targets and not config.device_exchange:
     return None
   from pipelines import device_bundles
 
-  return device_bundles.request_of(
-    config, models, sum(plan.active_counts), plan.events
-  )
+  return device_bundles.request_of(config, models, sum(plan.active_counts))
 
 
 def check(
@@ -49,7 +47,7 @@ def check(
   plan: cost_figures.MaskPlan,
   is_begun: bool,
 ) -> None:
-  """Makes sure, before a run, that its client can be exported when it is trained.
+  """Makes sure, before a run, that devices can do what they are to do in it.
 
   Args:
     config: The run.
@@ -88,7 +86,7 @@ def request_of_run(
   models = planned_model.plan_models(
     config, info.shape, info.num_classes, strategies.get_strategy(config.strategy)
   )
-  spec, strategy = models.trained.spec, models.strategy
+  spec = models.trained.spec
   _, masks = model_files.load(run.model)
   shapes = {layer.name: layer.shape for layer in spec.layers}
   if shapes != {name: mask.shape for name, mask in masks.items()}:
@@ -96,7 +94,5 @@ def request_of_run(
       f"--model={config.model}: is another model than the one that this run trained; "
       "bring that back, or train anew"
     )
-  active = tuple(int(masks[layer.name].sum()) for layer in spec.layers)
-  start = strategy.starting_counts(spec, active)
-  events = strategy.plan_events(spec, start, config.pruning)
-  return device_bundles.request_of(config, models, sum(active), events)
+  active = sum(int(mask.sum()) for mask in masks.values())
+  return device_bundles.request_of(config, models, active)

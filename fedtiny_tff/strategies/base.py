@@ -176,6 +176,17 @@ class Strategy:
     generator = np.random.default_rng(config.seed)
     return densities.LAYER_COUNTS[counts](spec, config.target_density, generator)
 
+  def candidate_counts(
+    self, spec: spec_lib.PrunableSpec, config: PruningConfig
+  ) -> Sequence[tuple[int, ...]]:
+    """Returns how many weights each layer of each candidate keeps, before any is drawn.
+
+    Args:
+      spec: Prunable layers.
+      config: Density and how it is spread over layers.
+    """
+    return [self.expected_counts(spec, config)]
+
   def starting_counts(
     self, spec: spec_lib.PrunableSpec, kept: Sequence[int]
   ) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ the same values and frees them when it sees fit.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -161,15 +161,25 @@ class FedTiny(sparse.AdjustingStrategy):
   ) -> np.ndarray:
     """Prunes the pre-trained weights by magnitude, once per candidate."""
     return candidates.candidate_masks(
-      start.weights.prunable,
-      start.definition.spec,
-      density=config.target_density,
-      pool_size=config.pool_size
-      or candidates.default_pool_size(config.target_density),
-      layer_counts=config.layer_counts,
-      seed=config.seed,
+      start.weights.prunable, start.definition.spec, **_pool(config)
     )
+
+  def candidate_counts(
+    self, spec: spec_lib.PrunableSpec, config: PruningConfig
+  ) -> Sequence[tuple[int, ...]]:
+    """Draws each candidate's layer densities, as `candidate_masks` does."""
+    return candidates.candidate_counts(spec, **_pool(config))
 
   def adjustment(self, plan: base.AdjustmentPlan) -> TopGradientAdjustment:
     """Moves weights by aggregated top-a gradients."""
     return TopGradientAdjustment(plan)
+
+
+def _pool(config: PruningConfig) -> dict[str, Any]:
+  """Names what the pool is drawn by."""
+  return {
+    "density": config.target_density,
+    "pool_size": config.pool_size or candidates.default_pool_size(config.target_density),
+    "layer_counts": config.layer_counts,
+    "seed": config.seed,
+  }
