@@ -29,6 +29,7 @@ from fedtiny_tff import (
   candidates,
   masks,
 )
+from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel, drop_and_grow
 from fedtiny_tff.strategies.pruning_config import PruningConfig

@@ -63,6 +63,13 @@ def test_a_seed_fixes_the_pool_and_a_larger_pool_extends_it():
   assert (_pool(seed=1) != _pool()).any()
 
 
+def test_layer_densities_are_known_before_any_weight_is():
+  drawn = candidates.candidate_counts(
+    _SPEC, density=0.2, pool_size=4, layer_counts="noisy", seed=0
+  )
+  assert drawn == [_SPEC.active_counts(mask) for mask in _pool()]
+
+
 def test_uniform_candidates_are_all_the_same():
   pool = _pool(layer_counts="uniform")
   assert (pool == pool[0]).all()

@@ -34,9 +34,19 @@ def models(strategy: base.Strategy) -> base.ModelPlan:
   return base.plan_one_model(strategy, tiny.tiny())
 
 
+class Planned(fedtiny.FedTiny):
+  """FedTiny with the events that a test wants."""
+
+  def __init__(self, *events):
+    self._events = events
+
+  def plan_events(self, spec, active_counts, config):
+    return self._events
+
+
 @functools.cache
 def bundle() -> device_bundle.DeviceBundle:
-  return device_bundles.bundle_of(config(), models(fedtiny.FedTiny()), 100, EVENTS)
+  return device_bundles.bundle_of(config(), models(Planned(*EVENTS)), 100)
 
 
 def test_the_plan_is_the_run_s():
@@ -60,16 +70,14 @@ def test_a_block_without_events_keeps_its_number_and_sends_nothing():
 
 @pytest.mark.slow
 def test_the_file_is_the_same_for_the_same_run():
-  again = device_bundles.bundle_of(config(), models(fedtiny.FedTiny()), 100, EVENTS)
+  again = device_bundles.bundle_of(config(), models(Planned(*EVENTS)), 100)
   assert again == bundle()
 
 
 @pytest.mark.slow
 def test_where_all_layers_are_dense_empty_statistics_are_sent():
   nothing = schedules.AdjustmentEvent(3, 0, (0,))
-  made = device_bundles.bundle_of(
-    config(), models(fedtiny.FedTiny()), 100, (*EVENTS, nothing)
-  )
+  made = device_bundles.bundle_of(config(), models(Planned(*EVENTS, nothing)), 100)
   assert made.plan.blocks[0].statistics == {
     "indices": TensorLayout("int32", (0,)),
     "values": TensorLayout("float32", (0,)),
@@ -96,8 +104,19 @@ def test_where_all_layers_are_dense_empty_statistics_are_sent():
   assert found["statistics.values"].size == 0
 
 
+def test_there_is_room_for_the_events_of_every_candidate():
+  made = config(pool_size=5, layer_densities="noisy", adjust_every_rounds=1, rounds=9)
+  plan, pruning = models(fedtiny.FedTiny()), made.pruning
+  found = device_bundles.possible_events(plan, pruning)
+  spec = plan.trained.spec
+  drawn = plan.strategy.candidate_counts(spec, pruning)
+  assert len(set(drawn)) > 1
+  for counts in drawn:
+    assert set(plan.strategy.plan_events(spec, counts, pruning)) <= set(found)
+
+
 def test_without_events_no_block_has_a_signature():
-  request = device_bundles.request_of(config(), models(base.Strategy()), 100, ())
+  request = device_bundles.request_of(config(), models(base.Strategy()), 100)
   assert request.blocks == [None, None]
 
 
@@ -122,9 +141,9 @@ def test_other_methods_are_refused(name, reason):
   spec = tiny.tiny().spec.with_blocks([range(3)])
   whole = base.plan_one_model(strategy, tiny.tiny())
   whole = whole._replace(trained=dataclasses.replace(tiny.tiny(), spec=spec))
-  event = schedules.AdjustmentEvent(1, 0, (1, 1, 1), grows=name != "lotteryfl")
+  adjusting = config(granularity="entire", adjust_every_rounds=1, target_density=0.4)
   with pytest.raises(InputError, match=f"--strategy={name}: .*{reason}.*; choose one of"):
-    device_bundles.request_of(config(), whole, 100, [event])
+    device_bundles.request_of(adjusting, whole, 100)
 
 
 def test_a_penalty_is_refused():
@@ -135,7 +154,7 @@ def test_a_penalty_is_refused():
       return lambda prunable, mask, round_index: lambda kernels: tf.constant(0.0)
 
   with pytest.raises(InputError, match="add a penalty"):
-    device_bundles.request_of(config(), models(Penalising()), 100, ())
+    device_bundles.request_of(config(), models(Penalising()), 100)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +167,4 @@ def test_a_penalty_is_refused():
 )
 def test_flags_that_devices_do_not_have_are_refused(changes, flag):
   with pytest.raises(InputError, match=flag):
-    device_bundles.bundle_of(config(**changes), models(base.Strategy()), 100, ())
+    device_bundles.bundle_of(config(**changes), models(base.Strategy()), 100)

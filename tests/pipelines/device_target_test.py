@@ -102,9 +102,7 @@ def test_file_and_plan_are_those_of_the_run_s_server(untrained, exported):
   made = untrained.config
   strategy = strategies.get_strategy(made.strategy)
   models = planned_model.plan_models(made, (8, 8, 1), 10, strategy)
-  counts = models.trained.spec.active_counts(support.layer_masks())
-  events = strategy.plan_events(models.trained.spec, counts, made.pruning)
-  served = device_bundles.bundle_of(made, models, support.ACTIVE, events)
+  served = device_bundles.bundle_of(made, models, support.ACTIVE)
   folder = untrained.path / "export" / TARGET
   assert (folder / "model.tflite").read_bytes() == served.content
   text = (folder / "client_plan.json").read_text()
