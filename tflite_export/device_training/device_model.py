@@ -3,7 +3,7 @@
     set_weights    the round's model, in its sparse form; the optimiser begins anew
     train          one step on one batch
     top_gradients  what a mask adjustment wants to know of a batch, one function a block
-    get_weights    the model as it is sent back
+    get_weights    the model as it is sent back, without vectors that are empty
     bn_statistics  sums over the inputs of every batch norm, for adaptive selection
     score          a batch's loss under batch-norm statistics that are given
     evaluate       the same under those that the model holds
@@ -171,12 +171,14 @@ class DeviceModel:
   def _get_weights(self) -> Named:
     weights = self._masked.read()
     places = tf.reshape(tf.where(self._mask()), [self._training.active])
-    return {
+    found = {
       "active_values": tf.gather(weights.prunable, tf.cast(places, tf.int32)),
       "dense": weights.dense,
       "batch_norm_mean": weights.batch_norm_mean,
       "batch_norm_variance": weights.batch_norm_variance,
     }
+    # LiteRT cannot hand out what is empty.
+    return {name: vector for name, vector in found.items() if vector.shape[0]}
 
   def _mask(self) -> tf.Tensor:
     flat = [tf.reshape(mask, [-1]) for mask in self._masked.masks]

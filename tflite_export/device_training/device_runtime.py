@@ -72,7 +72,7 @@ class DeviceRuntime:
       content: The file.
       plan: What belongs to it.
       client: Which device this is, from 0.
-      training: What it trains on, at least one example.
+      training: What it trains on.
       held_out: What it scores candidates on.
       threads: Of LiteRT.
 
@@ -130,7 +130,8 @@ class DeviceRuntime:
         statistics = self._call(f"top_gradients_{block}", {**batch, **counts})
       _add(sums, self._call("train", {**batch, **rate}))
       steps(number, len(batches))
-    trained = self._call("get_weights", {})
+    # What the model has none of does not come back.
+    trained = {**received, **self._call("get_weights", {})}
     offset = trained["batch_norm_mean"] - received["batch_norm_mean"]
     return self._write("update", round_index, message, {
       "active_values": trained["active_values"],
@@ -155,7 +156,9 @@ class DeviceRuntime:
     received = self._read(message, "candidate", candidate, self._plan.model_layouts())
     self._set(received)
     sums: Tensors = {}
-    for rows in _in_order(len(self._held_out), self._plan.batch_size, joins=True):
+    # A file without batch norm has no function for it.
+    measured = len(self._held_out) if self._plan.model.batch_norm else 0
+    for rows in _in_order(measured, self._plan.batch_size, joins=True):
       batch = self._held_out.batch(rows, self._plan.batch_size + 1)
       found = self._call("bn_statistics", batch)
       _add(sums, {name: value.astype(np.float64) for name, value in found.items()})
