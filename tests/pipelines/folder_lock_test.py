@@ -61,7 +61,7 @@ def test_a_file_is_held_like_a_folder(tmp_path):
   path = tmp_path / "file"
   path.touch()
   held = folder_lock.FolderLock(path, "data")
-  with pytest.raises(InputError, match="works with it; .* name another file"):
+  with pytest.raises(InputError, match=r"works with it; .* name another file"):
     folder_lock.FolderLock(path, "data")
   held.release()
   folder_lock.FolderLock(path, "data").release()
