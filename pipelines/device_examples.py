@@ -66,8 +66,8 @@ def read(name: Optional[str], flag: str = "data") -> OwnExamples:
       wanted = {f"{part}_{kind}" for part in _PARTS for kind in ("inputs", "labels")}
       if found != wanted:
         raise InputError(
-          f"{where}: holds {', '.join(sorted(found)) or 'nothing'}; expected are "
-          f"{', '.join(sorted(wanted))}"
+          f"{where}: holds {', '.join(sorted(found)) or 'nothing'}, expected are "
+          f"{', '.join(sorted(wanted))}; {_MEND}"
         )
       arrays = {key: file.get_tensor(key) for key in sorted(wanted)}
   # The library lets errors of its JSON and of NumPy through.

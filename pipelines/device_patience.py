@@ -37,14 +37,13 @@ class Patience:
     self._since = time.monotonic()
 
   def news(self) -> None:
-    """Notes that something new came."""
+    """Notes that something new came, or went."""
+    self._recover()
     self._since = time.monotonic()
 
   def rest(self) -> None:
     """Sleeps until the next look, after one at which all was well."""
-    if self._problem:
-      self._progress.say("the exchange is reached again")
-    self._problem, self._pause = "", self._poll_seconds
+    self._recover()
     self._sleep(self._pause)
 
   def back_off(self, problem: str = "") -> None:
@@ -60,6 +59,11 @@ class Patience:
     self._pause = max(
       self._poll_seconds, min(_BACK_OFF * self._pause, _LONGEST_PAUSE_SECONDS)
     )
+
+  def _recover(self) -> None:
+    if self._problem:
+      self._progress.say("the exchange is reached again")
+    self._problem, self._pause = "", self._poll_seconds
 
   def _sleep(self, seconds: float) -> None:
     """Sleeps, but for no longer than there is patience.
