@@ -8,7 +8,7 @@ import os
 import pathlib
 import stat
 from collections.abc import Iterator
-from typing import Optional, Protocol
+from typing import BinaryIO, Optional, Protocol
 
 from fedtiny_tff.errors import InputError
 from pipelines import files
@@ -126,15 +126,28 @@ def read_file(path: pathlib.Path, most_bytes: int) -> Optional[bytes]:
   Raises:
     OSError: When it cannot be read.
   """
+  file = open_regular(path)
+  if file is None:
+    return None
+  with file:
+    return file.read(most_bytes + 1)
+
+
+def open_regular(path: pathlib.Path) -> Optional[BinaryIO]:
+  """Opens a file for reading if it is a regular one; its last part is no link.
+
+  Raises:
+    OSError: When it cannot be opened.
+  """
   try:
     # Without waiting for whoever would write to a pipe.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
   except (FileNotFoundError, NotADirectoryError):
     return None
-  with open(handle, "rb") as file:
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-      return None
-    return file.read(most_bytes + 1)
+  if stat.S_ISREG(os.fstat(handle).st_mode):
+    return open(handle, "rb")
+  os.close(handle)
+  return None
 
 
 def too_long(path: str, most_bytes: int) -> InputError:

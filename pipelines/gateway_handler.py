@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 from pipelines import files, listening
+from pipelines.device_exchange import open_regular
 from pipelines.gateway_rules import AnswerPlace, Asked, Tokens, answer_place, readable
 from pipelines.plain_progress import PlainProgress
 
@@ -179,19 +180,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def _hand_out(self, path: str) -> None:
     try:
-      handle = os.open(
-        self.folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-      )
+      file = open_regular(self.folder / path)
     except OSError:
+      file = None
+    if file is None:
       self._end(404, "nothing is there")
       return
     # A file that is replaced meanwhile stays as it was for who has it open.
-    with open(handle, "rb") as file:
-      found = os.fstat(handle)
-      if not stat.S_ISREG(found.st_mode):
-        self._end(404, "nothing is there")
-        return
-      self._head(200, "application/octet-stream", found.st_size)
+    with file:
+      size = os.fstat(file.fileno()).st_size
+      self._head(200, "application/octet-stream", size)
       while part := file.read(_CHUNK_BYTES):
         self.wfile.write(part)
 

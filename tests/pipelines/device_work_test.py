@@ -235,7 +235,7 @@ def test_a_device_without_examples_says_so_and_trains_nothing(server, capsys):
 def test_a_finished_task_of_another_plan_ends_nothing(server):
   server.offer()
   server.ask(FINISHED, plan="00" * 32)
-  with pytest.raises(Final, match="has nothing new for 0.05 s"):
+  with pytest.raises(Final, match=r"has nothing new for 0\.05 s"):
     work_on(server, timeout_seconds=0.05)
 
 
