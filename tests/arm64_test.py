@@ -10,9 +10,11 @@ from tools import arm64, arm64_parts, setup
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOCK = (
+  "absl-py==1.4.0 \\\n    --hash=sha256:ee\n"
   "ai-edge-litert==2.3.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
   "    # via -r requirements.in\nml-dtypes==0.2.0 \\\n    --hash=sha256:cc\n"
   "numpy==1.25.2 \\\n    --hash=sha256:dd\n    # via\n    #   tensorflow\n"
+  "safetensors==0.8.0 \\\n    --hash=sha256:ff\n"
 )
 NAMES = ("ai-edge-litert", "numpy")
 
