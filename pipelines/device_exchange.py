@@ -105,7 +105,7 @@ class FolderExchange:
     except PermissionError as error:
       raise Final(
         f"--exchange={self._folder}: {path} is closed to this user ({error.strerror}); "
-        "change its permissions"
+        "give this user the permission"
       ) from error
     except OSError as error:
       if error.errno in STORAGE_FULL:

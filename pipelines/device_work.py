@@ -28,7 +28,7 @@ _LARGEST_MODEL_BYTES = 512 << 20
 _MOST_TRIES = 3
 _LONGEST_LINE = 500
 _LINES_REMEMBERED = 100
-# From look to look whether a round is still asked for while it is computed.
+# From look to look whether something is still asked for while it is computed.
 _LOOK_SECONDS = 5.0
 
 
@@ -146,11 +146,28 @@ class DeviceWork:
     runtime = self._loaded(plan)
     if runtime is None:
       return False
-    messages = (None,) if task.work == device_tasks.HELLO else task.messages
+    self._answer_all(task, plan, runtime)
+    return False
+
+  def _answer_all(
+    self, task: DeviceTask, plan: DevicePlan, runtime: DeviceRuntime
+  ) -> None:
+    """Answers what has no answer yet, as long as it is asked for.
+
+    Raises:
+      InputError: When a message was refused, after all others were answered.
+    """
     problem: Optional[InputError] = None
+    looked = time.monotonic()
+    messages = (None,) if task.work == device_tasks.HELLO else task.messages
     for message in messages:
+      question = Question(task, message)
+      if time.monotonic() - looked >= _LOOK_SECONDS:
+        looked = time.monotonic()
+        if not self._is_still_asked(question):
+          return
       try:
-        self._answer(Question(task, message), plan, runtime)
+        self._answer(question, plan, runtime)
       except Final:
         raise
       except InputError as error:
@@ -159,7 +176,6 @@ class DeviceWork:
     # So that the next look comes later.
     if problem is not None:
       raise problem
-    return False
 
   def _planned(self, task: DeviceTask) -> Optional[DevicePlan]:
     """Returns a task's plan, None where there is none yet.

@@ -85,8 +85,8 @@ def test_a_round_where_nothing_heavy_can_be_imported(tmp_path, data):
   )  # fmt: skip
   thread.join()
   assert ended.returncode == 0, ended.stderr
-  finished, loaded = ended.stdout.splitlines()
-  loaded = {name for name in loaded.split()[1:] if name[0] != "_"}
+  finished, listed = ended.stdout.splitlines()
+  loaded = {name for name in listed.split()[1:] if name[0] != "_"}
   assert {"ai_edge_litert", "numpy", "safetensors"} <= loaded
   assert loaded - PACKAGES <= {"cython_runtime"}
   assert finished.startswith("Finished: 1 rounds, 1 answers, ")

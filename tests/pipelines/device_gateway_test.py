@@ -215,6 +215,7 @@ def test_a_block_that_is_not_planned_is_asked_for_by_nobody(folder):
     folder, device_tasks.TASK_PATH, dataclasses.replace(TASK, block=0).as_json().encode()
   )
   place = gateway_rules.answer_place(UPDATE)
+  assert place is not None
   assert gateway_rules.Asked(folder).most_bytes(place) is None
 
 

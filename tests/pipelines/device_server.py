@@ -66,12 +66,12 @@ def runtime(made: device_bundle.DeviceBundle, client: int = CLIENT) -> DeviceRun
   return DeviceRuntime(made.content, made.plan, client, *own_examples())
 
 
-def message(plan: DevicePlan, work: str, number: int, **changes: Any) -> bytes:
+def message(plan: DevicePlan, work: str, number: int, **changes: np.ndarray) -> bytes:
   """Makes what the server sends for some work."""
   sizes = plan.model
   generator = np.random.default_rng(number)
   kind = device_tasks.WORK[work].sent
-  model = {
+  model: dict[str, np.ndarray] = {
     "active_values": generator.normal(0, 0.4, sizes.active).astype(np.float32),
     "positions": np.zeros(sizes.position_bytes, np.uint8),
     "dense": np.ones(sizes.dense, np.float32),

@@ -322,6 +322,7 @@ def test_a_round_that_is_replaced_is_let_go(server, capsys, monkeypatch):
     server.offer()
     server.ask(TRAIN, 4)
     yield
+    yield  # Before its first step.
     server.ask(TRAIN, 5)
     yield from server.until("update", 5)
     server.ask(FINISHED)
@@ -331,3 +332,21 @@ def test_a_round_that_is_replaced_is_let_go(server, capsys, monkeypatch):
   assert server.answer("update", 4) is None
   assert server.answer("update", 5) == trained(5)
   assert "train, round 4: no longer asked for" in capsys.readouterr().err
+
+
+def test_candidates_that_are_replaced_are_let_go(server, monkeypatch):
+  monkeypatch.setattr(device_work, "_LOOK_SECONDS", 0.0)
+
+  def script():
+    server.offer()
+    server.ask(device_tasks.MEASURE, 0, 1)
+    yield
+    yield  # Before the first.
+    server.ask(device_tasks.SCORE, 0)
+    yield from server.until("score", 0)
+    server.ask(FINISHED)
+
+  server.script = script()
+  assert work_on(server).answers == 2
+  assert server.answer("moments", 0) is not None
+  assert server.answer("moments", 1) is None

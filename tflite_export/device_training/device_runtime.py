@@ -21,6 +21,7 @@ from fedtiny_tff import (
 from fedtiny_tff.device_messages import Envelope
 from fedtiny_tff.device_plan import DevicePlan, metric_layouts
 from fedtiny_tff.errors import InputError
+from tflite_export import native_output
 
 _FILLED_UP = -1
 
@@ -96,7 +97,10 @@ class DeviceRuntime:
     self._client = client
     self._training = training
     self._held_out = held_out
-    self._interpreter = Interpreter(model_content=content, num_threads=threads)
+    # LiteRT tells once, when it prepares the first function, that it does so.
+    with native_output.captured_stderr():
+      self._interpreter = Interpreter(model_content=content, num_threads=threads)
+      self._interpreter.allocate_tensors()
 
   def train(
     self, message: bytes, round_index: int, block: Optional[int], steps: Steps
