@@ -4,7 +4,10 @@ import contextlib
 import errno
 import http.server
 import os
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import urllib.parse
 
@@ -12,7 +15,13 @@ import pytest
 
 from fedtiny_tff import device_tasks
 from fedtiny_tff.errors import InputError
-from pipelines import device_exchange, exchange_flag, gateway_rules, listening
+from pipelines import (
+  device_exchange,
+  exchange_flag,
+  gateway_handler,
+  gateway_rules,
+  listening,
+)
 from pipelines.device_exchange import Final, FolderExchange, Unreachable, Unwanted
 from pipelines.device_http import HttpExchange
 from tests.pipelines import device_gateway_test as gateway
@@ -201,3 +210,39 @@ def test_exchanges_are_told_apart(tmp_path):
     assert exchange.is_exposed == is_exposed
   with pytest.raises(InputError, match="--token_file: is for a gateway"):
     exchange_flag.open_exchange(str(tmp_path), "secret")
+
+
+@contextlib.contextmanager
+def encrypted(folder, scratch):
+  """Serves over TLS as localhost; yields the address and the certificate's file."""
+  key, certificate = scratch / "key.pem", scratch / "certificate.pem"
+  subprocess.run(
+    ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+     "-nodes", "-days", "2", "-subj", "/CN=localhost",
+     "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+    check=True, capture_output=True,
+  )  # fmt: skip
+  context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+  context.load_cert_chain(certificate, key)
+
+  class Server(gateway_handler.GatewayServer):
+    def get_request(self):
+      connection, address = super().get_request()
+      return context.wrap_socket(connection, server_side=True), address
+
+  with gateway.serving(folder, kind=Server) as port:
+    yield f"https://localhost:{port}", certificate
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is needed")
+def test_a_certificate_must_be_known(folder, tmp_path, monkeypatch):
+  with encrypted(folder, tmp_path) as (address, certificate):
+    with pytest.raises(Final, match=r"localhost is not trusted .* SSL_CERT_FILE"):
+      exchange_flag.open_exchange(address).read("task.json", 9999)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    exchange = exchange_flag.open_exchange(address)
+    exchange.write(UPDATE, b"u")
+    assert exchange.exists(UPDATE)
+    with pytest.raises(Final, match=r"127\.0\.0\.1 is not trusted"):
+      other = address.replace("localhost", "127.0.0.1")
+      exchange_flag.open_exchange(other).read("task.json", 9999)
