@@ -115,7 +115,7 @@ def test_killed_in_mid_training_it_answers_the_same_when_started_again(tmp_path,
 
 @pytest.mark.slow
 def test_killed_at_any_moment_the_round_is_whole(tmp_path, data):
-  made = device_server.bundle(60)
+  made = device_server.bundle(600)
   server = device_server.Server(tmp_path / "exchange", made)
   server.offer()
   server.ask(TRAIN, 4)
@@ -123,7 +123,7 @@ def test_killed_at_any_moment_the_round_is_whole(tmp_path, data):
   kills = 0
   for moment in itertools.count(1):
     app = support.App(tmp_path, "device_client", *flags(server.folder, data))
-    time.sleep(moment * 0.05)
+    time.sleep(moment * 0.01)
     app.process.kill()
     app.wait()
     kills += 1
@@ -157,6 +157,26 @@ def test_over_http_with_a_secret_a_round_is_the_same(tmp_path, data):
     assert support.call("device_client", device_client.main, *given) == 0
     thread.join()
   assert server.answer("update", 4) == right_answer(server.bundle, 4)
+
+
+@pytest.mark.slow
+def test_a_gateway_that_is_away_gets_the_answer_when_it_is_back(tmp_path, data):
+  made = device_server.bundle(3000)
+  server = device_server.Server(tmp_path / "exchange", made)
+  server.offer()
+  server.ask(TRAIN, 4)
+  with device_gateway_test.serving(server.folder) as port:
+    address = f"http://127.0.0.1:{port}"
+    app = support.App(tmp_path, "device_client", *flags(address, data))
+    assert workers.until(lambda: "step 1/12000" in app.stderr), app.stderr
+  assert workers.until(lambda: "is not reached" in app.stderr), app.stderr
+  assert server.answer("update", 4) is None
+  thread = finishing(server, "update", 4)
+  with device_gateway_test.serving(server.folder, port=port):
+    assert app.wait() == 0, app.stderr
+  thread.join()
+  assert server.answer("update", 4) == right_answer(made, 4)
+  assert "is reached again" in app.stderr
 
 
 def test_a_wrong_secret_ends_it(tmp_path, data, capsys):

@@ -53,9 +53,9 @@ def fixture_folder(tmp_path):
 
 
 @contextlib.contextmanager
-def serving(folder, tokens=None, kind=gateway_handler.GatewayServer):
+def serving(folder, tokens=None, kind=gateway_handler.GatewayServer, port=0):
   handler = gateway_handler.handler(folder, tokens, PlainProgress())
-  with listening.HttpServer("127.0.0.1", 0, handler, kind) as server:
+  with listening.HttpServer("127.0.0.1", port, handler, kind) as server:
     yield server.port
 
 
