@@ -22,10 +22,8 @@ from absl import flags
 from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
 from pipelines import commands, credentials, interruption, logs
-from pipelines.errors import EXIT_CODES, ExitCode, Terminated
+from pipelines.errors import EXIT_CODES, STORAGE_FULL, ExitCode, Terminated
 
-# The last is a process's own limit of a file's size.
-_STORAGE_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of help: its width, and where the texts of flags begin.
 _COLUMNS = 90
 _INDENT = 30
@@ -237,12 +235,12 @@ def _explain(error: BaseException, goes_on: bool) -> tuple[Optional[ExitCode], s
 
 
 def _explain_failure(error: BaseException) -> tuple[Optional[ExitCode], str]:
-  # Imported late: the exporter pulls in TensorFlow, which --help must not.
-  from tflite_export.artifacts import BudgetError, VerificationError
-
-  if isinstance(error, VerificationError):
+  # Never imported here: the exporter pulls in TensorFlow, which --help must not, and
+  # which devices do not have. What was not imported cannot have failed.
+  artifacts = sys.modules.get("tflite_export.artifacts")
+  if artifacts is not None and isinstance(error, artifacts.VerificationError):
     failed, what = ExitCode.VERIFICATION_FAILED, "verification failed"
-    if isinstance(error, BudgetError):
+    if isinstance(error, artifacts.BudgetError):
       failed, what = ExitCode.BUDGET_NOT_MET, "budget not met"
     return failed, f"{what}: {error}"
   return None, ""
@@ -250,7 +248,7 @@ def _explain_failure(error: BaseException) -> tuple[Optional[ExitCode], str]:
 
 def _is_storage_full(error: BaseException) -> bool:
   if isinstance(error, OSError) and error.errno is not None:
-    return error.errno in _STORAGE_FULL
+    return error.errno in STORAGE_FULL
   # TensorFlow and HDF5 have no other way to say so.
   return os.strerror(errno.ENOSPC) in str(error)
 

@@ -1,6 +1,10 @@
 """Exit codes, and how an app ends."""
 
 import enum
+import errno
+
+# Numbers of a full disk; the last is a process's own limit of a file's size.
+STORAGE_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ExitCode(enum.IntEnum):

@@ -240,3 +240,21 @@ def make_folder(path: pathlib.Path, flag: str) -> None:
     raise InputError(
       f"--{flag}={path}: cannot be written ({error.strerror}); choose another folder"
     ) from error
+
+
+def new_folder(name: Optional[str], flag: str) -> pathlib.Path:
+  """Returns the path of a folder that an app is to write, which is new or empty.
+
+  Args:
+    name: The flag's value.
+    flag: Flag that named it, for the message.
+
+  Raises:
+    InputError: When none is named, or it is there.
+  """
+  if not name:
+    raise InputError(f"--{flag} is missing: name the folder to write")
+  folder = pathlib.Path(name)
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise InputError(f"--{flag}={folder}: exists already; name a new folder")
+  return folder

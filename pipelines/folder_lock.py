@@ -1,4 +1,4 @@
-"""One process at a time works in a folder.
+"""One process at a time works in a folder, or with a file.
 
 The kernel keeps the lock, so that it ends with the process, however that ends, and
 no file is left behind.
@@ -19,21 +19,21 @@ _KERNEL_LOCKS = pathlib.Path("/proc/locks")
 
 
 class FolderLock:
-  """Holds a folder from its construction until `release`."""
+  """Holds a folder, or a file, from its construction until `release`."""
 
   def __init__(self, folder: pathlib.Path, flag: str):
-    """Takes a folder that exists.
+    """Takes a folder, or a file, that exists.
 
     Where the file system knows no locks, a warning says so and nothing is held.
 
     Args:
-      folder: The folder.
+      folder: The folder, or the file.
       flag: Flag that named it, for the message.
 
     Raises:
       InputError: When another process holds it.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_NONBLOCK)
     self._close = weakref.finalize(self, os.close, descriptor)
     try:
       fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,8 +48,10 @@ class FolderLock:
       holder = _holder(os.fstat(descriptor).st_ino)
       self._close()
       who = f"process {holder}" if holder else "another process"
+      how, kind = ("in", "folder") if folder.is_dir() else ("with", "file")
       raise InputError(
-        f"--{flag}={folder}: {who} works in it; wait for its end, or name another folder"
+        f"--{flag}={folder}: {who} works {how} it; wait for its end, or name another "
+        f"{kind}"
       ) from error
 
   def release(self) -> None:

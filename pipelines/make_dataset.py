@@ -1,12 +1,10 @@
 """Writes a dataset in another form: prepared for runs, or for other tools."""
 
-import pathlib
 from typing import Optional
 
 from absl import flags
 
-from fedtiny_tff.errors import InputError
-from pipelines import app, choices, data_flags, run_flags
+from pipelines import app, choices, data_flags, files, run_flags
 
 _SUMMARY = """
 Reads a dataset and writes it in another form.
@@ -41,11 +39,7 @@ def main() -> Optional[int]:
   progress = Progress()
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
   choices.check("to_format", _FORMAT.value, _FORMATS)
-  if not values["output_dir"]:
-    raise InputError("--output_dir is missing: name the folder to write")
-  folder = pathlib.Path(values["output_dir"])
-  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise InputError(f"--output_dir={folder}: exists already; name a new folder")
+  folder = files.new_folder(values["output_dir"], "output_dir")
   with progress.loading():
     from pipelines import config as config_lib
     from pipelines import dataset_files

@@ -12,6 +12,7 @@ import rich.console
 import rich.text
 
 from pipelines import interruption, logs
+from pipelines.plain_progress import PlainProgress, Steps
 from pipelines.screen import Activity, Bar, Screen, duration
 
 
@@ -23,7 +24,7 @@ def _is_watched() -> bool:
   return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
-class Progress:
+class Progress(PlainProgress):
   """Prints stages and progress: live on a terminal, plain lines elsewhere.
 
   In the form and from the level on that `logs` says.
@@ -35,6 +36,7 @@ class Progress:
     Args:
       console: Where to print; stderr by default, so that stdout stays clean.
     """
+    super().__init__()
     self.console = console or rich.console.Console(
       file=sys.stderr,
       highlight=False,
@@ -43,8 +45,6 @@ class Progress:
     )
     self._screen = Screen(self.console)
     self._outcome = ""
-    self._start = time.monotonic()
-    self._stages: list[str] = []
     self.seconds: dict[str, float] = {}
 
   @property
@@ -54,33 +54,8 @@ class Progress:
     wanted = settings.level <= logging.INFO and not settings.is_json
     return wanted and self.console.is_interactive
 
-  def say(
-    self, message: str, level: int = logging.INFO, more: Optional[dict[str, Any]] = None
-  ) -> None:
-    """Prints one line, unless the app is to stop.
-
-    Args:
-      message: The line.
-      level: As in `logging`.
-      more: Figures, for programs that read the log.
-    """
-    interruption.check()
-    settings = logs.settings()
-    if level < settings.level:
-      return
-    elapsed = time.monotonic() - self._start
-    if settings.is_json:
-      stage = self._stages[-1] if self._stages else None
-      figures = {"elapsed_seconds": round(elapsed, 1), **(more or {})}
-      line = logs.json_line(level, stage, message, figures)
-    else:
-      label = "warning: " if level == logging.WARNING else ""
-      line = f"[{elapsed:6.1f} s] {label}{message}"
+  def _print(self, line: str) -> None:
     self.console.print(line, markup=False, emoji=False, highlight=False)
-
-  def warn(self, message: str) -> None:
-    """Prints one line that somebody should read, unless the app is to stop."""
-    self.say(message, logging.WARNING)
 
   def expect(self, stages: dict[str, str]) -> None:
     """Shows on a terminal which stages are still to come.
@@ -198,42 +173,6 @@ class Counter:
     if now - self._shown >= self._interval_seconds:
       self._shown = now
       self._show(count)
-
-
-class Steps:
-  """Progress as plain lines, at most one every few seconds."""
-
-  _INTERVAL_SECONDS = 5.0
-
-  def __init__(self, progress: Progress, description: str, total: int, done: int):
-    """Starts counting; see `Progress.steps`."""
-    self._progress = progress
-    self._description = description
-    self._total = total
-    self._done = done
-    self._begun = done
-    self._start = time.monotonic()
-    self._said = -self._INTERVAL_SECONDS
-
-  def advance(self, figures: str, more: Optional[dict[str, Any]] = None) -> None:
-    """Counts one step and shows its key figures, unless the app is to stop.
-
-    Args:
-      figures: For people.
-      more: For programs that read the log.
-    """
-    interruption.check()
-    self._done += 1
-    now = time.monotonic()
-    if now - self._said < self._INTERVAL_SECONDS and self._done < self._total:
-      return
-    self._said = now
-    per_step = (now - self._start) / (self._done - self._begun)
-    left = per_step * (self._total - self._done)
-    self._progress.say(
-      f"{self._description} {self._done}/{self._total}, {left:.0f} s left: {figures}",
-      more={"seconds_left": round(left, 1), **(more or {})},
-    )
 
 
 class LiveSteps(Steps):

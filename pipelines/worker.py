@@ -11,7 +11,7 @@ from absl import flags
 
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import worker_channel, worker_process
-from pipelines import app, worker_health
+from pipelines import app, listening, worker_health
 from pipelines.errors import ExitCode
 
 _SUMMARY = """
@@ -26,10 +26,6 @@ docs/several_machines.md shows a TLS proxy before it. A run's directory must be 
 same path on this machine as where the run was started.
 """
 
-_PORT = flags.DEFINE_integer("port", None, "Port of the worker, 1 to 65535; needed.")
-_ADDRESS = flags.DEFINE_string(
-  "address", "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all interfaces."
-)
 _CLIENTS = flags.DEFINE_integer(
   "max_concurrent_clients", 2, "Clients whose work is computed at the same time."
 )
@@ -60,10 +56,10 @@ _WILDCARDS = ("0.0.0.0", "::")
 
 def main() -> Optional[int]:
   """Runs the worker until it ends or is told to."""
-  port = _checked_port("port", _PORT.value)
-  address = _checked_address("address", _ADDRESS.value)
+  port = listening.checked_port("port", listening.PORT.value)
+  address = listening.checked_address("address", listening.ADDRESS.value)
   if _HEALTH_PORT.value:
-    _checked_port("health_port", _HEALTH_PORT.value)
+    listening.checked_port("health_port", _HEALTH_PORT.value)
   if _CLIENTS.value < 1:
     raise InputError(
       f"--max_concurrent_clients must be at least 1, got {_CLIENTS.value}"
@@ -71,7 +67,7 @@ def main() -> Optional[int]:
   if problem := folder_problem(_SHARED_DIR.value):
     raise InputError(f"--shared_dir={problem}")
   with contextlib.ExitStack() as stack:
-    listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    listen = listening.endpoint(address, port)
     worker = _start(stack, listen)
     if not ipaddress.ip_address(address).is_loopback:
       _warn(f"whoever reaches {listen} can run any computation; guard the port")
@@ -92,23 +88,6 @@ def _warn(message: str) -> None:
   print(f"worker: {message}", file=sys.stderr, flush=True)
 
 
-def _checked_port(flag: str, value: Optional[int]) -> int:
-  if value is None:
-    raise InputError(f"--{flag} is missing: name a port of 1 to 65535")
-  if not 0 < value < 2**16:
-    raise InputError(f"--{flag} must be from 1 to 65535, got {value}")
-  return value
-
-
-def _checked_address(flag: str, value: str) -> str:
-  try:
-    return str(ipaddress.ip_address(value))
-  except ValueError as error:
-    raise InputError(
-      f"--{flag}={value}: is no IP address; give one such as 127.0.0.1 or ::1"
-    ) from error
-
-
 def folder_problem(folder: str) -> str:
   """Returns what is wrong with a folder to be read, or nothing; "" is no folder."""
   if not folder:
@@ -126,9 +105,9 @@ def _start(stack: contextlib.ExitStack, listen: str) -> worker_process.WorkerPro
     try:
       return stack.enter_context(worker_process.WorkerProcess(_CLIENTS.value, listen))
     except worker_process.IsolationRefused as refused:
-      if _ADDRESS.value not in _WILDCARDS:
+      if listening.ADDRESS.value not in _WILDCARDS:
         raise InputError(
-          f"--address={_ADDRESS.value}: TFF's worker listens on all interfaces, and the "
+          f"--address={listening.ADDRESS.value}: TFF's worker listens on all interfaces, and the "
           f"kernel admits no network namespace to prevent it ({refused}); admit user "
           "namespaces, or give --address=0.0.0.0 and guard the port"
         ) from refused
@@ -145,7 +124,7 @@ def _serve_health(
   """Begins to answer probes; returns the port."""
   port = _HEALTH_PORT.value
   if _HEALTH_ADDRESS.value:
-    address = _checked_address("health_address", _HEALTH_ADDRESS.value)
+    address = listening.checked_address("health_address", _HEALTH_ADDRESS.value)
   channel = stack.enter_context(worker_channel.open_channel(worker.target))
 
   def lives() -> str:

@@ -1,21 +1,17 @@
 """What a watchdog may ask a worker over HTTP: does it live, can it work?"""
 
-import contextlib
 import http.server
-import socket
-import socketserver
-import threading
 from collections.abc import Callable, Mapping
+
+from pipelines import listening
 
 # Path to a check, which returns what is wrong, or nothing.
 Checks = Mapping[str, Callable[[], str]]
 
 _READ_SECONDS = 5.0
-# How soon it is noticed that the port is to be let go.
-_POLL_SECONDS = 0.1
 
 
-class HealthServer(contextlib.AbstractContextManager):
+class HealthServer(listening.HttpServer):
   """Answers 200 or 503 and one line, in threads of its own."""
 
   def __init__(self, host: str, port: int, checks: Checks):
@@ -29,37 +25,7 @@ class HealthServer(contextlib.AbstractContextManager):
     Raises:
       OSError: When the port cannot be had.
     """
-    self._server = _Server(host, port, _handler(checks))
-    self._thread = threading.Thread(
-      target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True
-    )
-
-  @property
-  def port(self) -> int:
-    """The port it listens at."""
-    return int(self._server.server_address[1])
-
-  def __enter__(self) -> "HealthServer":
-    """Begins to answer."""
-    self._thread.start()
-    return self
-
-  def __exit__(self, *exception: object) -> None:
-    """Lets the port go."""
-    self._server.shutdown()
-    self._server.server_close()
-
-
-class _Server(socketserver.ThreadingTCPServer):
-  allow_reuse_address = True
-  daemon_threads = True
-
-  def __init__(
-    self, host: str, port: int, handler: type[http.server.BaseHTTPRequestHandler]
-  ):
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    self.address_family = found[0][0]
-    super().__init__((host, port), handler)
+    super().__init__(host, port, _handler(checks))
 
 
 def _handler(checks: Checks) -> type[http.server.BaseHTTPRequestHandler]:

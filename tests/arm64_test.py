@@ -10,9 +10,11 @@ from tools import arm64, arm64_parts, setup
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOCK = (
+  "absl-py==1.4.0 \\\n    --hash=sha256:ee\n"
   "ai-edge-litert==2.3.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
   "    # via -r requirements.in\nml-dtypes==0.2.0 \\\n    --hash=sha256:cc\n"
   "numpy==1.25.2 \\\n    --hash=sha256:dd\n    # via\n    #   tensorflow\n"
+  "safetensors==0.8.0 \\\n    --hash=sha256:ff\n"
 )
 NAMES = ("ai-edge-litert", "numpy")
 
@@ -67,8 +69,10 @@ def test_packages_are_cut_out_of_the_lock_with_their_hashes():
 
 
 def test_the_committed_lock_has_them():
-  cut = arm64.locked_requirements((ROOT / "requirements.txt").read_text(), NAMES)
-  assert set(arm64.wanted_marker(cut)["wheels"]) == set(NAMES)
+  names = {*NAMES, "absl-py", "safetensors"}
+  assert set(arm64._WHEELS) == names
+  cut = arm64.locked_requirements((ROOT / "requirements.txt").read_text(), sorted(names))
+  assert set(arm64.wanted_marker(cut)["wheels"]) == names
 
 
 def test_a_package_that_is_not_locked_is_an_error():

@@ -1,4 +1,4 @@
-"""Finds what `make arm64` prepared: an emulator, ARM64 Python and LiteRT for it.
+"""Finds what `make arm64` prepared: an emulator, ARM64 Python and packages for it.
 
 Standard library only, so that `pipelines.doctor` can ask.
 """
@@ -14,7 +14,7 @@ _CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 # Written by `tools/arm64.py`, which may share no code with this package.
 FOLDER = _CHECKOUT / ".cache" / "arm64"
 MARKER = "ready.json"
-LAYOUT = 1
+LAYOUT = 2
 
 _MEND = "run `make arm64`"
 _RUNTIME = "ai-edge-litert"

@@ -2,7 +2,8 @@
 
 Three parts, unpacked side by side and never installed: a user-mode emulator (the one
 on PATH, else Debian's), Debian 12's Python for arm64, and the aarch64 wheels of the
-packages that a `.tflite` file needs, with versions and hashes of `requirements.txt`.
+packages that a `.tflite` file and a device's client (`pipelines.device_client`) need,
+with versions and hashes of `requirements.txt`.
 Neither root nor the machine's own package state is touched; apt checks Debian's
 signatures. `tflite_export/arm64_setup.py` reads the result.
 """
@@ -27,7 +28,7 @@ from tools import arm64_parts, setup
 FOLDER = pathlib.Path(".cache", "arm64")
 MARKER = "ready.json"
 # Changes with everything that makes an older folder unfit.
-LAYOUT = 1
+LAYOUT = 2
 
 # Static, so that it runs under `-L` without libraries of the host.
 _EMULATOR_PACKAGE = "qemu-user-static:amd64"
@@ -36,7 +37,7 @@ _DEBIAN_PACKAGES = (
   "libpython3.11-minimal", "libpython3.11-stdlib", "libssl3", "libstdc++6",
   "python3.11-minimal", "zlib1g",
 )  # fmt: skip
-_WHEELS = ("ai-edge-litert", "numpy")
+_WHEELS = ("absl-py", "ai-edge-litert", "numpy", "safetensors")
 
 
 def machine_problem(
@@ -128,11 +129,11 @@ def _fill(fresh: pathlib.Path, work: pathlib.Path, requirements: str) -> str:
 
 
 def _try(fresh: pathlib.Path, emulator: str) -> None:
-  """Imports LiteRT once under the emulator."""
+  """Imports the packages once under the emulator."""
   arm64_parts.say("trying it")
   command = [str(fresh / emulator), "-cpu", "cortex-a76", "-L", "root"]
   command += ["-E", "PYTHONPATH=site", "root/usr/bin/python3.11", "-c"]
-  command += ["import ai_edge_litert.interpreter"]
+  command += ["import absl.flags, ai_edge_litert.interpreter, safetensors.numpy"]
   arm64_parts.call(
     command, fresh, f"try {arm64_parts.EMULATOR} of Debian 12: take another off PATH"
   )

@@ -57,6 +57,16 @@ def test_others_are_let_in_again(tmp_path):
   folder_lock.FolderLock(tmp_path, "output_dir").release()
 
 
+def test_a_file_is_held_like_a_folder(tmp_path):
+  path = tmp_path / "file"
+  path.touch()
+  held = folder_lock.FolderLock(path, "data")
+  with pytest.raises(InputError, match=r"works with it; .* name another file"):
+    folder_lock.FolderLock(path, "data")
+  held.release()
+  folder_lock.FolderLock(path, "data").release()
+
+
 def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
   def refuse(*unused):
     raise OSError(errno.ENOLCK, "No locks available")

@@ -6,14 +6,15 @@ import types
 import pytest
 import rich.console
 
-from pipelines import progress
+from pipelines import plain_progress, progress
 from tests.pipelines import support
 
 
 @pytest.fixture(name="clock")
 def fixture_clock(monkeypatch):
   clock = support.Clock()
-  monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=clock))
+  for module in (progress, plain_progress):
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=clock))
   return clock
 
 

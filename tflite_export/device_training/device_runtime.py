@@ -21,6 +21,7 @@ from fedtiny_tff import (
 from fedtiny_tff.device_messages import Envelope
 from fedtiny_tff.device_plan import DevicePlan, metric_layouts
 from fedtiny_tff.errors import InputError
+from tflite_export import native_output
 
 _FILLED_UP = -1
 # What `get_weights` takes, as no signature is without an input.
@@ -74,7 +75,7 @@ class DeviceRuntime:
       content: The file.
       plan: What belongs to it.
       client: Which device this is, from 0.
-      training: What it trains on, at least one example.
+      training: What it trains on.
       held_out: What it scores candidates on.
       threads: Of LiteRT.
 
@@ -98,7 +99,10 @@ class DeviceRuntime:
     self._client = client
     self._training = training
     self._held_out = held_out
-    self._interpreter = Interpreter(model_content=content, num_threads=threads)
+    # LiteRT tells once, when it prepares the first function, that it does so.
+    with native_output.captured_stderr():
+      self._interpreter = Interpreter(model_content=content, num_threads=threads)
+      self._interpreter.allocate_tensors()
 
   def train(
     self, message: bytes, round_index: int, block: Optional[int], steps: Steps
@@ -132,7 +136,8 @@ class DeviceRuntime:
         statistics |= self._call(f"top_gradients_{block}", {**batch, **counts})
       _add(sums, self._call("train", {**batch, **rate}))
       steps(number, len(batches))
-    trained = self._call("get_weights", {})
+    # What the model has none of does not come back.
+    trained = {**received, **self._call("get_weights", {})}
     offset = trained["batch_norm_mean"] - received["batch_norm_mean"]
     return self._write("update", round_index, message, {
       "active_values": trained["active_values"],
@@ -162,7 +167,9 @@ class DeviceRuntime:
     received = self._read(message, "candidate", candidate, self._plan.model_layouts())
     self._set(received)
     sums: Tensors = {}
-    for rows in _in_order(len(self._held_out), self._plan.batch_size, joins=True):
+    # A file without batch norm has no function for it.
+    measured = len(self._held_out) if self._plan.model.batch_norm else 0
+    for rows in _in_order(measured, self._plan.batch_size, joins=True):
       batch = self._held_out.batch(rows, self._plan.batch_size + 1)
       found = self._call("bn_statistics", batch)
       _add(sums, {name: value.astype(np.float64) for name, value in found.items()})

@@ -19,6 +19,7 @@ from fedtiny_tff import training as training_lib
 from fedtiny_tff.device_messages import Envelope, TensorLayout
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import client_work
+from fedtiny_tff.models import definition
 from tests.tflite_export.device_training import device_model_test as tiny
 from tflite_export.device_training import device_bundle
 from tflite_export.device_training.device_runtime import DeviceExamples, DeviceRuntime
@@ -196,3 +197,56 @@ def test_another_plan_is_refused():
     DeviceRuntime(
       bundle().content + b"0", bundle().plan, CLIENT, examples(3, 0), examples(3, 1)
     )
+
+
+def without_norm() -> tf.keras.Model:
+  inputs = tf.keras.layers.Input(tiny.SHAPE)
+  x = tf.keras.layers.Flatten(name="flat")(inputs)
+  return tf.keras.Model(inputs, tf.keras.layers.Dense(tiny.CLASSES, name="logits")(x))
+
+
+@pytest.mark.parametrize(
+  "share", [0.5, pytest.param(0.0, marks=pytest.mark.slow)]
+)
+def test_a_model_without_batch_norm(share):
+  found = definition.define_model("plain", without_norm, (("logits",),))
+  active = int(share * found.spec.size)
+  made = device_bundle.make_bundle(
+    device_bundle.DeviceRequest(found, CONFIG, active, [], 4, SEED)
+  )
+  plan = made.plan
+  mask = np.arange(found.spec.size) < active
+  code = positions.smallest_code(len(mask), active)
+  none = np.zeros(0, np.float32)
+  model = {
+    "active_values": np.full(active, 0.1, np.float32),
+    "positions": code.encode(tf.constant(mask)).numpy(),
+    "dense": np.zeros(plan.model.dense, np.float32),
+    "batch_norm_mean": none,
+    "batch_norm_variance": none,
+  }
+  runtime = DeviceRuntime(
+    made.content, plan, CLIENT, examples(13, 0), examples(11, 1)
+  )
+
+  def asked(work, kind, **more):
+    message = device_messages.write(Envelope(kind, plan.digest, 1), model | more)
+    return message, work(message, 1)
+
+  message, content = asked(runtime.measure, "candidate")
+  envelope = Envelope("moments", plan.digest, 1, CLIENT, device_tasks.message_digest(message))
+  moments = device_messages.read(content, envelope, plan.moment_layouts())
+  assert [moments[name].size for name in ("count", "first", "second")] == [0, 0, 0]
+  message, content = asked(
+    lambda sent, number: runtime.train(sent, number, None, lambda *steps: None),
+    "round",
+    learning_rate=np.array([0.1], np.float32),
+    counts=np.zeros(0, np.int32),
+  )
+  envelope = Envelope("update", plan.digest, 1, CLIENT, device_tasks.message_digest(message))
+  update = device_messages.read(content, envelope, plan.update_layouts(None))
+  assert update["mean_offset"].size == update["second_moment"].size == 0
+  assert np.abs(update["dense"]).max() > 0
+  assert active == 0 or np.abs(update["active_values"] - 0.1).max() > 0
+  assert asked(runtime.evaluate, "evaluation")[1]
+  assert asked(runtime.score, "scoring")[1]

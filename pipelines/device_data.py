@@ -1,0 +1,101 @@
+"""Writes each client's examples to a file of its own, for devices."""
+
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Optional
+
+from absl import flags
+
+from pipelines import app, data_flags, files, run_dir_flag
+
+if TYPE_CHECKING:
+  from fedtiny_tff.data.client_store import ClientStore
+  from pipelines.data_folder import RunData
+  from pipelines.progress import Progress
+  from tflite_export.device_training.device_runtime import DeviceExamples
+
+_SUMMARY = """
+Writes what each client of a run trains on, and what it holds out, as a device reads it:
+the same numbers in the same order as the simulation feeds the model with.
+
+  python -m pipelines.device_data --flagfile=pipelines/presets/digits.flags \\
+    --output_dir=devices
+  python -m pipelines.device_data --run_dir=runs/digits --output_dir=devices
+
+Flags are those of the run, which need not have begun; or --run_dir names one that has.
+Files are client_000000.safetensors, client_000001.safetensors, ...: float32 inputs,
+preprocessed, and int32 labels, of the training and of the held-out part. Each belongs on
+its own device only. Other flags of a run are allowed and have no influence.
+"""
+
+_GROUPS = {
+  "Run that has begun": list(run_dir_flag.GROUPS["Run"]),
+  **data_flags.GROUPS,
+  "Output": ["output_dir", "model", "seed"],
+}
+
+
+def main() -> Optional[int]:
+  """Writes the files."""
+  from pipelines.progress import Progress
+
+  progress = Progress()
+  folder = files.new_folder(flags.FLAGS.output_dir, "output_dir")
+  run_dir = flags.FLAGS["run_dir"].value
+  if run_dir:
+    run_dir_flag.read()
+  with progress.loading():
+    from pipelines import config as config_lib
+    from pipelines import data_stage, run_directory, training_pipeline
+
+  config = config_lib.from_flags()
+  own = run_directory.RunDirectory(run_dir).data if run_dir else None
+  experiment = training_pipeline.plan_experiment(config, own, progress, is_begun=True)
+  with (
+    tempfile.TemporaryDirectory() as scratch,
+    files.replacing_folder(folder) as fresh,
+  ):
+    data = data_stage.write_data(experiment.data, own or pathlib.Path(scratch))
+    count = _write(data, fresh, progress)
+  print(f"Written to {folder}: the examples of {count:,} clients")
+  return None
+
+
+def _reader(store: "ClientStore") -> Callable[[int, int], "DeviceExamples"]:
+  """Returns what reads records by the first and the number of them.
+
+  In a graph, as the simulation does: eagerly, last digits may differ.
+  """
+  import tensorflow as tf
+
+  from tflite_export.device_training.device_runtime import DeviceExamples
+
+  decoded = tf.function(lambda first, count: store.decode(store.read(first, count)))
+
+  def read(first: int, count: int) -> DeviceExamples:
+    places = (tf.constant(each, tf.int64) for each in (first, count))
+    return DeviceExamples(*(array.numpy() for array in decoded(*places)))
+
+  return read
+
+
+def _write(data: "RunData", folder: pathlib.Path, progress: "Progress") -> int:
+  """Writes every client's file; returns how many they are."""
+  from pipelines import device_examples
+
+  read = _reader(data.clients)
+  count = len(data.references)
+  with progress.steps("client", count, 0) as steps:
+    for client in range(count):
+      _, first, training, held_out = map(int, data.reference(client))
+      examples = device_examples.OwnExamples(
+        read(first, training), read(first + training, held_out)
+      )
+      device_examples.write(folder / device_examples.file_name(client), examples)
+      steps.advance(f"{training + held_out:,} examples")
+  return count
+
+
+if __name__ == "__main__":
+  app.leave(app.run_app(main, _SUMMARY, _GROUPS, goes_on=False))
