@@ -207,6 +207,37 @@ def _gateway(folder: pathlib.Path, tokens: pathlib.Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+def test_kotlin_takes_no_altered_message(jar, tmp_path):
+  message = python_client.round_message()
+  length = int.from_bytes(message[:8], "little")
+  generator = np.random.default_rng(0)
+  altered = [message[:count] for count in (0, 7, 8, 8 + length, len(message) - 1)]
+  altered += [message + b"0", bytes(200), message + bytes(1 << 20)]
+  altered += [(2**63 - 1 - n).to_bytes(8, "little") + message[8:] for n in (0, 2**62)]
+  for place in (*range(8), *generator.integers(8, len(message), 200)):
+    changed = bytearray(message)
+    changed[place] ^= 1 << int(generator.integers(0, 8))
+    altered.append(bytes(changed))
+  for old, new in (
+    (b'"shape":[', b'"shape":[-'), (b"[0,", b"[0.5,"), (b'"F32"', b'"F64"'),
+    (b'"data_offsets":[', b'"data_offsets":[9'), (b"{", b"[" * 9000), (b"}", b",}"),
+    (b'"shape":[', b'"shape":[4294967296,4294967296,'),
+  ):  # fmt: skip
+    header = message[8 : 8 + length].replace(old, new)
+    altered.append(len(header).to_bytes(8, "little") + header + message[8 + length :])
+  paths = [tmp_path / str(number) for number in range(len(altered))]
+  for path, content in zip(paths, altered, strict=True):
+    path.write_bytes(content)
+  (tmp_path / "whole").write_bytes(message)
+  *lines, whole = _java(jar, "messages", _ROUND, *paths, tmp_path / "whole")
+  assert whole.startswith("[")
+  assert [line for line in lines if not line.startswith("refused: round message")] == []
+  # Nor one of another round.
+  (line,) = _java(jar, "messages", _ROUND + 1, tmp_path / "whole")
+  assert "its round is 1, expected is 2" in line
+
+
+@pytest.mark.slow
 def test_kotlin_reads_positions_and_json_strictly(tmp_path):
   """Slow, because it compiles a client for another code of positions."""
   bundle = python_client.bundle()

@@ -32,11 +32,15 @@ class FileExamples(file: File, private val values: Int) : Examples {
 fun opened(place: String, token: String): Exchange =
   if (place.startsWith("http")) HttpExchange(place, token) else FolderExchange(File(place))
 
-/** Takes one step for each task; or decodes positions, or reads JSON. */
+/** Takes one step for each task; or reads what must be messages, positions or JSON. */
 fun main(arguments: Array<String>) {
   when (arguments[0]) {
     "positions" -> for (path in arguments.drop(1)) {
       println(told { Positions.maskBits(File(path).readBytes()).joinToString(" ") })
+    }
+    "messages" -> for (path in arguments.drop(2)) {
+      val envelope = Envelope("round", arguments[1].toInt())
+      println(told { Messages.read(File(path).readBytes(), envelope, Layouts.round(null)).keys.toString() })
     }
     "json" -> for (path in arguments.drop(1)) {
       println(told { Json.parse(File(path).readText()).toString() })
