@@ -24,6 +24,7 @@ TASK_VERSION = 1
 PLAN_PATH = "client_plan.json"
 MODEL_PATH = "model.tflite"
 TASK_PATH = "task.json"
+ANSWERS_PATH = "devices"
 # No task is longer, however many clients it names.
 LARGEST_TASK_BYTES = 16 << 20
 
@@ -111,7 +112,7 @@ def answer_path(client: int, kind: str, number: int) -> str:
     kind: An `Exchange.answer`.
     number: Of the message that it answers; 0 for `hello`.
   """
-  return f"devices/{client:06d}/{_file(kind, number)}"
+  return f"{ANSWERS_PATH}/{client:06d}/{_file(kind, number)}"
 
 
 def _file(kind: str, number: int) -> str:

@@ -4,31 +4,22 @@ from typing import Any
 
 from fedtiny_tff import poisoning, secure_config
 from fedtiny_tff.errors import InputError
+from tflite_export.targets import INTEGER_TARGETS
 
-# Flag to the value it must have, why, and how to give it.
-_NEEDED: dict[str, tuple[Any, str, str]] = {
-  "dense_baseline": (
-    False,
-    "devices have a file of the sparse model alone",
-    "set --nodense_baseline",
-  ),
-  "workers": ([], "workers compute for simulated clients", "leave it out"),
-  "profile": (0, "what would be timed is simulated clients", "leave it out"),
-  "client_dropout": (0.0, "devices need not be simulated", "leave it out"),
-  "client_stragglers": (0.0, "devices need not be simulated", "leave it out"),
-  "byzantine_attack": (poisoning.NONE, "it is simulated clients that attack", "leave it out"),
-  "target_epsilon": (0.0, "devices' reports arrive one by one", "leave it out"),
-  "noise_multiplier": (0.0, "devices' reports arrive one by one", "leave it out"),
-  "secure_aggregation": (
-    secure_config.NONE,
-    "devices' reports arrive one by one",
-    "leave it out",
-  ),
-  "calibration_source": (
-    "public",
-    "devices are not asked for ranges",
-    "set --calibration_source=public",
-  ),
+_SIMULATED = "there are no simulated clients"
+_ONE_BY_ONE = "devices' reports arrive one by one"
+# Flag to the value it must have, as a flag has it, and why.
+_NEEDED: dict[str, tuple[Any, str]] = {
+  "dense_baseline": (False, "devices have a file of the sparse model alone"),
+  "workers": ([], _SIMULATED),
+  "profile": (0, _SIMULATED),
+  "client_dropout": (0.0, _SIMULATED),
+  "client_stragglers": (0.0, _SIMULATED),
+  "byzantine_attack": (poisoning.NONE, _SIMULATED),
+  "target_epsilon": (0.0, _ONE_BY_ONE),
+  "noise_multiplier": (0.0, _ONE_BY_ONE),
+  "secure_aggregation": (secure_config.NONE, _ONE_BY_ONE),
+  "calibration_source": ("public", "devices are not asked for ranges"),
 }
 
 
@@ -48,17 +39,21 @@ def check(values: dict[str, Any]) -> None:
     )
   if not values["device_exchange"]:
     return
-  for name, (needed, reason, mend) in _NEEDED.items():
+  for name, (needed, reason) in _NEEDED.items():
     if values[name] != needed:
+      given = "" if needed == [] else str(needed).lower()
       raise InputError(
-        f"--device_exchange excludes --{name}, as {reason}; {mend}"
+        f"--{name} cannot be had with --device_exchange, as {reason}; set "
+        f"--{name}={given}"
       )
-  if values["targets"] and values["quantisation_aware"] in ("auto", "always"):
+  if not INTEGER_TARGETS.intersection(values["targets"]):
+    return
+  if values["quantisation_aware"] in ("auto", "always"):
     raise InputError(
       f"--device_exchange excludes --quantisation_aware={values['quantisation_aware']}, "
       "which asks clients; set it to never or public"
     )
-  if values["targets"] and not values["public_samples_per_class"]:
+  if not values["public_samples_per_class"]:
     raise InputError(
       "--device_exchange: integer files are calibrated on the server's samples; raise "
       "--public_samples_per_class, or export nothing (--targets=)"

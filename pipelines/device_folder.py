@@ -42,9 +42,15 @@ class DeviceFolder:
     files.make_folder(self._path, _FLAG)
     files.remove_leftovers(self._path)
     known = self._path / device_tasks.PLAN_PATH
-    if known.exists() and known.read_text(errors="replace") != plan:
+    is_new = not known.exists()
+    if not is_new and known.read_text(errors="replace") != plan:
       raise InputError(
         f"--{_FLAG}={self._path}: holds the plan of another run; name an empty folder"
+      )
+    # Devices do not answer again where they find an answer, whoever's it was.
+    if is_new and (self._path / device_tasks.ANSWERS_PATH).exists():
+      raise InputError(
+        f"--{_FLAG}={self._path}: holds answers of another run; name an empty folder"
       )
     # The plan comes last: whoever finds it finds the model too.
     files.write_bytes(self._path / device_tasks.MODEL_PATH, model)

@@ -19,21 +19,22 @@ def _check(**changes):
 def test_what_fits_is_taken():
   _check()
   _check(quantisation_aware="public", aggregation="median", early_stopping=3)
-  _check(targets=[], quantisation_aware="auto", public_samples_per_class=0)
+  for few in ([], ["device_client"]):
+    _check(targets=few, quantisation_aware="auto", public_samples_per_class=0)
 
 
 @pytest.mark.parametrize(
   ("name", "value", "mend"),
   [
-    ("dense_baseline", True, "set --nodense_baseline"),
-    ("workers", ["localhost:1"], "leave it out"),
-    ("profile", 1, "leave it out"),
-    ("client_dropout", 0.1, "leave it out"),
-    ("client_stragglers", 0.1, "leave it out"),
-    ("byzantine_attack", "sign_flip", "leave it out"),
-    ("target_epsilon", 8.0, "leave it out"),
-    ("noise_multiplier", 1.0, "leave it out"),
-    ("secure_aggregation", "modular", "leave it out"),
+    ("dense_baseline", True, "set --dense_baseline=false"),
+    ("workers", ["localhost:1"], "set --workers="),
+    ("profile", 1, "set --profile=0"),
+    ("client_dropout", 0.1, "set --client_dropout=0.0"),
+    ("client_stragglers", 0.1, "set --client_stragglers=0.0"),
+    ("byzantine_attack", "sign_flip", "set --byzantine_attack=none"),
+    ("target_epsilon", 8.0, "set --target_epsilon=0.0"),
+    ("noise_multiplier", 1.0, "set --noise_multiplier=0.0"),
+    ("secure_aggregation", "modular", "set --secure_aggregation=none"),
     ("calibration_source", "clients", "set --calibration_source=public"),
     ("quantisation_aware", "auto", "set it to never or public"),
     ("public_samples_per_class", 0, "raise --public_samples_per_class"),

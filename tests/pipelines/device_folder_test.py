@@ -35,6 +35,12 @@ def test_a_run_goes_on_with_its_own_folder_alone(folder):
     folder.begin("another", b"a model")
 
 
+def test_answers_of_another_run_are_not_taken(tmp_path):
+  (tmp_path / "devices").mkdir()
+  with pytest.raises(InputError, match="holds answers of another run; name an empty"):
+    DeviceFolder(str(tmp_path)).begin("a plan", b"a model")
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(InputError, match="choose another folder"):

@@ -117,7 +117,7 @@ def other(server, work, number, plan=None, **changes):
       lambda s: other(s, TRAIN, 4, dataclasses.replace(s.plan, seed=1)),
       "round message for round 4: its plan is",
     ),
-    (lambda s: s.ask(TRAIN, 4, block=0), "task.json: names block 0, the plan has 0"),
+    (lambda s: s.ask(TRAIN, 4, block=1), "task.json: names block 1, the plan has 1"),
     (lambda s: s.ask(TRAIN, 4, plan="00" * 32), "task.json: belongs to plan 000000000000"),
     (lambda s: s.put(device_tasks.TASK_PATH, b"{\xff"), "task.json: is no task"),
     (lambda s: s.put(device_tasks.TASK_PATH, bytes(17 << 20)), "task.json: has more than"),

@@ -149,7 +149,7 @@ def test_kotlin_answers_as_python_does(jar, tmp_path):
     del done, of
 
   hello, one = device_plan.hello_layouts(), device_plan.metric_layouts()
-  wanted = [
+  expected = [
     ("hello", 0, b"", device.hello(), hello),
     ("moments", 2, candidate, device.measure(candidate, 2), plan.moment_layouts()),
     ("score", 2, scoring, device.score(scoring, 2), one),
@@ -159,7 +159,7 @@ def test_kotlin_answers_as_python_does(jar, tmp_path):
      plan.update_layouts(1)),
     ("figures", 3, evaluation, device.evaluate(evaluation, 3), one),
   ]  # fmt: skip
-  for kind, number, message, content, layouts in wanted:
+  for kind, number, message, content, layouts in expected:
     found = _tensors(folder.answer(kind, number), kind, number, layouts, message)
     for name, values in _tensors(content, kind, number, layouts, message).items():
       np.testing.assert_array_equal(found[name], values, err_msg=f"{kind} {name}")
