@@ -10,10 +10,9 @@ from absl import flags
 from pipelines import app, data_flags, files, run_dir_flag
 
 if TYPE_CHECKING:
-  from fedtiny_tff.data.client_store import ClientStore
   from pipelines.data_folder import RunData
+  from pipelines.device_examples import OwnExamples
   from pipelines.progress import Progress
-  from tflite_export.device_training.device_runtime import DeviceExamples
 
 _SUMMARY = """
 Writes what each client of a run trains on, and what it holds out, as a device reads it:
@@ -62,20 +61,31 @@ def main() -> Optional[int]:
   return None
 
 
-def _reader(store: "ClientStore") -> Callable[[int, int], "DeviceExamples"]:
-  """Returns what reads records by the first and the number of them.
+def reader(data: "RunData") -> Callable[[int], "OwnExamples"]:
+  """Returns what reads a client's examples.
 
   In a graph, as the simulation does: eagerly, last digits may differ.
+
+  Args:
+    data: The run's data.
   """
+  import numpy as np
   import tensorflow as tf
 
+  from pipelines.device_examples import OwnExamples
   from tflite_export.device_training.device_runtime import DeviceExamples
 
+  store = data.clients
   decoded = tf.function(lambda first, count: store.decode(store.read(first, count)))
 
-  def read(first: int, count: int) -> DeviceExamples:
+  def part(first: int, count: int) -> DeviceExamples:
     places = (tf.constant(each, tf.int64) for each in (first, count))
-    return DeviceExamples(*(array.numpy() for array in decoded(*places)))
+    inputs, labels = (array.numpy() for array in decoded(*places))
+    return DeviceExamples(inputs, labels.astype(np.int32))
+
+  def read(client: int) -> OwnExamples:
+    _, first, training, held_out = map(int, data.reference(client))
+    return OwnExamples(part(first, training), part(first + training, held_out))
 
   return read
 
@@ -84,16 +94,13 @@ def _write(data: "RunData", folder: pathlib.Path, progress: "Progress") -> int:
   """Writes every client's file; returns how many they are."""
   from pipelines import device_examples
 
-  read = _reader(data.clients)
+  read = reader(data)
   count = len(data.references)
   with progress.steps("client", count, 0) as steps:
     for client in range(count):
-      _, first, training, held_out = map(int, data.reference(client))
-      examples = device_examples.OwnExamples(
-        read(first, training), read(first + training, held_out)
-      )
+      examples = read(client)
       device_examples.write(folder / device_examples.file_name(client), examples)
-      steps.advance(f"{training + held_out:,} examples")
+      steps.advance(f"{sum(map(len, examples)):,} examples")
   return count
 
 

@@ -9,6 +9,7 @@ weights are changed by their last bit. Such rounds are held to what that does.
 """
 
 import dataclasses
+import subprocess
 import types
 from typing import Any
 
@@ -18,7 +19,10 @@ import pytest
 from fedtiny_tff.federated import rounds, runtime
 from pipelines import (
   data_stage,
+  device_data,
+  device_examples,
   device_stage,
+  model_files,
   participation,
   rounds_stage,
   selection_stage,
@@ -29,6 +33,7 @@ from pipelines import (
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import device_threads, support
+from tflite_export import arm64_setup
 
 pytestmark = pytest.mark.slow
 
@@ -162,21 +167,69 @@ def test_all_reports_count_and_train_alike(found):
     assert sums.loss_sum == pytest.approx(wanted.loss_sum, rel=1e-3)
 
 
-def test_free_runs_end_alike(tmp_path):
-  simulated = support.make_config(**DIGITS, output_dir=str(tmp_path / "simulated"))
-  with RunDirectory(tmp_path / "simulated") as run:
-    wanted = stages.train(simulated, run, Progress())
+@pytest.fixture(name="simulated", scope="module")
+def fixture_simulated(tmp_path_factory):
+  """A run of simulated clients; its folder and its report."""
+  path = tmp_path_factory.mktemp("simulated") / "run"
+  with RunDirectory(path) as run:
+    made = stages.train(
+      support.make_config(**DIGITS, output_dir=str(path)), run, Progress()
+    )
+  return path, made
+
+
+def test_free_runs_end_alike(simulated, tmp_path):
   pair = Pair(tmp_path, tmp_path / "exchange")
-  config = dataclasses.replace(
-    pair.config, values={**pair.config.values, "output_dir": str(tmp_path / "devices")}
-  )
-  with device_threads.working(pair.devices), RunDirectory(tmp_path / "devices") as run:
-    got = stages.train(config, run, Progress())
-  chosen = [[row["chosen"] for row in made["selection"]] for made in (wanted, got)]
+  with device_threads.working(pair.devices):
+    _check_alike(simulated, _run_freely(pair, tmp_path))
+  assert not (tmp_path / "run" / "clients.csv").exists()
+  assert not (tmp_path / "run" / "client_labels.csv").exists()
+
+
+@pytest.mark.skipif(bool(arm64_setup.problem()), reason=arm64_setup.problem())
+def test_free_runs_end_alike_with_one_client_on_arm(simulated, tmp_path):
+  pair = Pair(tmp_path, tmp_path / "exchange")
+  (tmp_path / "exchange").mkdir()
+  data = tmp_path / "client.safetensors"
+  device_examples.write(data, device_data.reader(pair.data)(CLIENTS - 1))
+  emulator = arm64_setup.find()
+  assert emulator is not None
+  command = emulator.command(
+    "pipelines.device_client", f"--exchange={tmp_path / 'exchange'}",
+    f"--client={CLIENTS - 1}", f"--data={data}",
+  )  # fmt: skip
+  environment = emulator.environment(str(tmp_path))
+  with device_threads.working(pair.devices[:-1]):
+    on_arm = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    try:
+      _check_alike(simulated, _run_freely(pair, tmp_path))
+      _, said = on_arm.communicate(timeout=120)
+    finally:
+      on_arm.kill()
+      on_arm.wait()
+  assert on_arm.returncode == 0, said
+
+
+def _run_freely(pair, path):
+  """Runs the pair's configuration with its devices; returns its folder and report."""
+  values = {**pair.config.values, "output_dir": str(path / "run")}
+  config = dataclasses.replace(pair.config, values=values)
+  with RunDirectory(path / "run") as run:
+    return path / "run", stages.train(config, run, Progress())
+
+
+def _check_alike(simulated, on_devices):
+  made = [simulated[1], on_devices[1]]
+  chosen = [[row["chosen"] for row in each["selection"]] for each in made]
   assert chosen[0] == chosen[1]
-  assert got["accuracy"]["sparse"] == pytest.approx(wanted["accuracy"]["sparse"], abs=0.005)
-  assert not (tmp_path / "devices" / "clients.csv").exists()
-  assert not (tmp_path / "devices" / "client_labels.csv").exists()
+  accuracies = [each["accuracy"]["sparse"] for each in made]
+  assert accuracies[1] == pytest.approx(accuracies[0], abs=0.005)
+  masks = [
+    np.concatenate([mask.ravel() for mask in model_files.load(path / "model")[1].values()])
+    for path, _ in (simulated, on_devices)
+  ]
+  print(f"accuracy {accuracies}, equal mask bits {(masks[0] == masks[1]).mean():.4%}")
+  assert (masks[0] == masks[1]).mean() > 0.9
 
 
 def _shaken(state, seed):

@@ -6,22 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 
-import numpy as np
-
 from fedtiny_tff import device_plan, device_tasks
+from pipelines import device_data
 from pipelines.data_folder import RunData
-from tflite_export.device_training.device_runtime import DeviceExamples, DeviceRuntime
-
-
-def examples_of(data: RunData, client: int) -> tuple[DeviceExamples, DeviceExamples]:
-  """Reads what a simulated client trains on and holds out."""
-  _, first, training, held_out = (int(each) for each in data.references[client])
-
-  def part(start: int, count: int) -> DeviceExamples:
-    inputs, labels = data.clients.decode(data.clients.read(start, count))
-    return DeviceExamples(inputs.numpy(), labels.numpy().astype(np.int32))
-
-  return part(first, training), part(first + training, held_out)
+from tflite_export.device_training.device_runtime import DeviceRuntime
 
 
 class Device:
@@ -31,7 +19,7 @@ class Device:
     """Reads the data; nothing of the folder."""
     self._folder = folder
     self._client = client
-    self._examples = examples_of(data, client)
+    self._examples = device_data.reader(data)(client)
     self._runtime: DeviceRuntime
     self._answered: set[str] = set()
     self.ends = threading.Event()
