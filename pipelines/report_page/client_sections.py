@@ -25,7 +25,17 @@ _HIDDEN = (
 )
 
 
+_ON_DEVICES = (
+  "Clients were devices: what they have, and how well they are served, is theirs to know."
+)
+
+
 def _hidden(run: RunRecord) -> str:
+  """Returns why nothing is known of single clients; empty where it is."""
+  if run.report["run"].get("device_exchange"):
+    return _ON_DEVICES
+  if not run.is_hidden:
+    return ""
   how = "differential privacy" if run.report.get("privacy") else "secure aggregation"
   return _HIDDEN.format(how=how)
 
@@ -33,8 +43,8 @@ def _hidden(run: RunRecord) -> str:
 def labels(run: RunRecord) -> Section:
   """Returns who holds how many examples of which class."""
   key, title = "labels", "Classes by client"
-  if run.is_hidden:
-    return Section(key, title, absent=_hidden(run))
+  if hidden := _hidden(run):
+    return Section(key, title, absent=hidden)
   names = run.report["dataset"]["classes"]
   if not run.client_labels:
     why = "client_labels.csv is not there: this run was made before it was written."
@@ -96,8 +106,8 @@ def _class(names: list[str], label: int) -> str:
 def accuracy(run: RunRecord) -> Section:
   """Returns how accuracy is spread over clients."""
   key, title = "clients", "Accuracy by client"
-  if run.is_hidden:
-    return Section(key, title, absent=_hidden(run))
+  if hidden := _hidden(run):
+    return Section(key, title, absent=hidden)
   if not run.has_classes:
     why = "The model gives examples again and has no accuracy; see its AUC."
     return Section(key, title, absent=why)

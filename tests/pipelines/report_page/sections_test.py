@@ -93,6 +93,15 @@ def test_a_run_of_an_earlier_version(folder):
   assert "not recorded" in told["command"]
 
 
+def test_a_run_of_devices_knows_nothing_of_single_clients(folder):
+  report = json.loads((folder / "report.json").read_text())
+  report["run"]["device_exchange"] = "exchange"
+  (folder / "report.json").write_text(json.dumps(report))
+  told = {section.key: section.absent for section in _page(folder).sections}
+  assert "Clients were devices" in told["labels"]
+  assert "Clients were devices" in told["clients"]
+
+
 @pytest.mark.parametrize(
   ("kind", "value", "word"),
   [
