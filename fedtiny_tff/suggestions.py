@@ -29,7 +29,9 @@ def _likeness(typed: str, name: str) -> tuple[float, float]:
   """Returns how like a name is, and of equals how like the whole of it is."""
   whole = _ratio(typed, name.lower())
   parts = (_PART * _ratio(typed, part) for part in name.lower().split("_"))
-  return max(whole, *parts), whole
+  # One letter more or less is a slip, even where another name has the word as a part.
+  is_slip = name.lower()[:-1] == typed or typed[:-1] == name.lower()
+  return max(whole, *parts, float(is_slip)), whole
 
 
 def _ratio(one: str, other: str) -> float:

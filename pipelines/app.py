@@ -27,6 +27,7 @@ from pipelines.errors import EXIT_CODES, STORAGE_FULL, ExitCode, Terminated
 # Of help: its width, and where the texts of flags begin.
 _COLUMNS = 90
 _INDENT = 30
+_PRESETS = os.path.join(os.path.dirname(__file__), "presets")
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 
 
@@ -109,9 +110,14 @@ def _parse(
     meant = suggestions.question(
       error.flagname, [*known, *logs.FLAGS, "flagfile", "help"], "--"
     )
-    raise InputError(f"--{error.flagname}: unknown flag{meant}; see --help") from error
+    raise InputError(f"--{error.flagname}: unknown flag{_help_after(meant)}") from error
   except flags.IllegalFlagValueError as error:
-    raise InputError(f"{_nearest_value(error)}; see --help") from error
+    raise InputError(_nearest_value(error)) from error
+  except flags.CantOpenFlagFileError as error:
+    reason = re.sub(r"^ERROR:: ", "", str(error).splitlines()[0])
+    raise InputError(
+      f"--flagfile: {reason}; name a file that is there, such as a preset of {_PRESETS}/"
+    ) from error
   # absl lets a ValueError of its own through for --noflag=value.
   except (flags.Error, OSError, ValueError) as error:
     raise InputError(f"{str(error).splitlines()[0]}; see --help") from error
@@ -130,9 +136,16 @@ def _parse(
 def _nearest_value(error: flags.IllegalFlagValueError) -> str:
   """Returns what is wrong with a flag's value, and which one may have been meant."""
   message = str(error).splitlines()[0]
+  message = message.replace("could not convert string to float", "is no number, such as 0.1")
   found = re.match(r"flag --(\w+)=(\S*): ", message)
   known = getattr(flags.FLAGS[found[1]].parser, "enum_values", ()) if found else ()
-  return message + suggestions.question(found[2] if found else "", known)
+  meant = suggestions.question(found[2] if found else "", known)
+  return message + _help_after(meant)
+
+
+def _help_after(meant: str) -> str:
+  """Ends a message with what may have been meant, and where more stands."""
+  return f"{meant} (see --help)" if meant else "; see --help"
 
 
 def run_app(

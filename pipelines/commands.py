@@ -8,6 +8,7 @@ import multiprocessing
 import pathlib
 import re
 import runpy
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -101,9 +102,19 @@ class Recorder:
 def describe_all() -> dict[str, CommandDescription]:
   """Describes every command, each in a process of its own: flags are the process's."""
   context = multiprocessing.get_context("fork")
-  with context.Pool(2, maxtasksperchild=1) as pool:
-    names = list(summaries())
-    return dict(zip(names, pool.map(describe, names, chunksize=1), strict=True))
+  names = list(summaries())
+  with context.Pool(2, _forget_signals, maxtasksperchild=1) as pool:
+    described = pool.map(describe, names, chunksize=1)
+    # They end by themselves: a signal may find one with the lock of their queue.
+    pool.close()
+    pool.join()
+  return dict(zip(names, described, strict=True))
+
+
+def _forget_signals() -> None:
+  """Lets signals end a forked process, where the parent raises."""
+  for signum in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(signum, signal.SIG_DFL)
 
 
 def describe(name: str) -> CommandDescription:

@@ -12,6 +12,7 @@ Prints a script that completes commands, flags, values and files after Tab.
 
   eval "$(fedtiny completion bash)"                  # in ~/.bashrc
   eval "$(fedtiny completion zsh)"                   # in ~/.zshrc, after compinit
+  mkdir -p ~/.config/fish/completions
   fedtiny completion fish > ~/.config/fish/completions/fedtiny.fish
 
 SHELL is bash, zsh or fish. The script is made of the commands there are and their flags;

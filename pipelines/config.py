@@ -310,7 +310,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
   for target in values["targets"]:
     if target not in targets.TARGETS:
       raise InputError(
-        f"--targets must name {', '.join(targets.TARGETS)}, got {target!r}"
+        f"--targets must name one or more of {', '.join(targets.TARGETS)}, got {target!r}"
         f"{suggestions.question(target, targets.TARGETS)}"
       )
     if values["targets"].count(target) > 1:

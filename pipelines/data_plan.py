@@ -5,9 +5,10 @@ was written before, by this run or by `pipelines.make_dataset`, and is opened wh
 lies.
 """
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -161,11 +162,12 @@ def plan_data(
   assert opened.source is not None
   source = _told(opened.source, progress)
   found = scan.scan(source, _ON_BAD_RECORD[config.on_bad_record])
-  if config.partition_file:
-    unwritten = _from_file(config, source, found, left_out)
-  else:
-    unwritten = _assigned(config, source, found, left_out)
-  _check_held_out(unwritten.federation)
+  with _telling_left_out(found):
+    if config.partition_file:
+      unwritten = _from_file(config, source, found, left_out)
+    else:
+      unwritten = _assigned(config, source, found, left_out)
+    _check_held_out(unwritten.federation)
   if progress is not None:
     _warn(unwritten, progress)
   training = unwritten.federation.training
@@ -178,6 +180,23 @@ def plan_data(
     left_out,
     unwritten,
   )
+
+
+@contextlib.contextmanager
+def _telling_left_out(found: scan.Scan) -> Iterator[None]:
+  """Says of errors about what is left that there was more."""
+  try:
+    yield
+  except InputError as error:
+    bad = found.bad_records
+    if not bad:
+      raise
+    raise InputError(f"{error} ({_left_out(bad)})") from error
+
+
+def _left_out(bad: Sequence[examples.BadRecord]) -> str:
+  count = "1 bad record" if len(bad) == 1 else f"{len(bad):,} bad records, the first"
+  return f"left out {count}: {bad[0]}"
 
 
 def _planned_from(
@@ -342,7 +361,7 @@ def _warn(what: Unwritten, progress: Progress) -> None:
     progress.say(note)
   bad = what.found.bad_records
   if bad:
-    progress.warn(f"left out {len(bad)} bad records, the first: {bad[0]}")
+    progress.warn(_left_out(bad))
   repeated, count = what.federation.duplicates.total, len(what.found.train)
   if repeated > _NOTABLE_DUPLICATES * count:
     progress.warn(

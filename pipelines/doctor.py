@@ -17,13 +17,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
-try:
-  import absl  # noqa: F401
-except ImportError:
-  # The tool that explains broken installations should not need a whole one.
-  print("problem  absl-py is not installed: run `make setup`", file=sys.stderr)
-  raise SystemExit(2) from None
-
 from pipelines import app
 from pipelines.errors import ExitCode
 from pipelines.format_flag import FORMAT

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
-from pipelines import files, folder_lock
+from pipelines import files, folder_lock, run_flags
 
 _REPORT_PARTS = {
   "run", "task", "dataset", "density", "layers", "accuracy", "auc", "auc_by_model",
@@ -78,19 +78,22 @@ class RunDirectory:
           f"--output_dir={self.path}: is not empty and holds no run; name a new folder"
         )
       return
-    existing = self.flags.read_text(errors="replace")
-    text = config_lib.flagfile_text(config)
-    if existing != text:
-      changed = [
-        line
-        for line in difflib.ndiff(existing.splitlines(), text.splitlines())
-        if line[:1] in "+-"
-      ]
-      raise InputError(
-        f"--output_dir={self.path}: holds a run of another configuration "
-        f"({', '.join(changed)}); use another folder, or repeat it with "
-        f"--flagfile={shlex.quote(str(self.flags))}"
-      )
+    existing = self.flags.read_text(errors="replace").splitlines()
+    given = config_lib.flagfile_text(config).splitlines()
+    if existing == given:
+      return
+    changes = difflib.ndiff(existing, given)
+    marked = [line for line in changes if line[:1] in "+-"]
+    had = ", ".join(line[2:] for line in marked if line[0] == "-") or "nothing of it"
+    got = ", ".join(line[2:] for line in marked if line[0] == "+") or "nothing of it"
+    mend = f"use another folder, or repeat it with --flagfile={shlex.quote(str(self.flags))}"
+    names = {line[2:].removeprefix("--no").partition("=")[0].lstrip("-") for line in marked}
+    if names <= set(run_flags.EXPORT):
+      mend = f"export it anew with python -m pipelines.export --run_dir={self.path}"
+    raise InputError(
+      f"--output_dir={self.path}: holds a run of another configuration: it has {had}, "
+      f"given is {got}; {mend}"
+    )
 
   def claim(self, config: config_lib.RunConfig) -> None:
     """Makes the directory, keeps others out and says whose it is; after `check`.

@@ -144,6 +144,18 @@ def plan_experiment(
   return experiment
 
 
+def _never_moves(experiment: Experiment) -> bool:
+  """Whether a run is too short for a method that would move masks in a longer one."""
+  strategy, spec = experiment.strategy, experiment.definition.spec
+  pruning = experiment.config.pruning
+  start = strategy.starting_counts(spec, strategy.expected_counts(spec, pruning))
+  if strategy.plan_events(spec, start, pruning) or not pruning.adjust_until_round:
+    return False
+  enough = pruning.adjust_every_rounds + 2
+  longer = dataclasses.replace(pruning, rounds=enough, adjust_until_round=enough)
+  return bool(strategy.plan_events(spec, start, longer))
+
+
 def within_budget(experiment: Experiment, progress: Progress) -> Experiment:
   """Returns an experiment of the largest density that its budgets of memory allow.
 
@@ -352,6 +364,12 @@ def train(
     experiment.definition.spec.size,
   ):
     progress.warn(line)
+  if _never_moves(experiment):
+    progress.warn(
+      f"masks stay as they begin: of {experiment.config.rounds} rounds none adjusts them; "
+      f"lower --adjust_every_rounds={experiment.config.adjust_every_rounds}, or raise "
+      "--rounds and --adjust_until_round"
+    )
   pretrained = stages.pretrained()
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", runtimes.describe_start(experiment.config)):

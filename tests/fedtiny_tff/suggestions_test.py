@@ -28,6 +28,11 @@ def test_the_whole_name_wins_over_a_part_of_another():
   assert suggestions.nearest("density", ["mcu_density_limit", "density"]) == "density"
 
 
+@pytest.mark.parametrize("given", ["target", "targetss"])
+def test_one_letter_more_or_less_is_a_slip(given):
+  assert suggestions.nearest(given, ["target_delta", "targets"]) == "targets"
+
+
 def test_of_equal_parts_the_shorter_name_wins():
   names = ["mcu_density_limit", "target_density"]
   assert suggestions.nearest("density", names) == "target_density"

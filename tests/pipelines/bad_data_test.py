@@ -104,7 +104,7 @@ def test_a_bad_record_ends_the_run_or_is_left_out(tmp_path, capsys, name):
     facts[f"{part}_examples"] for part in ("training", "development", "public")
   )
   assert kept == 23
-  assert "left out 1 bad records" in capsys.readouterr().err
+  assert "left out 1 bad record: " in capsys.readouterr().err
 
 
 def test_a_nan_is_a_bad_record(tmp_path, capsys):

@@ -51,13 +51,22 @@ def test_another_configuration_is_named_by_its_differences(run):
   with pytest.raises(InputError, match="another configuration") as caught:
     run.check(other)
   message = str(caught.value)
-  for line in (
-    "- --rounds=4", "+ --rounds=5", "- --seed=5", "+ --seed=6",
-    "- --dense_baseline", "+ --nodense_baseline",
-  ):  # fmt: skip
-    assert line in message
+  had, given = message.split("given is ")
+  for line in ("--rounds=4", "--seed=5", "--dense_baseline"):
+    assert line in had
+  for line in ("--rounds=5", "--seed=6", "--nodense_baseline"):
+    assert line in given
   assert "batch_size" not in message
   assert f"--flagfile={run.flags}" in message
+
+
+def test_other_exports_of_a_run_are_no_other_run(run):
+  _claimed(run)
+  with pytest.raises(InputError, match=r"pipelines\.export --run_dir=") as caught:
+    run.check(support.make_config(targets=["mcu"]))
+  assert "it has --targets=android,mcu, given is --targets=mcu;" in str(caught.value)
+  with pytest.raises(InputError, match="use another folder"):
+    run.check(support.make_config(targets=["mcu"], rounds=5))
 
 
 def test_flags_that_are_no_text_are_another_configuration(run):

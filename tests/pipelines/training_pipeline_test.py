@@ -39,6 +39,21 @@ def test_a_method_that_would_not_prune_in_these_rounds_is_bad_input():
     training_pipeline.plan_experiment(config)
 
 
+@pytest.mark.parametrize(
+  ("changes", "never"),
+  [
+    ({"rounds": 3, "adjust_every_rounds": 10}, True),
+    ({"rounds": 30, "adjust_every_rounds": 10}, False),
+    # That was asked for.
+    ({"rounds": 3, "adjust_until_round": 0}, False),
+    ({"rounds": 3, "adjust_every_rounds": 10, "strategy": "snip"}, False),
+  ],
+)
+def test_a_run_too_short_to_move_masks_is_known(changes, never):
+  made = training_pipeline.plan_experiment(support.make_config(**changes))
+  assert training_pipeline._never_moves(made) is never
+
+
 def test_a_method_without_the_samples_it_needs_is_bad_input():
   config = support.make_config(strategy="snip", public_samples_per_class=0)
   with pytest.raises(InputError, match=r"--strategy=snip .* set --public_samples_per"):

@@ -42,10 +42,12 @@ def open_image_folder(options: SourceOptions) -> Dataset:
   Raises:
     InputError: When the folder holds no such images.
   """
-  if not options.data_dir or not pathlib.Path(options.data_dir).is_dir():
-    raise InputError(
-      f"dataset {NAME} needs --data_dir: a folder of class/image or client/class/image"
-    )
+  wanted = "a folder of class/image or client/class/image"
+  if not options.data_dir:
+    raise InputError(f"dataset {NAME} needs --data_dir: {wanted}")
+  if not pathlib.Path(options.data_dir).is_dir():
+    given = texts.one_line(options.data_dir)
+    raise InputError(f"--data_dir={given}: no such folder; name {wanted}")
   if options.image_channels not in (1, 3):
     raise InputError(f"--image_channels must be 1 or 3, got {options.image_channels}")
   folder = pathlib.Path(options.data_dir)

@@ -368,9 +368,12 @@ def test_wrong_options(tmp_path):
     image_folder.open_image_folder(
       SourceOptions(data_dir=str(tmp_path), image_channels=2)
     )
-  for data_dir in (None, "", str(tmp_path / "none"), str(tmp_path / "cat" / "1.png")):
+  for data_dir in (None, ""):
     with pytest.raises(InputError, match="image_folder needs --data_dir: a folder"):
       image_folder.open_image_folder(SourceOptions(data_dir=data_dir))
+  for wrong in (tmp_path / "none", tmp_path / "cat" / "1.png"):
+    with pytest.raises(InputError, match=f"--data_dir={wrong}: no such folder; name a"):
+      image_folder.open_image_folder(SourceOptions(data_dir=str(wrong)))
 
 
 def test_accents_are_one_character_whatever_the_file_system(tmp_path):
