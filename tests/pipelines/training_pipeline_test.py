@@ -43,7 +43,7 @@ def test_a_method_that_would_not_prune_in_these_rounds_is_bad_input():
   ("changes", "never"),
   [
     ({"rounds": 3, "adjust_every_rounds": 10}, True),
-    ({"rounds": 30, "adjust_every_rounds": 10}, False),
+    ({"rounds": 30, "adjust_every_rounds": 10, "adjust_until_round": 20}, False),
     # That was asked for.
     ({"rounds": 3, "adjust_until_round": 0}, False),
     ({"rounds": 3, "adjust_every_rounds": 10, "strategy": "snip"}, False),
