@@ -27,6 +27,11 @@ from pipelines.errors import EXIT_CODES, STORAGE_FULL, ExitCode, Terminated
 # Of help: its width, and where the texts of flags begin.
 _COLUMNS = 90
 _INDENT = 30
+# What Python says of a text that is no number, and what it means.
+_SAID_OF_NUMBERS = {
+  "could not convert string to float": "is no number, such as 0.1",
+  "invalid literal for int() with base 10": "is no whole number, such as 20",
+}
 _PRESETS = os.path.join(os.path.dirname(__file__), "presets")
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 
@@ -110,9 +115,9 @@ def _parse(
     meant = suggestions.question(
       error.flagname, [*known, *logs.FLAGS, "flagfile", "help"], "--"
     )
-    raise InputError(f"--{error.flagname}: unknown flag{_help_after(meant)}") from error
+    raise InputError(f"--{error.flagname}: unknown flag{_aside(meant)}; see --help") from error
   except flags.IllegalFlagValueError as error:
-    raise InputError(_nearest_value(error)) from error
+    raise InputError(f"{_nearest_value(error)}; see --help") from error
   except flags.CantOpenFlagFileError as error:
     reason = re.sub(r"^ERROR:: ", "", str(error).splitlines()[0])
     raise InputError(
@@ -136,16 +141,17 @@ def _parse(
 def _nearest_value(error: flags.IllegalFlagValueError) -> str:
   """Returns what is wrong with a flag's value, and which one may have been meant."""
   message = str(error).splitlines()[0]
-  message = message.replace("could not convert string to float", "is no number, such as 0.1")
+  for said, meant in _SAID_OF_NUMBERS.items():
+    message = message.replace(said, meant)
   found = re.match(r"flag --(\w+)=(\S*): ", message)
   known = getattr(flags.FLAGS[found[1]].parser, "enum_values", ()) if found else ()
   meant = suggestions.question(found[2] if found else "", known)
-  return message + _help_after(meant)
+  return message + _aside(meant)
 
 
-def _help_after(meant: str) -> str:
-  """Ends a message with what may have been meant, and where more stands."""
-  return f"{meant} (see --help)" if meant else "; see --help"
+def _aside(meant: str) -> str:
+  """Puts what may have been meant in brackets: more of the message follows."""
+  return f" ({meant.removeprefix('; ')})" if meant else ""
 
 
 def run_app(

@@ -74,7 +74,8 @@ def find(name: str) -> Optional[Board]:
   if name not in BOARDS:
     raise InputError(
       f"--board must be one of {', '.join(BOARDS)}, got {name!r}"
-      f"{suggestions.question(name, BOARDS)}"
+      f"{suggestions.question(name, BOARDS)}; for another board give --mcu_flash_kb and "
+      "--mcu_ram_kb"
     )
   return BOARDS[name]
 

@@ -43,11 +43,16 @@ def main() -> Optional[int]:
   for name in _OWN:
     if flags.FLAGS[name].present:
       raise InputError(f"--{name} goes with --keras_model; name the model too")
+  elsewhere = flags.FLAGS.output_dir
   path = run_dir_flag.read()
 
   from pipelines.progress import Progress
 
   progress = Progress()
+  if elsewhere not in (None, path):
+    progress.warn(
+      f"--output_dir={elsewhere}: has no use beside --run_dir; files go to {path}/export"
+    )
   with progress.loading():
     from pipelines import config as config_lib
     from pipelines import stages

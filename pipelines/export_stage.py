@@ -225,7 +225,12 @@ def export_all(
       try:
         bundles[target], of_target = _exported(target, request, progress, steps)
       except VerificationError as error:
-        failures.append(_kind([error])(f"{target}: {error}"))
+        before = ""
+        if (folder / target).exists():
+          before = (
+            "; what an earlier export made is removed: the flags of then make it again"
+          )
+        failures.append(_kind([error])(f"{target}: {error}{before}"))
         continue
     rows += of_target
   for target in names:

@@ -86,13 +86,18 @@ class RunDirectory:
     marked = [line for line in changes if line[:1] in "+-"]
     had = ", ".join(line[2:] for line in marked if line[0] == "-") or "nothing of it"
     got = ", ".join(line[2:] for line in marked if line[0] == "+") or "nothing of it"
-    mend = f"use another folder, or repeat it with --flagfile={shlex.quote(str(self.flags))}"
+    what = (
+      f"--output_dir={self.path}: holds a run of another configuration: it has {had}, "
+      f"given is {got}"
+    )
     names = {line[2:].removeprefix("--no").partition("=")[0].lstrip("-") for line in marked}
     if names <= set(run_flags.EXPORT):
-      mend = f"export it anew with python -m pipelines.export --run_dir={self.path}"
+      raise InputError(
+        f"{what}; export it anew with python -m pipelines.export --run_dir={self.path}"
+      )
     raise InputError(
-      f"--output_dir={self.path}: holds a run of another configuration: it has {had}, "
-      f"given is {got}; {mend}"
+      f"{what}; use another folder, or repeat it with "
+      f"--flagfile={shlex.quote(str(self.flags))}"
     )
 
   def claim(self, config: config_lib.RunConfig) -> None:

@@ -83,7 +83,7 @@ def test_a_mistyped_flag_and_value_get_the_nearest_one():
   assert call("run", "--densty=0.1") == (
     2,
     "",
-    "fedtiny run: --densty: unknown flag; did you mean --target_density? (see --help)\n",
+    "fedtiny run: --densty: unknown flag (did you mean --target_density?); see --help\n",
   )
   code, _, complained = call("doctor", "--format=jsn")
   assert (code, complained.count("\n")) == (2, 1)

@@ -105,9 +105,13 @@ def refuse_unread(name: str, reads: frozenset[str], options: SourceOptions) -> N
   for field in dataclasses.fields(options):
     is_read = field.name in reads
     if not is_read and getattr(options, field.name) != field.default:
-      flag = {"extraction": "feature_extraction"}.get(field.name, field.name)
+      if field.name == "extraction":
+        raise InputError(
+          f"--feature_extraction: dataset {name} holds no signals; leave the flag out, or "
+          "write recordings as client_tfrecord (docs/own_data.md, Audio)"
+        )
       raise InputError(
-        f"--{flag}: dataset {name} has no use for it; leave the flag out"
+        f"--{field.name}: dataset {name} has no use for it; leave the flag out"
       )
 
 

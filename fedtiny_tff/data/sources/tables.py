@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
 import numpy as np
@@ -31,6 +31,8 @@ from fedtiny_tff.data.sources.table_files import TableFile
 from fedtiny_tff.data.sources.table_parts import Part
 from fedtiny_tff.data.sources.table_rows import Classes, Rows
 from fedtiny_tff.errors import InputError
+
+_SHOWN_COLUMNS = 6
 
 OpenFile = Callable[[pathlib.Path], TableFile]
 
@@ -74,7 +76,7 @@ def open_tables(kind: str, open_file: OpenFile, options: SourceOptions) -> Datas
   train_path, test_path = _paths(kind, options)
   table = open_file(train_path)
   columns = table_columns.choose(table, options)
-  shape = _shape(options, len(columns.features))
+  shape = _shape(options, columns.features)
   rows = table_rows.read_rows(table, columns)
   classes = _classes(table, columns, rows)
   training = table_parts.whole(table, columns, rows, classes, options)
@@ -131,8 +133,9 @@ def _paths(
   return train, test if path.is_dir() and test.exists() else None
 
 
-def _shape(options: SourceOptions, columns: int) -> tuple[int, ...]:
-  """Returns the shape of an example."""
+def _shape(options: SourceOptions, names: Sequence[str]) -> tuple[int, ...]:
+  """Returns the shape of an example of some columns."""
+  columns = len(names)
   for flag, value in (
     ("--window_rows", options.window_rows),
     ("--window_stride_rows", options.window_stride_rows),
@@ -151,7 +154,8 @@ def _shape(options: SourceOptions, columns: int) -> tuple[int, ...]:
     rows = f"{options.window_rows} rows of " if options.window_rows else ""
     raise InputError(
       f"--feature_shape={wanted} holds {math.prod(shape)} numbers, but an example is "
-      f"{rows}{columns} columns: {math.prod(natural)}; give a shape of as many"
+      f"{rows}{columns} columns ({_listed(names)}): {math.prod(natural)}; choose columns "
+      "with --feature_columns, or give a shape of as many"
     )
   return shape
 
@@ -204,3 +208,10 @@ def _check(parts: dict[str, Part], test_is_given: bool, options: SourceOptions) 
     raise InputError(
       f"{part.table.path}: has no example to {split} on{window}; add rows"
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+  """Names some columns, and counts the others."""
+  shown = ", ".join(texts.one_line(name) for name in names[:_SHOWN_COLUMNS])
+  more = len(names) - _SHOWN_COLUMNS
+  return f"{shown} and {more} more" if more > 0 else shown

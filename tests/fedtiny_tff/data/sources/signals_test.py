@@ -67,7 +67,6 @@ def test_spectra_are_not_made_twice():
     ("digits", SourceOptions(image_size=(4, 4)), "image_size"),
     ("cifar10", SourceOptions(label_column="y"), "label_column"),
     ("csv", SourceOptions(image_channels=1), "image_channels"),
-    ("image_folder", SourceOptions(extraction="mfcc"), "feature_extraction"),
     ("client_tfrecord", SourceOptions(synthetic_clients=3), "synthetic_clients"),
     ("emnist", SourceOptions(test_share=0.5), "test_share"),
     ("tfds:mnist", SourceOptions(feature_shape=(3,)), "feature_shape"),
@@ -77,6 +76,12 @@ def test_an_option_without_use_is_refused(name, options, flag):
   message = f"--{flag}: dataset {name} has no use for it; leave the flag out"
   with pytest.raises(InputError, match=message):
     registry.load(name, options)
+
+
+def test_where_signals_come_from_is_told():
+  message = "--feature_extraction: dataset image_folder holds no signals; .* client_tfrecord"
+  with pytest.raises(InputError, match=message):
+    registry.load("image_folder", SourceOptions(extraction="mfcc"))
 
 
 def test_every_option_is_read_by_some_source():

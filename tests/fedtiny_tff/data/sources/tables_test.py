@@ -343,11 +343,11 @@ def test_csv_that_cannot_be_used(tmp_path, text, message):
     ({"feature_columns": ("label",)}, "--feature_columns: 'label' holds labels, clie"),
     (
       {"feature_shape": (3,)},
-      "--feature_shape=3 holds 3 numbers, but an .* 2 columns: 2",
+      r"--feature_shape=3 holds 3 numbers, but an .* 2 columns \(.*\): 2; choose columns",
     ),
     (
       {"feature_shape": (3,), "window_rows": 1},
-      "holds 3 numbers, but an example is 1 rows of 2 columns: 2",
+      r"holds 3 numbers, but an example is 1 rows of 2 columns \(x, y\): 2",
     ),
     ({"window_rows": 2}, "no example to train on: no 2 rows on end are of one client"),
     ({"window_rows": -1}, "--window_rows must be 0 or more, got -1"),
