@@ -29,6 +29,17 @@ class DeviceFolder:
   def __str__(self) -> str:
     return str(self._path)
 
+  def check_new(self) -> None:
+    """Makes sure, before a run begins, that no other's plan is there.
+
+    Raises:
+      InputError: When one is.
+    """
+    if (self._path / device_tasks.PLAN_PATH).exists():
+      raise InputError(
+        f"--{_FLAG}={self._path}: holds the plan of another run; name an empty folder"
+      )
+
   def begin(self, plan: str, model: bytes) -> None:
     """Writes what devices get once, unless it is there.
 

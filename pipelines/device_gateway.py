@@ -73,7 +73,7 @@ def _folder(name: Optional[str]) -> pathlib.Path:
   if not name:
     raise InputError("--exchange is missing: name the folder that a run exchanges with")
   if not pathlib.Path(name).is_dir():
-    raise InputError(f"--exchange={name}: is no folder on this machine; make it first")
+    raise InputError(f"--exchange={name}: is no folder yet; start the run that makes it (--device_exchange), then the gateway")
   return pathlib.Path(name)
 
 

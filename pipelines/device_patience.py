@@ -7,6 +7,8 @@ from pipelines.device_exchange import Final
 from pipelines.plain_progress import PlainProgress
 
 _LONGEST_PAUSE_SECONDS = 60.0
+# Until somebody is told, once, that there is nothing to do.
+_FIRST_WORD_SECONDS = 5.0
 _BACK_OFF = 2.0
 
 
@@ -35,6 +37,7 @@ class Patience:
     self._problem = ""
     self._pause = poll_seconds
     self._since = time.monotonic()
+    self._is_told = False
 
   def news(self) -> None:
     """Notes that something new came, or went."""
@@ -44,6 +47,9 @@ class Patience:
   def rest(self) -> None:
     """Sleeps until the next look, after one at which all was well."""
     self._recover()
+    if not self._is_told and time.monotonic() - self._since > _FIRST_WORD_SECONDS:
+      self._is_told = True
+      self._progress.say("nothing to do yet")
     self._sleep(self._pause)
 
   def back_off(self, problem: str = "") -> None:

@@ -64,6 +64,7 @@ def open_federation(
     device_bundles.possible_events(models, config.pruning),
     config.device_most_examples,
   )
+  progress.say(f"plan and model file are in {folder}: devices and gateways may start")
   stored = store.load_latest()
   if stored is not None:
     return devices, stored[1][_REFERENCES]

@@ -1,6 +1,7 @@
 """The flag that says where a server and its devices exchange messages."""
 
 import pathlib
+import re
 import urllib.parse
 from typing import Optional
 
@@ -8,6 +9,9 @@ from absl import flags
 
 from fedtiny_tff.errors import InputError
 from pipelines.device_exchange import Exchange, FolderExchange
+
+# What is more likely a gateway without its scheme than a folder.
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/.*)?")
 
 EXCHANGE = flags.DEFINE_string(
   "exchange",
@@ -30,9 +34,10 @@ def open_exchange(target: Optional[str], token: str = "") -> Exchange:
   if not target:
     raise InputError("--exchange is missing: name a folder, or the address of a gateway")
   if "://" not in target:
-    if token:
+    if token or (_HOST_AND_PORT.fullmatch(target) and not pathlib.Path(target).exists()):
       raise InputError(
-        "--token_file: is for a gateway, and --exchange is a folder; leave it out"
+        f"--exchange={target}: is a folder's name; write http:// or https:// before "
+        "a gateway's address, and leave --token_file out for a folder"
       )
     return FolderExchange(pathlib.Path(target))
   try:

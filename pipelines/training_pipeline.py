@@ -42,6 +42,7 @@ from pipelines import (
 )
 from pipelines import config as config_lib
 from pipelines.device_federation import DeviceFederation
+from pipelines.device_folder import DeviceFolder
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tflite_export.artifacts import BudgetError
@@ -139,6 +140,8 @@ def plan_experiment(
     privacy_plan.check_calibration(config, experiment.data.public_examples)
   device_target.check(config, planned, counted, is_begun)
   quantisation_stage.check_public(config, experiment.data.public_examples)
+  if config.device_exchange and not is_begun:
+    DeviceFolder(config.device_exchange).check_new()
   if not is_begun:
     planned_model.check_purpose(config, found, strategy.is_sparse)
   return experiment
@@ -256,7 +259,7 @@ class _Training:
     """
     if not self._config.device_exchange:
       return None
-    with self._progress.stage("devices", "waiting for devices to say hello"):
+    with self._progress.stage("devices", "devices: making their file, then their hello"):
       devices, references = device_stage.open_federation(
         self._config, self.data, self.models, weights, self._states("devices"),
         self._progress,

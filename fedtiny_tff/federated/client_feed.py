@@ -31,6 +31,7 @@ ClientDatasets = Union[Sequence[tf.data.Dataset], tff.simulation.datasets.Client
 
 # Examples read at a time from datasets that hold them one by one.
 _READ_BATCH = 256
+_PARTS = ("x", "y")
 _UNCHANGED = Preprocessing(1.0, (0.0,), (1.0,))
 
 
@@ -140,6 +141,10 @@ class ClientFeed:
       raise InputError(
         f"{who}: got {type(dataset).__name__}; give a tf.data.Dataset of (inputs, labels)"
       )
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+      raise InputError(
+        f"{who}: never ends; leave repeat() out, as the plan says how many epochs there are"
+      )
     spec, _ = self._parts(who, dataset.element_spec)
     if spec.shape.rank == len(self._shape):
       dataset = dataset.batch(_READ_BATCH)
@@ -152,17 +157,21 @@ class ClientFeed:
     for element in dataset:
       features, labels = self._parts(who, element)
       inputs = np.asarray(features, np.float32)
-      if inputs.shape[1:] != self._shape or not np.isfinite(inputs).all():
+      if inputs.shape[1:] != self._shape:
         raise InputError(
-          f"{who}: has inputs of shape {list(inputs.shape[1:])}, or some that are not "
-          f"finite; give finite numbers of shape {list(self._shape)}"
+          f"{who}: has inputs of shape {list(inputs.shape[1:])}; give numbers of shape "
+          f"{list(self._shape)}"
+        )
+      if not np.isfinite(inputs).all():
+        raise InputError(
+          f"{who}: has inputs that are infinite or no number; leave such examples out"
         )
       yield Batch(inputs, self._labels(who, labels, len(inputs)))
 
   def _parts(self, who: str, element: Any) -> tuple[Any, Any]:
     """Returns inputs and labels, or their specs; None for labels of no use."""
     if isinstance(element, Mapping):
-      parts = [element[name] for name in ("x", "y") if name in element]
+      parts = [element[name] for name in _PARTS if name in element]
     elif isinstance(element, tuple | list):
       parts = list(element)
     else:
@@ -171,8 +180,8 @@ class ClientFeed:
     least = 1 if self._classes is None else 2
     if not flat or not least <= len(parts) <= 2:
       raise InputError(
-        f"{who}: elements are {type(element).__name__} of {len(parts)} usable parts; "
-        "let them be (inputs, labels) or mappings with x and y"
+        f"{who}: elements are {_told(element)}; let them be (inputs, labels) or mappings "
+        "with x and y"
       )
     return parts[0], None if self._classes is None else parts[1]
 
@@ -204,3 +213,12 @@ def _ends(
   shape = tuple(model.inputs[0].shape.as_list()[1:])
   outputs = int(model.outputs[0].shape[-1])
   return shape, outputs if model_definition.task.has_classes else None
+
+
+def _told(element: Any) -> str:
+  """Says what elements of a dataset are."""
+  if isinstance(element, Mapping):
+    return f"mappings with {', '.join(sorted(map(str, element))) or 'nothing'}"
+  if isinstance(element, tuple | list):
+    return f"{len(element)} parts"
+  return type(element).__name__

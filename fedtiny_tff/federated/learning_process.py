@@ -86,6 +86,11 @@ def build_fedtiny(
     candidate = candidate_lib.first_candidate(method)
   else:
     _check_fits(candidate, method)
+  if not isinstance(aggregation, aggregation_config.Aggregation):
+    raise InputError(
+      f"aggregation is {aggregation!r:.60}; give a fedtiny_tff.Aggregation, such as "
+      'Aggregation("robust")'
+    )
   return FedTinyProcess(method, candidate, aggregation, scratch_dir)
 
 

@@ -69,7 +69,7 @@ def takes_width(model_fn: Callable[..., Any]) -> bool:
 
 
 def _name(model_fn: Callable[..., Any]) -> str:
-  if not callable(model_fn):
+  if isinstance(model_fn, tf.keras.Model) or not callable(model_fn):
     raise InputError(
       f"model_fn must be a function that returns a Keras model, got "
       f"{type(model_fn).__name__}; write lambda: model for one at hand"

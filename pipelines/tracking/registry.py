@@ -64,7 +64,7 @@ def check(names: Sequence[str]) -> None:
     if plugin.package and importlib.util.find_spec(plugin.package) is None:
       raise InputError(
         f"--trackers={name}: {plugin.package} is not installed; "
-        f"`pip install {plugin.requirement}` (docs/watching.md), or leave it out"
+        f"install {plugin.requirement} as docs/watching.md shows, or leave it out"
       )
     found = plugin.problem() if plugin.problem else None
     if found:

@@ -208,7 +208,7 @@ def test_exchanges_are_told_apart(tmp_path):
     exchange = exchange_flag.open_exchange(name, "secret")
     assert isinstance(exchange, HttpExchange)
     assert exchange.is_exposed == is_exposed
-  with pytest.raises(InputError, match="--token_file: is for a gateway"):
+  with pytest.raises(InputError, match="leave --token_file out for a folder"):
     exchange_flag.open_exchange(str(tmp_path), "secret")
 
 

@@ -35,6 +35,12 @@ def test_a_run_goes_on_with_its_own_folder_alone(folder):
     folder.begin("another", b"a model")
 
 
+def test_a_run_that_begins_takes_no_others_folder(folder, tmp_path):
+  DeviceFolder(str(tmp_path / "new")).check_new()
+  with pytest.raises(InputError, match="plan of another run; name an empty"):
+    folder.check_new()
+
+
 def test_answers_of_another_run_are_not_taken(tmp_path):
   (tmp_path / "devices").mkdir()
   with pytest.raises(InputError, match="holds answers of another run; name an empty"):

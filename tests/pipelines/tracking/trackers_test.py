@@ -147,7 +147,7 @@ def test_wrong_names_are_refused(names, said):
 def test_what_is_not_installed_is_named(monkeypatch, name):
   monkeypatch.setattr(registry.importlib.util, "find_spec", lambda package: None)
   requirement = registry.TRACKERS[name].requirement
-  with pytest.raises(InputError, match=f"{name} is not installed; `pip install {requirement}`"):
+  with pytest.raises(InputError, match=f"{name} is not installed; install {requirement} as docs"):
     support.make_config(trackers=["jsonl", name])
 
 
