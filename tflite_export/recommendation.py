@@ -56,7 +56,7 @@ def recommended(
   fast = [each for each in good if eligible[each.path]]
   among = "; how good the files are is not known"
   if figure:
-    among = f" of {len(good)} within a point of the best {_FIGURES[figure]}"
+    among = f" of {len(good)} files within a point of the best {_FIGURES[figure]}"
     among += f", {_shown(figure, best)}"
   if fast:
     return min(fast, key=_size), (
@@ -105,7 +105,7 @@ def warnings(
     named = ", ".join(map(_printable, missed[:_MOST_NAMED_CLASSES]))
     more = len(missed) - _MOST_NAMED_CLASSES
     named += f" and {more} more" if more > 0 else ""
-    found.append(f"0 % of the examples of these classes get their class: {named}")
+    found.append(f"no example of these classes is recognised (0 %): {named}")
   own = quality(artifact)
   if own is not None and dense_quality is not None:
     lost = dense_quality - own

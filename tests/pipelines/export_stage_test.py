@@ -114,7 +114,7 @@ def test_what_the_shipped_file_is_bad_at_is_warned_of(
   assert row["recommended"] is is_recommended
   warned = [line for line in console.getvalue().splitlines() if "warning" in line]
   assert len(warned) == 2 * is_recommended
-  for line, told in zip(warned, ("their class: 0", "47.50 points below"), strict=False):
+  for line, told in zip(warned, ("recognised (0 %): 0", "47.50 points below"), strict=False):
     assert "android/model.tflite: " in line
     assert told in line
 

@@ -173,7 +173,7 @@ def test_the_first_lines_tell_what_to_ship_how_good_it_is_and_what_to_mind(
     dataclasses.replace(request_, provenance=provenance),
     dataclasses.replace(bundle, artifacts=poor),
   ).split("## Files")[0]
-  assert "**Mind**: 0 % of the examples of these classes get their class: class 1." in told
+  assert "**Mind**: no example of these classes is recognised (0 %): class 1." in told
   assert "**Mind**: accuracy is 6.00 points below that of the dense model" in told
 
 

@@ -57,7 +57,7 @@ def test_without_accuracy_another_figure_decides(figure, told):
   ]
   found, why = _chosen(rows)
   assert found.format == "fp16_sparse"
-  assert f"of 2 within a point of the best {recommendation._FIGURES[figure]}" in why
+  assert f"of 2 files within a point of the best {recommendation._FIGURES[figure]}" in why
   assert told in why
 
 
@@ -101,5 +101,5 @@ def test_classes_that_are_never_right_are_named():
   names = ("ant", "cat\x1b[2J", "cow", *"defghi")
   (told,) = recommendation.warnings(_row(class_accuracy=shares), names, None)
   assert told == (
-    "0 % of the examples of these classes get their class: cat�[2J, d, e, f, g and 2 more"
+    "no example of these classes is recognised (0 %): cat�[2J, d, e, f, g and 2 more"
   )
