@@ -33,8 +33,10 @@ def show(
   artifacts: Sequence[Mapping[str, Any]],
   has_classes: bool,
   console: rich.console.Console,
+  folder: str = "",
+  targets: Optional[Sequence[str]] = None,
 ) -> None:
-  """Prints a row per model and per file, and the files' latencies if there are any.
+  """Prints a row per model and per file, latencies if there are any, and what to ship.
 
   Args:
     title: Over the table.
@@ -42,7 +44,40 @@ def show(
     artifacts: Rows as in `report.json`.
     has_classes: Whether quality is an accuracy; else it is an AUC.
     console: Where to print.
+    folder: What the files' paths are relative to.
+    targets: What was exported now; of others it is only said that they are there. None
+      shows all.
   """
+  shown = [row for row in artifacts if targets is None or row["target"] in targets]
+  _show_files(title, models, shown, has_classes, console)
+  timed = [row for row in shown if row.get("latency")]
+  if timed:
+    _show_latencies(timed, console)
+  earlier = sorted({row["target"] for row in artifacts if row not in shown})
+  for line in (
+    *(_to_ship(row, folder, has_classes) for row in shown if row.get("recommended")),
+    *(f"Exported earlier, and not shown: {', '.join(earlier)}" for _ in earlier[:1]),
+  ):
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _to_ship(row: Mapping[str, Any], folder: str, has_classes: bool) -> str:
+  """Returns the line that names the file to hand over, as the model card does."""
+  path = f"{folder}/{row['path']}" if folder else row["path"]
+  value = row["accuracy"] if has_classes else row["auc"]
+  told = ""
+  if value is not None:
+    told = f" (accuracy {percent(value)})" if has_classes else f" (AUC {decimal(value)})"
+  return f"Ship: {path}{told}; model_card.md beside it says why"
+
+
+def _show_files(
+  title: str,
+  models: Sequence[ModelRow],
+  artifacts: Sequence[Mapping[str, Any]],
+  has_classes: bool,
+  console: rich.console.Console,
+) -> None:
   quality = "accuracy" if has_classes else "AUC"
   rows = [
     {"what": name, quality: figure, "density": density, "bytes": size, "file": path}
@@ -65,9 +100,6 @@ def show(
     cells = _cells(artifact, quality, has_classes)
     table.add_row(*(cells[name] for name in names))
   console.print(table)
-  timed = [row for row in artifacts if row.get("latency")]
-  if timed:
-    _show_latencies(timed, console)
 
 
 def _columns(width: int, quality: str) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def main() -> Optional[int]:
   with RunDirectory(path) as run:
     run.lock("run_dir")
     made = stages.export(config, run, config.targets, progress)
-    stages.summarize(run, made)
+    stages.summarize(run, made, config.targets)
   return None
 
 
@@ -100,6 +100,8 @@ def _export_keras_model(path: str) -> Optional[int]:
     made["artifacts"],
     tasks.TASKS[made["task"]].has_classes,
     stages.closing_console(),
+    str(folder),
+    config.targets,
   )
   export_stage.raise_any(failures)
   return None

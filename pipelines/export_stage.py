@@ -18,13 +18,14 @@ from pipelines.progress import Progress
 from pipelines.provenance import provenance_of_run
 from pipelines.quantisation_decision import LARGEST_DROP, Quantisation
 from pipelines.run_directory import RunDirectory
-from tflite_export import targets
+from tflite_export import recommendation, targets
 from tflite_export.artifacts import (
   BudgetError,
   ExportBundle,
   ExportRequest,
   VerificationError,
 )
+from tflite_export.labels import clean_labels
 
 if TYPE_CHECKING:
   from tflite_export.device_training.device_bundle import DeviceRequest
@@ -71,6 +72,9 @@ def export_request(
   model, masks = model_files.load(run.model)
   task = model_files.read_task(run.model)
   inputs, labels = data_folder.read_test(data, task)
+  provenance = provenance_of_run(config, data, calibration.described, quantised)
+  report = run.read_report()
+  dense = report["accuracy" if task.has_classes else "auc_by_model"]["dense"]
   return ExportRequest(
     model=model,
     masks=masks,
@@ -79,7 +83,7 @@ def export_request(
     evaluation_inputs=inputs,
     evaluation_labels=labels,
     class_names=data.info.class_names,
-    provenance=provenance_of_run(config, data, calibration.described, quantised),
+    provenance=dataclasses.replace(provenance, dense_quality=dense),
     quantisation_aware_model=quantised.model,
     mcu=boards.mcu_options(config),
     device=device,
@@ -103,7 +107,9 @@ def _verified_on_arm64(
   # Like a target's exporter, it loads its runtime only when it is used.
   from tflite_export import arm64_verify
 
-  with progress.steps("on emulated ARM64: file", len(bundle.artifacts), 0) as steps:
+  total = arm64_verify.count_steps(bundle)
+  described = "on emulated ARM64, files checked and then timed: step"
+  with progress.steps(described, total, 0) as steps:
     return arm64_verify.verify(bundle, request, steps.advance)
 
 
@@ -163,7 +169,7 @@ def _exported(
       progress.say(f"timing {len(bundle.artifacts)} files in turn")
       seconds = _timed(bundle, request, steps)
     bundle = handover.with_handover(bundle, request, arm64)
-  for warning in _warnings(bundle):
+  for warning in _warnings(bundle, request):
     progress.warn(warning)
 
   def optional(figures: Optional[Any]) -> Optional[dict[str, Any]]:
@@ -172,6 +178,7 @@ def _exported(
   rows = [
     dataclasses.asdict(artifact)
     | {
+      "recommended": artifact.path == bundle.recommended,
       "arm64": optional(arm64.get(artifact.path)),
       "latency": optional(seconds.get(artifact.path)),
       "firmware_objects": objects.get(artifact.path),
@@ -181,7 +188,7 @@ def _exported(
   return bundle, rows
 
 
-def _warnings(bundle: ExportBundle) -> list[str]:
+def _warnings(bundle: ExportBundle, request: ExportRequest) -> list[str]:
   """Returns what a user must hear of before a report is read."""
   found = [f"{each.path}: {each.note}" for each in bundle.artifacts if each.note]
   accuracies = [each.accuracy for each in bundle.artifacts if each.accuracy is not None]
@@ -191,6 +198,11 @@ def _warnings(bundle: ExportBundle) -> list[str]:
         f"{each.path}: accuracy is {max(accuracies) - each.accuracy:.1%} below the best "
         "file's; --quantisation_aware=always or another calibration may help"
       )
+  names, dense = clean_labels(request.class_names), request.provenance.dense_quality
+  for each in bundle.artifacts:
+    if each.path == bundle.recommended:
+      told = recommendation.warnings(each, names, dense)
+      found += [f"{each.path}: {warning}" for warning in told]
   return found
 
 

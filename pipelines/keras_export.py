@@ -5,6 +5,8 @@ import json
 import pathlib
 from typing import Any, Optional
 
+import numpy as np
+
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import keras_archive, user_model_checks
 from fedtiny_tff.version import VERSION
@@ -24,6 +26,8 @@ from tflite_export.provenance import Provenance
 from tflite_export.targets import TARGETS, TARGETS_OF_RUNS
 
 REPORT = "export.json"
+# With fewer, nobody pruned the model.
+_FEW_ZEROS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +88,11 @@ def read_request(
     given_model.check_labels(named, labels, len(inputs), model, task)
   calibration = calibration_stage.from_samples(config, model, inputs, progress)
   rows = f"{len(inputs)} examples of {export.data_path.name}"
+  masks = given_model.masks_of_zeros(model)
+  _warn_of_density(source, masks, progress)
   return ExportRequest(
     model=model,
-    masks=given_model.masks_of_zeros(model),
+    masks=masks,
     task=task,
     calibration=calibration.given,
     evaluation_inputs=inputs,
@@ -97,11 +103,27 @@ def read_request(
       name=export.model_path.stem,
       version=VERSION,
       licence=export.licence,
-      method="Pruned before it was exported; the zeros of its weights are its mask.",
+      method=given_model.pruned_in_words(masks),
       training={"Data": "Not known to the exporter."},
       calibration=f"On {calibration.facts['samples']} of the {rows}.",
       evaluation=f"{rows}, from which quantised files were also calibrated",
     ),
+  )
+
+
+def _warn_of_density(
+  source: str, masks: dict[str, np.ndarray], progress: Progress
+) -> None:
+  """Says so where there is nothing, or next to nothing, to store sparse."""
+  zeros = given_model.zero_share(masks)
+  if zeros >= _FEW_ZEROS:
+    return
+  found = f"only {zeros:.2%} of the weights of its layers with zeros are zero"
+  if not zeros:
+    found = "no layer has zeros among its weights"
+  progress.warn(
+    f"--keras_model={source}: {found}, so that files called sparse are as large as dense "
+    f"ones; prune first with `pipelines.run --model={source} --dataset=…`"
   )
 
 

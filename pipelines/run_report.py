@@ -236,9 +236,19 @@ def write_page(run: RunDirectory, report: dict[str, Any]) -> None:
 
 
 def print_summary(
-  run: RunDirectory, report: dict[str, Any], console: rich.console.Console
+  run: RunDirectory,
+  report: dict[str, Any],
+  console: rich.console.Console,
+  targets: Optional[list[str]] = None,
 ) -> None:
-  """Prints the closing table: quality, density, bytes, and where files are."""
+  """Prints the closing table: quality, density, bytes, and where files are.
+
+  Args:
+    run: The run.
+    report: Its report.
+    console: Where to print.
+    targets: What was exported now; None shows the files of all.
+  """
   has_classes = tasks.TASKS[report["task"]].has_classes
   by_model = report["accuracy" if has_classes else "auc_by_model"]
   shown = artifact_table.percent if has_classes else artifact_table.decimal
@@ -255,6 +265,8 @@ def print_summary(
     report["artifacts"],
     has_classes,
     console,
+    str(run.path),
+    targets,
   )  # fmt: skip
   rounds = report.get("rounds", {})
   if rounds.get("stopped_early"):

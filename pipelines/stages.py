@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import rich.console
 
@@ -191,13 +191,21 @@ def _lacks_figures(row: dict[str, Any], steps: export_stage.ExportSteps) -> bool
   )
 
 
-def summarize(run: RunDirectory, made: dict[str, Any]) -> None:
-  """Prints the closing table on stdout, after that of a profile if there is one."""
+def summarize(
+  run: RunDirectory, made: dict[str, Any], targets: Optional[list[str]] = None
+) -> None:
+  """Prints the closing table on stdout, after that of a profile if there is one.
+
+  Args:
+    run: The run.
+    made: Its report.
+    targets: What was exported now; None shows the files of all.
+  """
   console = closing_console()
   profiled = round_profile.read(run.profile)
   if profiled is not None:
     round_profile.show(profiled, console)
-  run_report.print_summary(run, made, console)
+  run_report.print_summary(run, made, console, targets)
 
 
 def closing_console() -> rich.console.Console:

@@ -15,7 +15,7 @@ from typing import Optional
 import numpy as np
 
 from fedtiny_tff.errors import InputError
-from tflite_export import eligibility, litert, model_metadata
+from tflite_export import eligibility, litert, model_metadata, output_meaning
 from tflite_export.android_description import describe
 from tflite_export.artifacts import (
   Artifact,
@@ -131,14 +131,16 @@ def export_android(request: ExportRequest) -> ExportBundle:
     comparison = check_outputs(entry, outputs[entry.path], request, reference)
     made = _artifact(entry, content, len(twin), weights, comparison)
     artifacts.append(dataclasses.replace(made, note=note))
-  return ExportBundle(files=files, artifacts=tuple(artifacts))
+  given = float(reference.min()), float(reference.max())
+  return ExportBundle(files=files, artifacts=tuple(artifacts), output_range=given)
 
 
 def _convert(request: ExportRequest, entry: AndroidFormat) -> bytes:
   """Returns a dense file."""
   if entry.format == "int8_dense":
     return full_integer(request)
-  return convert(request.model, entry.format, request.calibration)
+  name = output_meaning.signature_name(request)
+  return convert(request.model, entry.format, request.calibration, name)
 
 
 def _sparsified(dense: bytes) -> tuple[bytes, Optional[str]]:

@@ -1,22 +1,12 @@
 """What the metadata of an Android file say of the model."""
 
+from tflite_export import output_meaning, preprocessing_texts
 from tflite_export.artifacts import ExportRequest
 from tflite_export.labels import clean_labels
 from tflite_export.model_description import ModelDescription
 
 _IMAGE_RANK = 3
 _IMAGE_CHANNELS = (1, 3)
-
-
-def _outputs(request: ExportRequest) -> str:
-  """Says what comes out, so that nobody applies softmax twice."""
-  if not request.task.has_classes:
-    return "the input again, flat"
-  last = request.model.get_layer(request.model.output_names[0])
-  activation = getattr(last, "activation", None)
-  if type(last).__name__ == "Softmax" or getattr(activation, "__name__", "") == "softmax":
-    return "one probability per class, after softmax"
-  return "one value per class; the largest is the answer"
 
 
 def describe(request: ExportRequest, format: str) -> ModelDescription:
@@ -45,9 +35,7 @@ def describe(request: ExportRequest, format: str) -> ModelDescription:
     of_signal = preprocessing.extraction.of_signal
     if preprocessing.extraction.kind != "none":
       fed = f"{fed}; stored: {preprocessing.extraction.in_words()}"
-    if provenance.feature_type == "uint8":
-      # The scale brings them to [0, 1]; digits, for one, end at 16.
-      value_range = (0.0, 1 / preprocessing.scale)
+    value_range = preprocessing_texts.stored_range(provenance)
   return ModelDescription(
     name=provenance.name,
     description=f"Sparse model that {task}. {provenance.method}",
@@ -60,7 +48,7 @@ def describe(request: ExportRequest, format: str) -> ModelDescription:
     format=format,
     density=active / total if total else 1.0,
     input_description=f"{'×'.join(map(str, shape))} {fed}",
-    output_description=_outputs(request),
+    output_description=output_meaning.in_words(output_meaning.meaning(request)),
     image_input=(
       len(shape) == _IMAGE_RANK and shape[-1] in _IMAGE_CHANNELS and not of_signal
     ),

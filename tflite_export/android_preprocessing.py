@@ -6,6 +6,9 @@ left to `preprocessing.tflite`.
 """
 
 import dataclasses
+import math
+import textwrap
+from collections.abc import Sequence
 from typing import Optional
 
 from fedtiny_tff.data.extraction_base import Resize
@@ -13,6 +16,9 @@ from fedtiny_tff.data.preprocessing import Preprocessing
 
 # Constant of the generated class: type, name, and one value or several.
 Constant = tuple[str, str, "str | list[str]"]
+
+_IMAGE_RANK = 4
+_COLOURS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +38,16 @@ class Code:
   kotlin_nested: str = ""
 
 
-def code(preprocessing: Optional[Preprocessing]) -> Code:
-  """Returns what a class needs; nothing where preprocessing is not known."""
+def code(
+  preprocessing: Optional[Preprocessing], input_shape: Sequence[int], raw_values: str
+) -> Code:
+  """Returns what a class needs; nothing where preprocessing is not known.
+
+  Args:
+    preprocessing: What is declared.
+    input_shape: Shape of the input, [1, ...].
+    raw_values: What raw values are like, after "values".
+  """
   if preprocessing is None:
     return Code()
   extraction = preprocessing.extraction
@@ -61,12 +75,35 @@ def code(preprocessing: Optional[Preprocessing]) -> Code:
       java, kotlin = _JAVA_RESIZE, _KOTLIN_RESIZE
     java += _JAVA_NORMALISE.replace("public static", "private static")
     kotlin += _KOTLIN_NORMALISE.replace("fun ", "private fun ")
-    return Code(constants, java, kotlin)
-  return Code(constants, _JAVA_NORMALISE, _KOTLIN_NORMALISE)
+  else:
+    java, kotlin = _JAVA_NORMALISE, _KOTLIN_NORMALISE
+  if _is_of_colours(preprocessing, input_shape):
+    java, kotlin = java + _JAVA_COLOURS, kotlin + _KOTLIN_COLOURS
+  return Code(constants, _about_raw(java, raw_values), _about_raw(kotlin, raw_values))
+
+
+def _is_of_colours(preprocessing: Preprocessing, input_shape: Sequence[int]) -> bool:
+  """Whether raw examples are red, green and blue in bytes, as bitmaps hold them."""
+  extraction = preprocessing.extraction
+  is_coloured = len(input_shape) == _IMAGE_RANK and input_shape[-1] == _COLOURS
+  if isinstance(extraction, Resize):
+    return extraction.grey or is_coloured
+  return is_coloured and math.isclose(preprocessing.scale, 1 / 255, rel_tol=1e-6)
+
+
+def _about_raw(text: str, raw_values: str) -> str:
+  """Says in a comment what raw values are like."""
+  begin = "@param raw "
+  lines = textwrap.wrap(f"values {raw_values}.", 72)
+  return text.replace(f"{begin}RAW", begin + "\n     *     ".join(lines))
 
 
 _JAVA_NORMALISE = """
-  /** Raw features, row-major with channels last, as the model wants them. */
+  /**
+   * Raw features, row-major with channels last, as the model wants them.
+   *
+   * @param raw RAW
+   */
   public static float[] preprocess(float[] raw) {
     float[] values = new float[raw.length];
     for (int i = 0; i < raw.length; i++) {
@@ -87,7 +124,8 @@ _JAVA_RESIZE = """
     int channels = INPUT_SHAPE[3];
     if (raw.length != height * width * channels) {
       throw new IllegalArgumentException(
-          "the image has " + raw.length + " values, wanted are " + height * width * channels);
+          "the image has " + raw.length + " values, wanted are height * width * "
+              + channels + ": " + height * width * channels);
     }
     float[] rows = resample(raw, 1, height, INPUT_SHAPE[1], width * channels);
     float[] resized = resample(rows, INPUT_SHAPE[1], width, INPUT_SHAPE[2], channels);
@@ -134,6 +172,11 @@ _JAVA_FROM_COLOURS = (
     int channels = INPUT_SHAPE[3];
 """,
   """  public static float[] preprocess(float[] colours, int height, int width) {
+    if (colours.length != height * width * 3) {
+      throw new IllegalArgumentException(
+          "the image has " + colours.length + " values, wanted are height * width * 3: "
+              + height * width * 3);
+    }
     int channels = INPUT_SHAPE[3];
     float[] raw = grey(colours);
 """,
@@ -150,6 +193,24 @@ _JAVA_GREY = """
       made[i] = (299 * red + 587 * green + 114 * blue + 500) / 1000;
     }
     return made;
+  }
+"""
+
+_JAVA_COLOURS = """
+  /**
+   * Red, green and blue of a bitmap, as preprocess takes them: from 0 to 255.
+   *
+   * @param pixels what Bitmap.getPixels gives; of a hardware bitmap, of its copy in
+   *     ARGB_8888. Training dropped transparency, and turned no photo by its EXIF data.
+   */
+  public static float[] colours(int[] pixels) {
+    float[] values = new float[3 * pixels.length];
+    for (int i = 0; i < pixels.length; i++) {
+      values[3 * i] = (pixels[i] >> 16) & 0xff;
+      values[3 * i + 1] = (pixels[i] >> 8) & 0xff;
+      values[3 * i + 2] = pixels[i] & 0xff;
+    }
+    return values;
   }
 """
 
@@ -191,7 +252,11 @@ _JAVA_SIGNAL = """
 """
 
 _KOTLIN_NORMALISE = """
-    /** Raw features, row-major with channels last, as the model wants them. */
+    /**
+     * Raw features, row-major with channels last, as the model wants them.
+     *
+     * @param raw RAW
+     */
     fun preprocess(raw: FloatArray): FloatArray = FloatArray(raw.size) { i ->
       val channel = i % MEAN.size
       (raw[i] * SCALE - MEAN[channel]) / DEVIATION[channel]
@@ -207,7 +272,8 @@ _KOTLIN_RESIZE = """
     fun preprocess(raw: FloatArray, height: Int, width: Int): FloatArray {
       val channels = INPUT_SHAPE[3]
       require(raw.size == height * width * channels) {
-        "the image has ${raw.size} values, wanted are ${height * width * channels}"
+        "the image has ${raw.size} values, wanted are height * width * $channels: " +
+          "${height * width * channels}"
       }
       val rows = resample(raw, 1, height, INPUT_SHAPE[1], width * channels)
       val resized = resample(rows, INPUT_SHAPE[1], width, INPUT_SHAPE[2], channels)
@@ -252,6 +318,10 @@ _KOTLIN_FROM_COLOURS = (
       val channels = INPUT_SHAPE[3]
 """,
   """    fun preprocess(colours: FloatArray, height: Int, width: Int): FloatArray {
+      require(colours.size == height * width * 3) {
+        "the image has ${colours.size} values, wanted are height * width * 3: " +
+          "${height * width * 3}"
+      }
       val channels = INPUT_SHAPE[3]
       val raw = grey(colours)
 """,
@@ -264,6 +334,18 @@ _KOTLIN_GREY = """
       val green = colours[3 * i + 1].toInt()
       val blue = colours[3 * i + 2].toInt()
       ((299 * red + 587 * green + 114 * blue + 500) / 1000).toFloat()
+    }
+"""
+
+_KOTLIN_COLOURS = """
+    /**
+     * Red, green and blue of a bitmap, as preprocess takes them: from 0 to 255.
+     *
+     * @param pixels what Bitmap.getPixels gives; of a hardware bitmap, of its copy in
+     *     ARGB_8888. Training dropped transparency, and turned no photo by its EXIF data.
+     */
+    fun colours(pixels: IntArray): FloatArray = FloatArray(3 * pixels.size) { i ->
+      (pixels[i / 3] shr (16 - 8 * (i % 3)) and 0xff).toFloat()
     }
 """
 

@@ -14,7 +14,12 @@ from typing import Optional
 
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
-from tflite_export import android_preprocessing, flatbuffer_model
+from tflite_export import (
+  android_outputs,
+  android_preprocessing,
+  flatbuffer_model,
+  output_meaning,
+)
 
 _PACKAGE = "org.example.model"
 # A class of Java may hold constants of 64 kB in all.
@@ -84,6 +89,8 @@ def snippets(
   interface: Interface,
   preprocessing: Optional[Preprocessing],
   labels: Optional[Sequence[str]],
+  outputs: str = output_meaning.OTHER,
+  raw_values: str = "as in the training data",
 ) -> dict[str, str]:
   """Writes the class in both languages.
 
@@ -93,6 +100,8 @@ def snippets(
     preprocessing: From raw examples to inputs; None leaves it out.
     labels: One per output; None where there are no classes. Very many are left to
       labels.txt.
+    outputs: As `output_meaning.meaning` tells.
+    raw_values: What raw values are like, after "values".
 
   Returns:
     File name to text.
@@ -100,9 +109,10 @@ def snippets(
   if labels is not None and sum(map(len, labels)) > _MOST_LABEL_CHARACTERS:
     labels = None
   name = class_name(model_name)
+  code = android_preprocessing.code(preprocessing, interface.input_shape, raw_values)
   return {
-    f"{name}.kt": _fill(_KOTLIN, _Kotlin(), name, interface, preprocessing, labels),
-    f"{name}.java": _fill(_JAVA, _Java(), name, interface, preprocessing, labels),
+    f"{name}.kt": _fill(_KOTLIN, _Kotlin(), name, interface, code, labels, outputs),
+    f"{name}.java": _fill(_JAVA, _Java(), name, interface, code, labels, outputs),
   }
 
 
@@ -118,8 +128,8 @@ class _Java:
   def array(self, type: str, items: Sequence[str]) -> tuple[str, str]:
     return f"{type}[]", "{" + ", ".join(items) + "}"
 
-  def preprocess(self, code: android_preprocessing.Code) -> str:
-    return code.java
+  def members(self, code: android_preprocessing.Code, outputs: str) -> str:
+    return code.java + android_outputs.java(outputs)
 
 
 class _Kotlin:
@@ -136,8 +146,8 @@ class _Kotlin:
     make = "arrayOf" if type == "String" else f"{type}ArrayOf"
     return f"{type}[]", f"{make}({', '.join(items)})"
 
-  def preprocess(self, code: android_preprocessing.Code) -> str:
-    return code.kotlin
+  def members(self, code: android_preprocessing.Code, outputs: str) -> str:
+    return code.kotlin + android_outputs.kotlin(outputs)
 
 
 def _fill(
@@ -145,8 +155,9 @@ def _fill(
   language: "_Java | _Kotlin",
   name: str,
   interface: Interface,
-  preprocessing: Optional[Preprocessing],
+  code: android_preprocessing.Code,
   labels: Optional[Sequence[str]],
+  outputs: str,
 ) -> str:
   """Writes one class."""
   constants = [
@@ -166,7 +177,6 @@ def _fill(
   add_array("int", "OUTPUT_SHAPE", [str(size) for size in interface.output_shape])
   if labels is not None:
     add_array("String", "LABELS", [language.text(label) for label in labels])
-  code = android_preprocessing.code(preprocessing)
   for of_type, constant, value in code.constants:
     if isinstance(value, str):
       constants.append(language.constant(of_type, constant, value))
@@ -176,7 +186,8 @@ def _fill(
     package=_PACKAGE,
     name=name,
     constants="".join(constants),
-    preprocess=language.preprocess(code),
+    members=language.members(code, outputs),
+    run=android_outputs.of_run(outputs, "  "),
     nested=code.kotlin_nested,
   )
 
@@ -202,9 +213,8 @@ $constants
     interpreter =
         new Interpreter(file, new Interpreter.Options().setNumThreads(threads));
   }
-$preprocess
-  /** Preprocessed inputs, flat, to outputs, flat. */
-  public float[] run(float[] values) {
+$members
+${run}  public float[] run(float[] values) {
     Tensor input = interpreter.getInputTensorFromSignature(INPUT_NAME, SIGNATURE);
     Tensor output = interpreter.getOutputTensorFromSignature(OUTPUT_NAME, SIGNATURE);
     if (values.length != input.numElements()) {
@@ -260,7 +270,7 @@ import org.tensorflow.lite.Tensor
 class $name(file: ByteBuffer, threads: Int) : AutoCloseable {
 
   companion object {
-$constants$preprocess
+$constants$members
     private fun buffer(tensor: Tensor): ByteBuffer =
       ByteBuffer.allocateDirect(tensor.numBytes()).order(ByteOrder.nativeOrder())
   }
@@ -268,8 +278,7 @@ $nested
   // XNNPACK, LiteRT's default on CPUs, runs the file.
   private val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(threads))
 
-  /** Preprocessed inputs, flat, to outputs, flat. */
-  fun run(values: FloatArray): FloatArray {
+${run}  fun run(values: FloatArray): FloatArray {
     val input = interpreter.getInputTensorFromSignature(INPUT_NAME, SIGNATURE)
     val output = interpreter.getOutputTensorFromSignature(OUTPUT_NAME, SIGNATURE)
     require(values.size == input.numElements()) {

@@ -54,7 +54,8 @@ def verify(
   Args:
     bundle: Files for LiteRT.
     request: What the bundle was made from.
-    on_checked: Called after each file whose outputs agree, with a line about it.
+    on_checked: Called after each file whose outputs agree, and then after the files of
+      each precision were timed, `count_steps` times in all, with a line about it.
 
   Returns:
     Figures by the artifact's path.
@@ -75,7 +76,7 @@ def verify(
       raise VerificationError(f"{artifact.path}: {error}") from error
     agreements[artifact.path] = found
     on_checked(f"{artifact.format}: relative error {found['relative_error']:.2g}")
-  seconds = emulated_seconds(bundle)
+  seconds = emulated_seconds(bundle, on_checked)
   return {
     artifact.path: Arm64Figures(
       runtime=arm64.runtime_name(),
@@ -136,23 +137,37 @@ def check_agreement(
   return found
 
 
-def emulated_seconds(bundle: ExportBundle) -> dict[str, float]:
+def count_steps(bundle: ExportBundle) -> int:
+  """Returns how often `verify` tells that it goes on."""
+  return len(bundle.artifacts) + len(_by_precision(bundle))
+
+
+def _by_precision(bundle: ExportBundle) -> dict[str, list[str]]:
+  """Returns the paths of files that are timed in turn."""
+  groups: dict[str, list[str]] = {}
+  for artifact in bundle.artifacts:
+    groups.setdefault(arm64_rules.precision(artifact.format), []).append(artifact.path)
+  return groups
+
+
+def emulated_seconds(
+  bundle: ExportBundle, on_timed: Callable[[str], None]
+) -> dict[str, float]:
   """Measures every file, those of one precision in turn.
 
   Args:
     bundle: Files that load on ARM64.
+    on_timed: Called after the files of each precision, with a line about them.
 
   Returns:
     `Arm64Figures.emulated_seconds` by path.
   """
-  groups: dict[str, list[str]] = {}
-  for artifact in bundle.artifacts:
-    groups.setdefault(arm64_rules.precision(artifact.format), []).append(artifact.path)
   found = {}
-  for paths in groups.values():
+  for precision, paths in _by_precision(bundle).items():
     measured = arm64.invoke_seconds([bundle.files[path] for path in paths], _TIMED_RUNS)
     for path, runs in zip(paths, measured, strict=True):
       found[path] = float(runs.min())
+    on_timed(f"{precision}: {len(paths)} files timed in turn")
   return found
 
 

@@ -123,10 +123,15 @@ class ExportBundle:
   Attributes:
     files: Path relative to the export directory, with `/`, to content.
     artifacts: One entry per `.tflite` of the model in `files`.
+    output_range: Least and largest output of the Keras model on the evaluation inputs;
+      None where nobody compares with it.
+    recommended: Path of the file to ship first; None where nothing is recommended.
   """
 
   files: Mapping[str, bytes]
   artifacts: tuple[Artifact, ...]
+  output_range: Optional[tuple[float, float]] = None
+  recommended: Optional[str] = None
 
 
 Exporter = Callable[[ExportRequest], ExportBundle]

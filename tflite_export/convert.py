@@ -2,8 +2,8 @@
 
 The bytes depend on the model and the calibration data only: same model, same
 bytes, on each call and in each process. Every file has one signature,
-`serving_default`, from `inputs` [1, ...] to `logits` [1, num_classes]; the batch
-dimension is fixed because XNNPACK and TFLM plan memory for static shapes.
+`serving_default`, from `inputs` [1, ...] to `logits` [1, num_classes], or what else
+the output is to be called; the batch dimension is fixed because XNNPACK and TFLM plan memory for static shapes.
 
 Names and meaning of the settings:
 https://ai.google.dev/edge/litert/models/post_training_quantization
@@ -62,6 +62,7 @@ def convert(
   model: tf.keras.Model,
   format: str,
   calibration: Optional[np.ndarray | ActivationRanges] = None,
+  output_name: str = OUTPUT_NAME,
 ) -> bytes:
   """Converts a Keras model.
 
@@ -72,6 +73,7 @@ def convert(
     calibration: What sets the activation ranges of the `int8_*` formats: float
       [N, ...] preprocessed as in training, every row of which counts; or the ranges
       themselves. Others ignore it.
+    output_name: What the signature calls the output.
 
   Returns:
     The `.tflite` file.
@@ -90,7 +92,7 @@ def convert(
       quantise = functools.partial(_quantised, ranges=calibration)
     else:
       rows = _checked_rows(calibration, input_shape, format)
-  converter = _converter(model, input_shape, settings, rows, quantise)
+  converter = _converter(model, input_shape, settings, rows, quantise, output_name)
   dense = _converted(converter, model.name, format)
   return sparsify(dense) if settings.sparse else dense
 
@@ -197,6 +199,7 @@ def _converter(
   settings: ConverterSettings,
   rows: Optional[np.ndarray],
   quantise: Optional[Callable[[bytes], bytes]],
+  output_name: str = OUTPUT_NAME,
 ) -> _Converter:
   """Returns a configured converter of the model's inference function.
 
@@ -206,12 +209,13 @@ def _converter(
     settings: What is done for the format.
     rows: float32 [N, ...], to calibrate on.
     quantise: Takes the place of calibration on `rows`.
+    output_name: What the signature calls the output.
   """
   specification = tf.TensorSpec(input_shape, tf.float32, name=INPUT_NAME)
 
   @tf.function(input_signature=[specification])
   def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-    return {OUTPUT_NAME: model(inputs, training=False)}
+    return {output_name: model(inputs, training=False)}
 
   # Without a trackable object the converter writes no signature. Holding only the
   # variables spares it the traces of every layer that saving a Keras model makes.

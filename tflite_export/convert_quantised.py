@@ -30,7 +30,10 @@ _INTEGERS = frozenset(
 
 
 def convert_quantised(
-  model: tf.keras.Model, masks: Mapping[str, np.ndarray], float_ends: bool = False
+  model: tf.keras.Model,
+  masks: Mapping[str, np.ndarray],
+  float_ends: bool = False,
+  output_name: str = OUTPUT_NAME,
 ) -> bytes:
   """Converts to `int8_dense`.
 
@@ -41,6 +44,7 @@ def convert_quantised(
     masks: Layer name to bool array in the layout of that layer's Keras kernel; False
       marks a pruned weight.
     float_ends: Whether input and output are float32, and rounded in the file.
+    output_name: What the signature calls the output.
 
   Returns:
     The `.tflite` file.
@@ -52,7 +56,7 @@ def convert_quantised(
   """
   try:
     with captured_stderr():
-      content = bytes(_converter(model, float_ends).convert())
+      content = bytes(_converter(model, float_ends, output_name).convert())
   # As in `convert`, the converter raises whatever its layers raise.
   except Exception as error:
     reason = next((line for line in str(error).splitlines() if line.strip()), "")
@@ -66,14 +70,16 @@ def convert_quantised(
   return content
 
 
-def _converter(model: tf.keras.Model, float_ends: bool) -> tf.lite.TFLiteConverter:
+def _converter(
+  model: tf.keras.Model, float_ends: bool, output_name: str
+) -> tf.lite.TFLiteConverter:
   """Returns a configured converter of the model's inference function."""
   shape = (1, *tuple(model.inputs[0].shape)[1:])
   specification = tf.TensorSpec(shape, tf.float32, name=INPUT_NAME)
 
   @tf.function(input_signature=[specification])
   def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-    return {OUTPUT_NAME: model(inputs, training=False)}
+    return {output_name: model(inputs, training=False)}
 
   # As in `convert`: needed for a signature, and quicker than holding the model.
   holder = tf.Module(name="holder")

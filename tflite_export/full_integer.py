@@ -1,5 +1,6 @@
 """The full-integer file of a request, however its accuracy is kept."""
 
+from tflite_export import output_meaning
 from tflite_export.artifacts import ExportRequest
 from tflite_export.convert import convert
 from tflite_export.convert_quantised import convert_quantised
@@ -15,6 +16,8 @@ def full_integer(request: ExportRequest) -> bytes:
     InputError: The model or the calibration cannot be used.
     VerificationError: Training with quantisation left a masked weight that is not zero.
   """
-  if request.quantisation_aware_model is not None:
-    return convert_quantised(request.quantisation_aware_model, request.masks)
-  return convert(request.model, "int8_dense", request.calibration)
+  name = output_meaning.signature_name(request)
+  trained = request.quantisation_aware_model
+  if trained is not None:
+    return convert_quantised(trained, request.masks, output_name=name)
+  return convert(request.model, "int8_dense", request.calibration, name)

@@ -3,6 +3,7 @@
 Every check ends in one line that names what is wrong and the mend.
 """
 
+from collections.abc import Mapping
 from typing import Any, Optional
 
 import numpy as np
@@ -61,6 +62,20 @@ def masks_of_zeros(model: tf.keras.Model) -> dict[str, np.ndarray]:
       masks[layer.name] = kernel.numpy() != 0
   pruned = {name: mask for name, mask in masks.items() if not mask.all()}
   return pruned or masks
+
+
+def zero_share(masks: Mapping[str, np.ndarray]) -> float:
+  """Returns the share of the masks' weights that are zero."""
+  size = sum(mask.size for mask in masks.values())
+  left = sum(int(np.count_nonzero(mask)) for mask in masks.values())
+  return 1 - left / size if size else 0.0
+
+
+def pruned_in_words(masks: Mapping[str, np.ndarray]) -> str:
+  """Says how a model that comes from elsewhere was pruned, a sentence."""
+  if not zero_share(masks):
+    return "Not pruned: no layer has zeros among its weights."
+  return "Pruned before it was exported; the zeros of its weights are its mask."
 
 
 def check_inputs(named: str, inputs: np.ndarray, model: tf.keras.Model) -> np.ndarray:

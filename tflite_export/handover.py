@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from tflite_export import (
   android_snippets,
   eligibility,
+  output_meaning,
   preprocessing_texts,
+  recommendation,
   signal_file,
 )
 from tflite_export.arm64_verify import Arm64Figures
@@ -30,9 +32,9 @@ def with_handover(
     arm64: Figures of each file under emulated ARM64, by path; may be empty.
 
   Returns:
-    The bundle with `labels.txt` (where there are classes), `model_card.md`, a class in
-    Kotlin and in Java, and `preprocessing.json` where preprocessing is known; for
-    signals also `preprocessing.tflite`, which does it.
+    The bundle with what to ship first, `labels.txt` (where there are classes),
+    `model_card.md`, a class in Kotlin and in Java, and `preprocessing.json` where
+    preprocessing is known; for signals also `preprocessing.tflite`, which does it.
 
   Raises:
     InputError: Preprocessing of signals cannot be converted.
@@ -46,8 +48,13 @@ def with_handover(
     android_snippets.read_interface(bundle.files[paths[0]]),
     request.provenance.preprocessing,
     labels,
+    output_meaning.meaning(request),
+    preprocessing_texts.raw_values(request.provenance, request.calibration),
   )
-  card = model_card(request, bundle, reports, arm64, list(texts))
+  eligible = {path: report.eligible for path, report in reports.items()}
+  chosen, why = recommendation.recommended(bundle.artifacts, eligible)
+  bundle = dataclasses.replace(bundle, recommended=chosen.path)
+  card = model_card(request, bundle, reports, arm64, list(texts), why)
   texts["model_card.md"] = card
   added = {name: text.encode() for name, text in texts.items()} | data_files(request)
   placed = {f"{_FOLDER}/{name}": content for name, content in added.items()}

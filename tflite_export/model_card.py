@@ -7,39 +7,20 @@ with what is special about sparse files. Bytes in, text out.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Optional
 
-from tflite_export import latency, preprocessing_texts
+from tflite_export import (
+  latency,
+  output_meaning,
+  preprocessing_texts,
+  recommendation,
+)
 from tflite_export.arm64_verify import Arm64Figures
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
 from tflite_export.eligibility import Report
 from tflite_export.labels import clean_labels
 from tflite_export.markdown_text import escaped
 
-# Accuracy that the recommended file may lose against the best one.
-_ALLOWED_LOSS = 0.01
-
-
-def recommended(
-  artifacts: Sequence[Artifact], eligible: Mapping[str, bool]
-) -> tuple[Artifact, str]:
-  """Returns the file to ship first, and why.
-
-  Of the files that lose no more than a point of accuracy: the smallest of those that
-  ARM runs sparse; where there are none, the smallest.
-
-  Args:
-    artifacts: The target's files.
-    eligible: Whether ARM runs a file sparse, by path.
-  """
-  best = max((each.accuracy or 0.0) for each in artifacts)
-  good = [each for each in artifacts if (each.accuracy or 0.0) >= best - _ALLOWED_LOSS]
-  fast = [each for each in good if eligible[each.path]]
-  if fast:
-    return min(fast, key=_size), "ARM phones run it sparse, and it is the smallest such file"
-  return min(good, key=_size), "it is the smallest; no file is run sparse, see below"
-
-
-def _size(artifact: Artifact) -> tuple[int, str]:
-  return artifact.bytes, artifact.path
+# Nearer than that, emulated times are the same.
+_SAME_WORK = 0.02
 
 
 def model_card(
@@ -48,26 +29,27 @@ def model_card(
   reports: Mapping[str, Report],
   arm64: Mapping[str, Arm64Figures],
   snippet_names: Sequence[str],
+  why: str,
 ) -> str:
   """Writes the card of the Android files.
 
   Args:
     request: What was exported.
-    bundle: The files.
+    bundle: The files, one of which is recommended.
     reports: Eligibility of each file, by path.
     arm64: Figures of each file under emulated ARM64, by path; empty where it was not
       run there.
     snippet_names: Files with code that runs the model.
+    why: Why that one is recommended.
   """
   provenance = request.provenance
-  eligible = {path: report.eligible for path, report in reports.items()}
-  chosen, why = recommended(bundle.artifacts, eligible)
+  chosen = next(row for row in bundle.artifacts if row.path == bundle.recommended)
   parts = [
     f"# {escaped(provenance.name)}",
     _overview(request, chosen, why),
     "## Files",
     _files(bundle.artifacts, reports, arm64),
-    _remarks(bundle.artifacts, arm64),
+    _remarks(bundle, arm64),
     "\n".join(
       f"- `{_name(each.path)}`: {each.note}" for each in bundle.artifacts if each.note
     ),
@@ -80,8 +62,10 @@ def model_card(
     f"**Calibration of the quantised files.** {escaped(provenance.calibration)}",
     "## Preprocessing",
     preprocessing_texts.card_section(
-      provenance, request.model.inputs[0].shape[1:], snippet_names
+      provenance, request.model.inputs[0].shape[1:], snippet_names, request.calibration
     ),
+    "## Outputs",
+    _outputs(request, snippet_names),
     f"## {'Accuracy by class' if request.task.has_classes else 'Quality'}",
     _quality(request, bundle.artifacts, chosen),
     "## Will an ARM phone use the zeros?",
@@ -111,16 +95,27 @@ def _overview(request: ExportRequest, chosen: Artifact, why: str) -> str:
   provenance = request.provenance
   shape = "×".join(str(size) for size in request.model.inputs[0].shape[1:])
   masks = request.masks.values()
-  density = sum(int(mask.sum()) for mask in masks) / max(sum(m.size for m in masks), 1)
+  weights = sum(mask.size for mask in masks)
+  density = sum(int(mask.sum()) for mask in masks) / weights if weights else 1.0
   gives = "the input again, flat"
   if request.task.has_classes:
     gives = f"one value for each of {len(request.class_names)} classes (`labels.txt`)"
-  return (
-    f"Takes {shape} float values, gives {gives}. {_percent(density)} of its prunable "
-    f"weights are left. Ship `{_name(chosen.path)}` ({chosen.bytes:,} bytes): {why}.\n\n"
-    f"Exported by FedTiny-TFF {provenance.version}. Licence of the model: "
-    f"{escaped(provenance.licence)}."
+  known = recommendation.shown_quality(chosen)
+  figures = f"{chosen.bytes:,} bytes{', ' if known else ''}{known}"
+  left = f"{_percent(density)} of its prunable weights are left."
+  if density == 1:
+    left = "It is not pruned: its `_sparse` files are their dense twins."
+  warnings = recommendation.warnings(
+    chosen, clean_labels(request.class_names), provenance.dense_quality
   )
+  parts = [
+    f"Takes {shape} float values, gives {gives}. {left}",
+    f"Ship `{_name(chosen.path)}` ({figures}): {why}.",
+    *(f"**Mind**: {escaped(warning)}." for warning in warnings),
+    f"Exported by FedTiny-TFF {provenance.version}. Licence of the model: "
+    f"{escaped(provenance.licence)}.",
+  ]
+  return "\n\n".join(parts)
 
 
 def _files(
@@ -150,16 +145,35 @@ def _files(
 
 def _on_arm64(figures: Arm64Figures) -> str:
   speedup = figures.emulated_speedup
-  ratio = "" if speedup is None else f", {speedup:.2f}× less work than its twin"
+  ratio = "" if speedup is None else f", {compared_work(speedup)}"
   return f"loads, agrees{ratio}"
 
 
-def _remarks(artifacts: Sequence[Artifact], arm64: Mapping[str, Arm64Figures]) -> str:
+def compared_work(speedup: float) -> str:
+  """Says how a file's work compares with its dense twin's.
+
+  Args:
+    speedup: As in `Arm64Figures.emulated_speedup`.
+  """
+  if abs(speedup - 1) <= _SAME_WORK:
+    return "the same work as its twin"
+  if speedup > 1:
+    return f"{speedup:.2f}× less work than its twin"
+  return f"{1 / speedup:.2f}× the work of its twin"
+
+
+def _remarks(bundle: ExportBundle, arm64: Mapping[str, Arm64Figures]) -> str:
   lines = [
-    f"Checked in {artifacts[0].runtime} on x86-64: each file loads, its masked weights "
+    f"Checked in {bundle.artifacts[0].runtime} on x86-64: each file loads, its masked weights "
     "are zero in the bytes, and a sparse file's outputs are bit-identical to its twin's, "
     "which stores the same weights dense."
   ]
+  if bundle.output_range is not None:
+    low, high = bundle.output_range
+    lines.append(
+      "The largest error is that of any output, integers converted back, against the "
+      f"Keras model, whose outputs go from {low:.3g} to {high:.3g} on the same examples."
+    )
   if arm64:
     first = next(iter(arm64.values()))
     lines.append(
@@ -187,6 +201,25 @@ def _quality(
     for index, name in enumerate(clean_labels(request.class_names))
   ]
   return f"{told}\n\n{_table(['class', *(each.format for each in columns)], rows)}"
+
+
+def _outputs(request: ExportRequest, snippet_names: Sequence[str]) -> str:
+  found = output_meaning.meaning(request)
+  told = f"A file gives {output_meaning.in_words(found)}."
+  if found == output_meaning.LOGITS:
+    told += (
+      f" For percentages, `probabilities` in {_code(snippet_names)} makes shares of 1 of "
+      "them, times 100: exp(xᵢ) / Σ exp(xⱼ)."
+    )
+  elif found in (output_meaning.SOFTMAX, output_meaning.SIGMOID):
+    told += " Times 100, they are percentages."
+  if request.task.has_classes:
+    told += " How far such shares can be trusted was not calibrated."
+  return told
+
+
+def _code(names: Sequence[str]) -> str:
+  return " and ".join(f"`{name}`" for name in names)
 
 
 def _eligibility(reports: Mapping[str, Report]) -> str:
@@ -218,7 +251,7 @@ def _usage(
   files = list(dict.fromkeys([_name(chosen.path), paths.get(twin, "")]))
   named = [name for name in files if name]
   lines = [
-    f"{' and '.join(f'`{name}`' for name in snippet_names)} run any of these files "
+    f"{_code(snippet_names)} run any of these files "
     "with the LiteRT interpreter. On a phone, compare with TensorFlow's benchmark "
     "tool (`android_aarch64_benchmark_model`):",
     "",

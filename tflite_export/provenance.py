@@ -22,6 +22,8 @@ class Provenance:
     preprocessing: From raw examples to model inputs; None where it is not known.
     feature_type: NumPy type name of raw examples, and of stored features; None where it
       is not known.
+    dense_quality: Accuracy, or AUC, of the dense model that was trained as long, on the
+      same examples; None where there is none.
     augmentations: Random changes to inputs, made in training and nowhere else.
   """
 
@@ -35,3 +37,4 @@ class Provenance:
   preprocessing: Optional[Preprocessing] = None
   feature_type: Optional[str] = None
   augmentations: tuple[str, ...] = ()
+  dense_quality: Optional[float] = None

@@ -277,15 +277,16 @@ def _request(
   names = tuple(about.class_names) or tuple(map(str, range(outputs)))
   if task.has_classes and len(names) != outputs:
     raise InputError(f"{len(names)} class_names for {outputs} outputs; give one for each")
+  kept = _masks(model, masks)
   return ExportRequest(
     model=model,
-    masks=_masks(model, masks),
+    masks=kept,
     task=task,
     calibration=_calibration(model, inputs, percentile),
     evaluation_inputs=inputs,
     evaluation_labels=labels,
     class_names=names if task.has_classes else (),
-    provenance=_provenance(model, len(inputs), about),
+    provenance=_provenance(model, kept, len(inputs), about),
   )
 
 
@@ -338,13 +339,15 @@ def _calibration(
   )
 
 
-def _provenance(model: tf.keras.Model, examples: int, about: About) -> Provenance:
+def _provenance(
+  model: tf.keras.Model, masks: Mapping[str, np.ndarray], examples: int, about: About
+) -> Provenance:
   rows = f"{examples} examples that were given"
   return Provenance(
     name=about.name or model.name,
     version=VERSION,
     licence=about.licence,
-    method="Pruned before it was exported; the zeros of its weights are its mask.",
+    method=given_model.pruned_in_words(masks),
     training={"Data": "Not known to the exporter."},
     calibration=f"On {rows}.",
     evaluation=f"{rows}, from which quantised files were also calibrated",

@@ -260,6 +260,15 @@ def quality_text(run: RunRecord, value: Optional[float]) -> str:
   return numbers.percent(value, 2) if run.has_classes else f"{value:.4f}"
 
 
+def recommended(run: RunRecord, target: str) -> Optional[File]:
+  """Returns the file that a target's model card says to ship, if it has one."""
+  for file in run.files:
+    # Reports of earlier versions do not tell.
+    if file.row["target"] == target and file.row.get("recommended"):
+      return file
+  return None
+
+
 def smallest(run: RunRecord, target: str) -> Optional[File]:
   """Returns a target's smallest file."""
   of_target = [file for file in run.files if file.row["target"] == target]

@@ -164,12 +164,17 @@ def _device(run: RunRecord) -> Iterator[Card]:
 
 
 def _files(run: RunRecord) -> Iterator[Card]:
-  for target, label in (("android", "smallest Android file"), ("mcu", "smallest MCU file")):
-    file = export_sections.smallest(run, target)
-    if file is not None:
-      own, dense = file.row["bytes"], file.row["dense_bytes"]
+  for target, called in (("android", "Android"), ("mcu", "MCU")):
+    shipped, label = export_sections.recommended(run, target), f"{called} file to ship"
+    if shipped is None:
+      shipped, label = export_sections.smallest(run, target), f"smallest {called} file"
+    if shipped is not None:
+      own, dense = shipped.row["bytes"], shipped.row["dense_bytes"]
+      value = shipped.row["accuracy" if run.has_classes else "auc"]
+      good = "" if value is None else f", {export_sections.quality_text(run, value)}"
       yield Card(
-        label, numbers.size(own), f"{file.row['format']}, {numbers.percent(own / dense, 0)} of its dense twin",
+        label, numbers.size(own),
+        f"{shipped.row['path']}{good}; {numbers.percent(own / dense, 0)} of its dense twin",
         own / dense,
       )  # fmt: skip
 

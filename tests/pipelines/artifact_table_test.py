@@ -14,10 +14,10 @@ DENSE = support.artifact("export/android/fp32_dense.tflite", format="fp32_dense"
 SPARSE = support.artifact("export/android/fp32_sparse.tflite")
 
 
-def _shown(rows, has_classes=True, models=(), width=160):
+def _shown(rows, has_classes=True, models=(), width=160, **more):
   stream = io.StringIO()
   console = rich.console.Console(file=stream, width=width)
-  artifact_table.show("a title", models, rows, has_classes, console)
+  artifact_table.show("a title", models, rows, has_classes, console, **more)
   return stream.getvalue()
 
 
@@ -97,6 +97,37 @@ def test_x86_is_warned_of(monkeypatch, machine, warned):
   monkeypatch.setattr(platform, "machine", lambda: machine)
   text = _shown([DENSE | {"latency": _latency(1e-3)}])
   assert ("XNNPACK runs sparse kernels on ARM only" in text) == warned
+
+
+@pytest.mark.parametrize(
+  ("has_classes", "figures", "told"),
+  [
+    (True, {"accuracy": 0.875}, " (accuracy 87.50 %)"),
+    (True, {"accuracy": None}, ""),
+    (False, {"auc": 0.5}, " (AUC 0.5000)"),
+  ],
+)
+def test_the_file_to_ship_is_named_in_a_line(has_classes, figures, told):
+  rows = [DENSE, SPARSE | {"recommended": True} | figures]
+  (line,) = (
+    line
+    for line in _shown(rows, has_classes, folder="runs/[b]", width=40).splitlines()
+    if line.startswith("Ship: ")
+  )
+  assert line == (
+    f"Ship: runs/[b]/{SPARSE['path']}{told}; model_card.md beside it says why"
+  )
+  # Reports of earlier versions do not know it.
+  assert "Ship" not in _shown([DENSE, SPARSE])
+
+
+def test_files_of_an_earlier_export_are_not_shown():
+  earlier = support.artifact("export/mcu/m.tflite", format="int8_decode")
+  text = _shown([SPARSE, earlier], targets=["android"])
+  assert "int8_decode" not in text
+  assert text.endswith("Exported earlier, and not shown: mcu\n")
+  assert "earlier" not in _shown([SPARSE, earlier], targets=["android", "mcu"])
+  assert "int8_decode" in _shown([SPARSE, earlier])
 
 
 def test_nothing_is_a_dash():

@@ -1,5 +1,6 @@
 """Verified files or none: also when a verification fails."""
 
+import dataclasses
 import io
 import json
 
@@ -91,6 +92,34 @@ def test_the_request_holds_what_exporters_need(request_):
   assert request.evaluation_labels is not None
   assert request.evaluation_labels.shape == (359,)
   assert request.class_names == tuple(str(digit) for digit in range(10))
+
+
+def test_the_dense_models_accuracy_is_told_to_the_card(request_, run):
+  dense = run.read_report()["accuracy"]["dense"]
+  assert request_.provenance.dense_quality == dense == 0.975
+
+
+@pytest.mark.parametrize("is_recommended", [True, False])
+def test_what_the_shipped_file_is_bad_at_is_warned_of(
+  run, request_, toys, monkeypatch, is_recommended
+):
+  def handed_over(bundle, request, arm64):
+    row = dataclasses.replace(bundle.artifacts[0], class_accuracy=(0.0, *[0.5] * 9))
+    path = row.path if is_recommended else None
+    return dataclasses.replace(bundle, artifacts=(row,), recommended=path)
+
+  monkeypatch.setattr(handover, "with_handover", handed_over)
+  console = io.StringIO()
+  (row,), _ = export_stage.export_all(
+    ["android"], request_, run.export,
+    Progress(rich.console.Console(file=console, width=300)), export_stage.ExportSteps(),
+  )  # fmt: skip
+  assert row["recommended"] is is_recommended
+  warned = [line for line in console.getvalue().splitlines() if "warning" in line]
+  assert len(warned) == 2 * is_recommended
+  for line, told in zip(warned, ("recognised (0 %): 0", "47.50 points below"), strict=False):
+    assert "android/model.tflite: " in line
+    assert told in line
 
 
 def test_calibration_never_sees_the_test_split(request_, data):

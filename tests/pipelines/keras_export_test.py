@@ -63,12 +63,21 @@ def test_the_same_command_gives_the_same_bytes(work, exported):
   assert support.snapshot(again) == support.snapshot(exported)
 
 
-def test_targets_exported_before_stay_in_the_report(work, exported, tmp_path):
+def test_targets_exported_before_stay_in_the_report(work, exported, tmp_path, capsys):
   arguments = keras_files.arguments(work / "net.keras", work / "d.npz", tmp_path / "out")
   assert keras_files.call(*arguments, "--targets=mcu") == 0
+  capsys.readouterr()
   assert keras_files.call(*arguments, "--targets=android") == 0
   rows = _report(tmp_path / "out")["artifacts"]
   assert [row["path"] for row in rows] == sorted(FILES)
+  printed = capsys.readouterr().out
+  assert "int8_decode" not in printed
+  assert printed.endswith("Exported earlier, and not shown: mcu\n")
+  # As the card says.
+  (shipped,) = (row["path"] for row in rows if row["recommended"])
+  assert f"Ship: {tmp_path}/out/{shipped} (accuracy " in printed
+  card = (tmp_path / "out/android/model_card.md").read_text()
+  assert f"\nShip `{shipped.partition('/')[2]}` (" in card
 
 
 def test_labels_and_licence_reach_the_card(work, tmp_path):
@@ -162,7 +171,7 @@ def test_a_channel_without_weights_costs_no_accuracy_in_int8(tmp_path):
     (_dense, ["only"], "classify"),
   ],
 )
-def test_models_of_all_kinds(build, layers, task, tmp_path):
+def test_models_of_all_kinds(build, layers, task, tmp_path, capsys):
   model = build()
   _prune(model)
   assert sorted(given_model.masks_of_zeros(model)) == layers
@@ -177,6 +186,15 @@ def test_models_of_all_kinds(build, layers, task, tmp_path):
   )
   row = next(r for r in report["artifacts"] if r["format"] == "fp32_sparse")
   assert row["density"] == pytest.approx(density)
+  card = (tmp_path / "out/android/model_card.md").read_text()
+  is_pruned = density < 1
+  warned = f"--keras_model={path}: no layer has zeros among its weights"
+  assert (warned in capsys.readouterr().err) != is_pruned
+  assert ("**Pruning.** Not pruned" in card) != is_pruned
+  assert ("**Pruning.** Pruned before it was exported" in card) == is_pruned
+  kotlin = (tmp_path / "out/android/MModel.kt").read_text()
+  name = {_mixed: "probabilities", _signal: "reconstruction", _dense: "logits"}[build]
+  assert f'OUTPUT_NAME = "{name}"' in kotlin
 
 
 def test_what_others_wrote_is_not_lost(work, tmp_path, capsys):

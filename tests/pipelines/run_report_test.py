@@ -224,6 +224,14 @@ def test_the_summary_shows_figures_and_places(tmp_path):
   assert f"{tmp_path}/a run/report.html" in text
 
 
+def test_the_summary_names_the_file_to_ship(tmp_path, schema):
+  rows = [support.artifact(ANDROID, recommended=True), support.artifact(MCU)]
+  made = support.handmade_report(rows)
+  schema.validate(made)
+  lines = _summary(tmp_path, made).splitlines()
+  assert any(line.startswith(f"Ship: {tmp_path}/a run/{ANDROID} (") for line in lines)
+
+
 def test_the_summary_tells_of_an_early_end(tmp_path):
   made = support.handmade_report()
   assert "Stopped early" not in _summary(tmp_path, made)

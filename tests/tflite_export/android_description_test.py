@@ -74,7 +74,7 @@ def test_pictures_have_one_or_three_channels(request_, shape, image):
   [
     (models.tf.keras.layers.Dense(4, activation="softmax"), "after softmax"),
     (models.tf.keras.layers.Softmax(), "after softmax"),
-    (models.tf.keras.layers.Dense(4), "the largest is the answer"),
+    (models.tf.keras.layers.Dense(4), "logits, one per class: the largest is the answer"),
   ],
 )
 def test_probabilities_are_called_so(request_, end, told):

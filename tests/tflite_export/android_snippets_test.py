@@ -14,7 +14,7 @@ from fedtiny_tff.data.extraction import LogMel, Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
-from tflite_export import android_snippets
+from tflite_export import android_snippets, output_meaning
 from tflite_export.android_snippets import Interface
 
 _STAND_IN = pathlib.Path(__file__).parent / "litert_stand_in"
@@ -66,6 +66,22 @@ public final class Main {
     } catch (IllegalArgumentException error) {
       System.out.println(error.getMessage());
     }
+    for (float share : TinyNetModel.ACCESSprobabilities(new float[] {1000.0f, 1000.0f})) {
+      System.out.println(share);
+    }
+    for (float value : GreyNetModel.ACCESScolours(new int[] {0xff0102ff, 0x00fe0000})) {
+      System.out.println(value);
+    }
+    try {
+      GreyNetModel.ACCESSpreprocess(new float[6], 2, 3);
+    } catch (IllegalArgumentException error) {
+      System.out.println(error.getMessage());
+    }
+    try {
+      ImageNetModel.ACCESSpreprocess(new float[17], 2, 3);
+    } catch (IllegalArgumentException error) {
+      System.out.println(error.getMessage());
+    }
     int[] sizes = {SIZES};
     for (int k = 0; k < sizes.length; k += 2) {
       float[] image = new float[sizes[k] * sizes[k + 1] * 3];
@@ -97,6 +113,10 @@ _PRINTED = [
   *("1.0", "-25000.0"),
   *(str(len(label.encode("utf-16-le")) // 2) for label in _LABELS),
   "the model takes 4 values, got 3",
+  *("0.5", "0.5"),
+  *("1.0", "2.0", "255.0", "254.0", "0.0", "0.0"),
+  "the image has 6 values, wanted are height * width * 3: 18",
+  "the image has 17 values, wanted are height * width * 3: 18",
 ]
 # The stand-in doubles the signal, too.
 _PRINTED_OF_SIGNALS = [
@@ -111,6 +131,7 @@ def _snippets(**changes):
     "interface": _INTERFACE,
     "preprocessing": _PREPROCESSING,
     "labels": _LABELS,
+    "outputs": output_meaning.LOGITS,
   }
   return android_snippets.snippets(**(arguments | changes))
 
@@ -168,7 +189,9 @@ def _needs(*programs):
 
 
 def _java_program(folder, static, labels):
-  main = _MAIN.replace("ACCESSpreprocess", f"{static}preprocess")
+  main = _MAIN
+  for name in ("preprocess", "probabilities", "colours"):
+    main = main.replace(f"ACCESS{name}", f"{static}{name}")
   (folder / "Main.java").write_text(main.replace("LABELS_ACCESS", labels))
   return folder / "Main.java"
 
@@ -210,6 +233,45 @@ def test_signals_are_left_to_the_file():
     assert "SAMPLE_RATE_HZ = 8" in text
     assert "preprocess(" not in text
     assert "DEVIATION" not in text
+
+
+@pytest.mark.parametrize(
+  ("outputs", "told", "has_softmax"),
+  [
+    (output_meaning.LOGITS, "no probabilities until softmax", True),
+    (output_meaning.SOFTMAX, "they add up to 1, apply no second one", False),
+    (output_meaning.RECONSTRUCTION, "the input again", False),
+  ],
+)
+def test_what_run_gives_is_told(outputs, told, has_softmax):
+  for text in _snippets(outputs=outputs).values():
+    assert told in " ".join(text.replace("*", " ").split())
+    assert (" probabilities(" in text) == has_softmax
+
+
+def test_raw_values_are_told_where_they_are_taken():
+  told = "from 0 to 16, as in the training data, of which there is much more to say here"
+  for text in _snippets(raw_values=told).values():
+    assert f"@param raw values {told}." in " ".join(text.replace("*", " ").split())
+
+
+@pytest.mark.parametrize(
+  ("preprocessing", "interface", "has_colours"),
+  [
+    (_RESIZING, _IMAGES, True),
+    (_GREYING, _GREY_IMAGES, True),
+    (Preprocessing(1 / 255, (0.5,), (0.2,)), _IMAGES, True),
+    # No bytes; no colours.
+    (Preprocessing(1.0, (0.5,), (0.2,)), _IMAGES, False),
+    (Preprocessing(1 / 255, (0.5,), (0.2,), Resize(4, 5)), _GREY_IMAGES, False),
+    (_PREPROCESSING, _INTERFACE, False),
+  ],
+)
+def test_bitmaps_are_taken_where_raw_examples_have_colours(
+  preprocessing, interface, has_colours
+):
+  for text in _snippets(preprocessing=preprocessing, interface=interface).values():
+    assert ("colours(" in text) == has_colours
 
 
 def test_very_many_labels_are_left_to_the_file():

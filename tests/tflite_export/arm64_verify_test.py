@@ -50,7 +50,9 @@ def test_every_file_is_checked_and_compared_with_its_dense_twin(small, pretended
   said: list[str] = []
   figures = arm64_verify.verify(bundle, request, said.append)
   assert sorted(figures) == sorted(bundle.files)
-  assert len(said) == len(figures)
+  # One a file, and one for each precision that is timed.
+  assert len(said) == arm64_verify.count_steps(bundle) == len(figures) + 4
+  assert said[-1] == "dynamic_range: 2 files timed in turn"
   sparse = figures["android/fp32_sparse.tflite"]
   dense = figures["android/fp32_dense.tflite"]
   assert dense.emulated_seconds == len(bundle.files["android/fp32_dense.tflite"])

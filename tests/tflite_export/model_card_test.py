@@ -32,11 +32,6 @@ def _section(card, heading):
   return card.split(f"## {heading}\n")[1].split("\n## ")[0]
 
 
-def _artifact(bundle, format, **changes):
-  (found,) = (each for each in bundle.artifacts if each.format == format)
-  return dataclasses.replace(found, **changes)
-
-
 def test_every_file_is_listed_with_its_figures(request_, bundle):
   rows = _section(_card(request_, bundle), "Files")
   for artifact in bundle.artifacts:
@@ -158,28 +153,68 @@ def test_the_verified_files_are_untouched(request_, bundle):
   assert {path: made.files[path] for path in bundle.files} == bundle.files
 
 
+def test_the_first_lines_tell_what_to_ship_how_good_it_is_and_what_to_mind(
+  request_, bundle
+):
+  made = handover.with_handover(bundle, request_, {})
+  shipped = made.recommended
+  assert shipped is not None
+  begin = _card(request_, bundle).split("## Files")[0]
+  assert f"Ship `{shipped.partition('/')[2]}` (" in begin
+  assert " bytes, accuracy " in begin
+  assert "within a point of the best accuracy, 100.00 %" in begin
+  assert "**Mind**" not in begin
+  poor = tuple(
+    dataclasses.replace(each, accuracy=0.75, class_accuracy=(1.0, 0.0, 1.0, None))
+    for each in bundle.artifacts
+  )
+  provenance = dataclasses.replace(request_.provenance, dense_quality=0.81)
+  told = _card(
+    dataclasses.replace(request_, provenance=provenance),
+    dataclasses.replace(bundle, artifacts=poor),
+  ).split("## Files")[0]
+  assert "**Mind**: no example of these classes is recognised (0 %): class 1." in told
+  assert "**Mind**: accuracy is 6.00 points below that of the dense model" in told
+
+
+def test_errors_have_a_scale(request_, bundle):
+  outputs = request_.model(request_.evaluation_inputs, training=False).numpy()
+  files = _section(_card(request_, bundle), "Files")
+  assert f"go from {outputs.min():.3g} to {outputs.max():.3g} on the same" in files
+  unknown = dataclasses.replace(bundle, output_range=None)
+  assert "outputs go from" not in _section(_card(request_, unknown), "Files")
+
+
 @pytest.mark.parametrize(
-  ("eligible", "accuracy", "chosen"),
+  ("speedup", "told"),
   [
-    # Smallest of those run sparse.
-    (("fp32_sparse", "fp16_sparse"), {}, "fp16_sparse"),
-    # It would lose more than a point.
-    (("fp32_sparse", "fp16_sparse"), {"fp16_sparse": 0.88}, "fp32_sparse"),
-    # Exactly a point less is allowed.
-    (("fp16_sparse",), {"fp16_sparse": 0.89}, "fp16_sparse"),
-    ((), {}, "int8_sparse"),
-    ((), {"int8_sparse": 0.5}, "fp16_sparse"),
-    (("int8_sparse",), {"int8_sparse": None}, "fp16_sparse"),
+    (0.985, "the same work as its twin"),
+    (1.0, "the same work as its twin"),
+    (1.019, "the same work as its twin"),
+    (1.03, "1.03× less work than its twin"),
+    (0.8, "1.25× the work of its twin"),
   ],
 )
-def test_the_smallest_good_file_is_recommended(bundle, eligible, accuracy, chosen):
-  sizes = {"fp32_sparse": 300, "fp16_sparse": 200, "int8_sparse": 100}
-  rows = [
-    _artifact(bundle, name, bytes=size, accuracy=accuracy.get(name, 0.9))
-    for name, size in sizes.items()
-  ]
-  found, why = model_card.recommended(
-    rows, {row.path: row.format in eligible for row in rows}
-  )
-  assert found.format == chosen
-  assert ("run it sparse" in why) == (chosen in eligible)
+def test_work_is_compared_with_the_twins(speedup, told):
+  assert model_card.compared_work(speedup) == told
+
+
+def test_outputs_and_raw_values_are_explained(request_, bundle):
+  made = handover.with_handover(bundle, request_, {})
+  card = made.files["android/model_card.md"].decode()
+  section = _section(card, "Outputs")
+  assert "A file gives logits, one per class" in section
+  assert "`probabilities` in `SmallClassifierModel.kt` and" in section
+  told = "calibration samples go from -261.3 to 474.7"
+  assert told in _section(card, "Preprocessing")
+  for ending in ("kt", "java"):
+    text = made.files[f"android/SmallClassifierModel.{ending}"].decode()
+    assert "probabilities(" in text
+    in_one_line = " ".join(text.replace("*", " ").split())
+    assert told in in_one_line
+    assert "no probabilities until softmax is applied" in in_one_line
+
+
+def test_a_model_without_zeros_is_not_called_pruned(bundle):
+  request = models.request(models.small_classifier(), {})
+  assert "It is not pruned" in _card(request, bundle).split("## Files")[0]

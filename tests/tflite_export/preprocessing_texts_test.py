@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from fedtiny_tff.data.extraction import Resize, declare
@@ -53,7 +54,7 @@ def test_what_is_not_known_is_not_declared():
 
 def test_the_card_says_it_in_words_and_as_json():
   section = preprocessing_texts.card_section(_provenance(Resize(4, 5)), (4, 5, 3), _NAMES)
-  assert "A raw example is any×any×3 uint8. " in section
+  assert "any×any×3 uint8. Its values are from 0 to 255, as in the training data. " in section
   assert "resized to 4×5 pixels" in section
   assert "In `NetModel.kt` and `NetModel.java` the function `preprocess` does" in section
   (text,) = section.split("```json\n")[1:]
@@ -74,5 +75,47 @@ def test_augmentations_are_for_training_only():
 def test_signals_have_a_file():
   made = _provenance(declare("log_mel", [16_000]), feature_type="float32")
   section = preprocessing_texts.card_section(made, (49, 40, 1), _NAMES)
-  assert "A raw example is 16000 float32. " in section
+  assert "A raw example is 16000 float32. Its values are from -1 to 1, " in section
   assert "with `preprocessing.tflite`, does that" in section
+
+
+@pytest.mark.parametrize(
+  ("changes", "fed", "told"),
+  [
+    # Of bytes the scale says it: (x / 3 - 0.1) / 0.7 of 0 and 3.
+    ({}, [-0.1 / 0.7, 0.9 / 0.7], "from 0 to 3, as in the training data"),
+    # Unless samples show that it does not.
+    ({}, [0.9 / 0.7, 1.9 / 0.7], "as in the training data; those of the calibration samples go from 3 to 6"),
+    ({"feature_type": "float32"}, [-0.1 / 0.7, 0.9 / 0.7], "as in the training data; those of the calibration samples go from 0 to 3"),
+    ({"feature_type": "float32"}, [], "as in the training data"),
+    ({"extraction": declare("mfcc", [16_000])}, [5.0], "from -1 to 1, as in the training data"),
+    ({"extraction": Resize(4, 5)}, [5.0], "from 0 to 255, as in the training data"),
+  ],
+)  # fmt: skip
+def test_raw_values_are_as_far_known_as_training_data_tell(changes, fed, told):
+  calibration = np.array(fed, np.float32).reshape(-1, 1)
+  assert preprocessing_texts.raw_values(_provenance(**changes), calibration) == told
+
+
+def test_of_inputs_alone_the_range_is_that_of_the_samples():
+  unknown = dataclasses.replace(models.PROVENANCE, preprocessing=None)
+  calibration = np.array([[-2.5, 4.0]], np.float32)
+  section = preprocessing_texts.card_section(unknown, (2,), _NAMES, calibration)
+  assert "those of the calibration samples go from -2.5 to 4." in section
+
+
+@pytest.mark.parametrize(
+  ("extraction", "shape", "polarity", "turned"),
+  [
+    (None, (8, 8, 1), True, False),
+    (None, (8, 8, 3), False, False),
+    (None, (8,), False, False),
+    (Resize(4, 5), (4, 5, 1), True, True),
+    (Resize(4, 5, grey=True), (4, 5, 1), False, True),
+    (declare("mfcc", [16_000]), (49, 10, 1), False, False),
+  ],
+)
+def test_images_come_with_what_is_not_known_of_them(extraction, shape, polarity, turned):
+  section = preprocessing_texts.card_section(_provenance(extraction), shape, _NAMES)
+  assert ("light on dark" in section) == polarity
+  assert ("EXIF" in section) == turned

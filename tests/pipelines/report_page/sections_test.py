@@ -134,6 +134,25 @@ def test_an_autoencoder_has_an_auc(tmp_path):
   assert titles == ["Loss by round"]
 
 
+@pytest.mark.parametrize(
+  ("recommended", "label", "path"),
+  [
+    # Reports of earlier versions do not tell.
+    ({}, "smallest Android file", "export/android/small.tflite"),
+    ({"recommended": True}, "Android file to ship", "export/android/large.tflite"),
+  ],
+)
+def test_the_cards_name_the_file_to_ship(folder, recommended, label, path):
+  rows = [
+    support.artifact("export/android/large.tflite", bytes=200, dense_bytes=400, **recommended),
+    support.artifact("export/android/small.tflite", bytes=100, dense_bytes=400),
+  ]
+  page = _page(_changed(folder, artifacts=rows))
+  (card,) = (each for each in page.sections[0].blocks[0].cards if "Android" in each.label)
+  assert card.label == label
+  assert card.detail.startswith(f"{path}, 87.50")
+
+
 def test_nothing_pruned_nothing_selected_nothing_adjusted(folder):
   np.savez_compressed(folder / "model" / "masks.npz", dense=np.ones([3, 3], bool))
   _changed(folder, selection=[], events=[])
