@@ -12,7 +12,8 @@ from fedtiny_tff.lazy_names import lazy_names
 def fixture_package(monkeypatch):
   package = types.ModuleType("a_package")
   places = {"InputError": "fedtiny_tff.errors", "gone": "no_such_module"}
-  package.__getattr__, package.__dir__ = lazy_names("a_package", places)
+  load, listed = lazy_names("a_package", places)
+  vars(package).update(__getattr__=load, __dir__=listed)
   monkeypatch.setitem(sys.modules, "a_package", package)
   return package
 
