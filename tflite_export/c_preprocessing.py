@@ -1,11 +1,13 @@
 """Preprocessing in `model_settings.h`: constants, and a function that applies them."""
 
 import textwrap
+from typing import Optional
 
 import numpy as np
 
 from fedtiny_tff.data.extraction import Extraction
 from fedtiny_tff.data.preprocessing import Preprocessing
+from tflite_export.raw_layout import RawLayout
 
 _FLOAT_BYTES = 4
 _LINE_LENGTH = 80
@@ -32,15 +34,17 @@ inline float ModelInput(float feature, int place) {{
 """
 
 
-def settings(preprocessing: Preprocessing) -> str:
+def settings(preprocessing: Preprocessing, layout: Optional[RawLayout] = None) -> str:
   """Returns lines of C++11: from a raw example to the inputs of the model.
 
   Args:
     preprocessing: What is declared.
+    layout: In which order a raw example's numbers stand; None where not known.
   """
   channels = len(preprocessing.mean)
   normalise = _ALIKE if channels == 1 else _BY_CHANNEL
-  return _extraction(preprocessing.extraction) + normalise.format(
+  told = _extraction(preprocessing.extraction) + _layout(layout)
+  return told + normalise.format(
     scale=_float(preprocessing.scale),
     channels=channels,
     mean=_floats(preprocessing.mean),
@@ -72,6 +76,21 @@ def _extraction(extraction: Extraction) -> str:
     else:
       lines.append(f"constexpr float {constant} = {_float(value)};")
   return "\n".join(lines) + "\n"
+
+
+def _layout(layout: Optional[RawLayout]) -> str:
+  """Returns where each number of a raw example stands."""
+  if layout is None:
+    return ""
+  words = f"A raw example: {layout.in_words(layout.quoted_columns())}."
+  # A name that is broken off behind a backslash would be another one.
+  lines = textwrap.wrap(
+    words, _LINE_LENGTH - 3, break_long_words=False, break_on_hyphens=False
+  )
+  return "".join(f"// {line}\n" for line in lines) + (
+    f"constexpr int kRawRows = {layout.rows};\n"
+    f"constexpr int kRawColumns = {len(layout.columns)};\n"
+  )
 
 
 def _floats(values: tuple[float, ...]) -> str:

@@ -21,6 +21,7 @@ from ai_edge_litert import schema_py_generated as schema
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from tflite_export import c_preprocessing, c_source_example, flatbuffer_model
+from tflite_export.raw_layout import RawLayout
 from tflite_export.resolver_functions import used_functions
 
 NAMESPACE = "fedtiny_model"
@@ -44,6 +45,7 @@ def c_sources(
   class_names: Optional[Sequence[str]],
   arena_bytes: int,
   preprocessing: Optional[Preprocessing] = None,
+  layout: Optional[RawLayout] = None,
 ) -> dict[str, str]:
   """Returns the source files of one model.
 
@@ -53,6 +55,7 @@ def c_sources(
       outputs are not classes.
     arena_bytes: Tensor arena to declare, with its margin.
     preprocessing: From raw examples to inputs; None where it is not known.
+    layout: In which order a raw example's numbers stand; None where not known.
 
   Returns:
     File name to text; the same text for the same arguments.
@@ -65,7 +68,7 @@ def c_sources(
     return {
       "model_data.h": _model_data_header(len(model_bytes)),
       "model_data.cc": _model_data(model_bytes),
-      "model_settings.h": _settings(model, class_names, preprocessing),
+      "model_settings.h": _settings(model, class_names, preprocessing, layout),
       "op_resolver.h": _op_resolver(model),
       "arena.h": _arena(arena_bytes),
       **c_source_example.example(
@@ -151,6 +154,7 @@ def _settings(
   model: Any,
   class_names: Optional[Sequence[str]],
   preprocessing: Optional[Preprocessing],
+  layout: Optional[RawLayout],
 ) -> str:
   """Returns what firmware must know to fill the input and read the output."""
   source, target = _ends(model)
@@ -159,7 +163,7 @@ def _settings(
     f"{_tensor_settings('Input', source)}\n{_tensor_settings('Output', target)}"
   )
   if preprocessing is not None:
-    body += f"\n{c_preprocessing.settings(preprocessing)}"
+    body += f"\n{c_preprocessing.settings(preprocessing, layout)}"
   if class_names is not None:
     body += f"\n{_class_settings(_shape(target)[-1], class_names)}"
   return _header("model_settings", "#include <cstdint>\n", body)

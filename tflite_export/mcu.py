@@ -44,6 +44,8 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
   verified = verify(request, converted)
   class_names = request.class_names if request.task.has_classes else None
   preprocessing = request.provenance.preprocessing
+  shape = tuple(request.model.inputs[0].shape[1:])
+  layout = preprocessing_texts.layout(request.provenance, shape)
   found, dense = _footprints(verified, class_names, preprocessing)
   mcu_budget.check(found, dense, request.mcu)
   texts = c_sources(
@@ -51,10 +53,10 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
     class_names,
     verified.arena.recommended_bytes,
     preprocessing,
+    layout,
   )
-  handover = Handover(settings, request.mcu, found, dense, preprocessing)
+  handover = Handover(settings, request.mcu, found, dense, preprocessing, layout)
   texts["README.md"] = readme(verified, handover)
-  shape = tuple(request.model.inputs[0].shape[1:])
   declared = preprocessing_texts.declaration(request.provenance, shape)
   if declared is not None:
     texts[preprocessing_texts.NAME] = declared

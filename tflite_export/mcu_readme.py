@@ -11,6 +11,7 @@ from tflite_export.markdown_text import escaped
 from tflite_export.mcu_budget import Footprint
 from tflite_export.mcu_options import McuOptions
 from tflite_export.mcu_verify import VerifiedPair
+from tflite_export.raw_layout import RawLayout
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import TensorReport
 
@@ -93,7 +94,7 @@ _READ_RECONSTRUCTION = """Write `real / kInputScale + kInputZeroPoint` to `input
 `output(0)->data` holds the input again: the mean of the squared differences between
 `kOutputScale * (stored - kOutputZeroPoint)` and the real input is the anomaly score."""
 _PREPROCESSED = """
-What training did to a raw example, and firmware is to do: {words}.
+{layout}What training did to a raw example, and firmware is to do: {words}.
 `ModelInput` in `model_settings.h` does the last step; its constants are there and, with
 all parameters, in `preprocessing.json`.
 """
@@ -110,6 +111,9 @@ such things, names among them; LiteRT may refuse it."""
 _NAMES_KEPT = "`model.tflite` keeps names,\nsignatures and metadata."
 
 
+_NAMED_COLUMNS = 12
+
+
 @dataclasses.dataclass(frozen=True)
 class Handover:
   """What is known besides the measurements.
@@ -120,6 +124,7 @@ class Handover:
     found: What firmware needs for the encoded file.
     dense: What it would need for the dense one.
     preprocessing: From raw examples to inputs; None where it is not known.
+    layout: In which order a raw example's numbers stand; None where not known.
   """
 
   settings: McuSettings
@@ -127,6 +132,7 @@ class Handover:
   found: Footprint
   dense: Footprint
   preprocessing: Optional[Preprocessing] = None
+  layout: Optional[RawLayout] = None
 
 
 def readme(verified: VerifiedPair, handover: Handover) -> str:
@@ -211,16 +217,26 @@ def _use(verified: VerifiedPair, handover: Handover) -> str:
   known = handover.preprocessing
   return _USE.format(
     fill="fill that in `FillInput`" if known is None else "give `Feature` your values",
-    preprocessing="" if known is None else _preprocessed(known),
+    preprocessing="" if known is None else _preprocessed(known, handover.layout),
     requirement=_requirement(forms) if forms else "",
     reading=_READ_RECONSTRUCTION if reconstructs else _READ_CLASSES,
   )
 
 
-def _preprocessed(known: Preprocessing) -> str:
-  """Returns what becomes of a raw example."""
-  told = _PREPROCESSED.format(words=known.in_words())
+def _preprocessed(known: Preprocessing, layout: Optional[RawLayout]) -> str:
+  """Returns what a raw example is, and what becomes of it."""
+  told = _PREPROCESSED.format(layout=_laid_out(layout), words=known.in_words())
   return f"{told}{_SIGNAL if known.extraction.of_signal else ''}"
+
+
+def _laid_out(layout: Optional[RawLayout]) -> str:
+  """Returns in which order a raw example's numbers stand."""
+  if layout is None:
+    return ""
+  names = [escaped(name) for name in layout.columns[:_NAMED_COLUMNS]]
+  more = len(layout.columns) - len(names)
+  rest = f" and {more} more, all of which `model_settings.h` names" if more else ""
+  return f"A raw example is {layout.in_words(names)}{rest}.\n"
 
 
 def _requirement(forms: list[str]) -> str:

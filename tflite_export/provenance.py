@@ -22,6 +22,7 @@ class Provenance:
     preprocessing: From raw examples to model inputs; None where it is not known.
     feature_type: NumPy type name of raw examples, and of stored features; None where it
       is not known.
+    columns: Of the table that examples come from, in order; empty where there is none.
     augmentations: Random changes to inputs, made in training and nowhere else.
   """
 
@@ -35,3 +36,4 @@ class Provenance:
   preprocessing: Optional[Preprocessing] = None
   feature_type: Optional[str] = None
   augmentations: tuple[str, ...] = ()
+  columns: tuple[str, ...] = ()

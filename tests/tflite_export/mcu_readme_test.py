@@ -14,6 +14,7 @@ from tflite_export.mcu_budget import Footprint
 from tflite_export.mcu_options import McuOptions
 from tflite_export.mcu_readme import Handover
 from tflite_export.mcu_verify import verify
+from tflite_export.raw_layout import RawLayout
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import TensorReport
 from tflite_export.tflm_stand_ins import stand_ins
@@ -25,7 +26,7 @@ def verified():
   return verify(request, models.converted("int8_dense", 0.1))
 
 
-def handover(verified, settings=None, options=None, preprocessing=None):
+def handover(verified, settings=None, options=None, preprocessing=None, layout=None):
   found, dense = (
     mcu_budget.footprint(file, arena, ("a", "b", "c", "d"))
     for file, arena in (
@@ -34,7 +35,8 @@ def handover(verified, settings=None, options=None, preprocessing=None):
     )
   )
   return Handover(
-    settings or McuSettings(), options or McuOptions(), found, dense, preprocessing
+    settings or McuSettings(), options or McuOptions(), found, dense, preprocessing,
+    layout,
   )
 
 
@@ -147,6 +149,20 @@ def test_says_how_inputs_are_preprocessed(verified, text):
   assert "spectrum" not in other
   of_signal = dataclasses.replace(how, extraction=declare("log_mel", [16_000]))
   assert "TFLM has no kernels for the spectrum" in readme(verified, preprocessing=of_signal)
+
+
+def test_says_in_which_order_raw_values_stand(verified):
+  how = Preprocessing(1.0, (0.3,), (0.38,))
+  text = readme(verified, preprocessing=how, layout=RawLayout(64, ("ax", "a|y")))
+  assert (
+    "A raw example is 64 rows of a table, the oldest first; value 2 * row + column, "
+    "columns 0 ax, 1 a\\|y.\n"
+  ) in text
+  many = tuple(f"c{number}" for number in range(20))
+  text = readme(verified, preprocessing=how, layout=RawLayout(1, many))
+  assert "one row of a table, a value a column: 0 c0, 1 c1," in text
+  assert "11 c11 and 8 more, all of which `model_settings.h` names.\n" in text
+  assert "A raw example is" not in readme(verified, preprocessing=how)
 
 
 def test_program_links_and_runs(verified, text, tmp_path):
