@@ -1,4 +1,4 @@
-"""Preprocessing in `model_settings.h`: constants, and a function that applies them."""
+"""What `model_settings.h` knows of data: preprocessing, and scores of normal examples."""
 
 import textwrap
 from typing import Optional
@@ -7,6 +7,7 @@ import numpy as np
 
 from fedtiny_tff.data.extraction import Extraction
 from fedtiny_tff.data.preprocessing import Preprocessing
+from tflite_export.mcu_scores import Scores
 from tflite_export.raw_layout import RawLayout
 
 _FLOAT_BYTES = 4
@@ -50,6 +51,21 @@ def settings(preprocessing: Preprocessing, layout: Optional[RawLayout] = None) -
     mean=_floats(preprocessing.mean),
     deviation=_floats(preprocessing.deviation),
   )
+
+
+def score_settings(scores: Scores) -> str:
+  """Returns constants: what anomaly scores normal examples have."""
+  words = (
+    f"Anomaly scores, mean squared errors, of {scores.samples} calibration samples: so "
+    "many percent of them score no more. main_functions.cc prints millionths. No "
+    "threshold is better than the examples it comes from: try yours on recordings."
+  )
+  lines = [f"// {line}" for line in textwrap.wrap(words, _LINE_LENGTH - 3)]
+  lines += [
+    f"constexpr float kScorePercentile{percent} = {_float(score)};"
+    for percent, score in scores.percentiles
+  ]
+  return "\n".join(lines) + "\n"
 
 
 def array_bytes(preprocessing: Preprocessing) -> int:

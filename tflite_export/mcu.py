@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from fedtiny_tff.data.preprocessing import Preprocessing
-from tflite_export import mcu_budget, preprocessing_texts, tflm
+from tflite_export import mcu_budget, mcu_scores, preprocessing_texts, tflm
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
 from tflite_export.c_source import c_sources
 from tflite_export.convert_mcu import McuSettings, convert_mcu
@@ -46,6 +46,7 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
   preprocessing = request.provenance.preprocessing
   shape = tuple(request.model.inputs[0].shape[1:])
   layout = preprocessing_texts.layout(request.provenance, shape)
+  scores = mcu_scores.scores(verified.encoded.model_bytes, request)
   found, dense = _footprints(verified, class_names, preprocessing)
   mcu_budget.check(found, dense, request.mcu)
   texts = c_sources(
@@ -54,8 +55,11 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
     verified.arena.recommended_bytes,
     preprocessing,
     layout,
+    scores,
   )
-  handover = Handover(settings, request.mcu, found, dense, preprocessing, layout)
+  handover = Handover(
+    settings, request.mcu, found, dense, preprocessing, layout, scores
+  )
   texts["README.md"] = readme(verified, handover)
   declared = preprocessing_texts.declaration(request.provenance, shape)
   if declared is not None:
