@@ -44,7 +44,8 @@ def scores(model_bytes: bytes, request: ExportRequest) -> Optional[Scores]:
   if request.task.has_classes or not isinstance(given, np.ndarray):
     return None
   judged = {row.tobytes() for row in request.evaluation_inputs}
-  samples = given[[row.tobytes() not in judged for row in given]]
+  is_free = np.array([row.tobytes() not in judged for row in given], bool)
+  samples = given[is_free]
   known = [each for each in PERCENTILES if len(samples) * (100 - each) >= 100]
   if not known:
     return None

@@ -74,7 +74,7 @@ def test_firmware_is_told(request_, files, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("samples", "percentages"), [(99, [95]), (20, [95]), (19, None)]
+  ("samples", "percentages"), [(99, [95]), (20, [95]), (19, None), (0, None)]
 )
 def test_too_few_say_nothing(request_, files, samples, percentages):
   few = dataclasses.replace(request_, calibration=request_.calibration[:samples])
