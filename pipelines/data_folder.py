@@ -164,6 +164,7 @@ def describe(
       "feature_type": info.feature_type,
       "class_names": list(info.class_names),
       "preprocessing": info.preprocessing.to_json(),
+      **({"columns": list(info.columns)} if info.columns else {}),
     },
     "anomalies": list(anomalies),
     "made": made,
@@ -213,6 +214,16 @@ def _check_facts(
       raise ValueError(f"{name}.records holds other examples than {list(info.shape)}")
 
 
+def _columns(names: Any) -> tuple[str, ...]:
+  """Checks a table's columns, which may come from anybody; raises `ValueError`."""
+  if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    raise ValueError("columns is no list of names")
+  for name in names:
+    # Half a pair of surrogates would be found out when files are written.
+    name.encode()
+  return tuple(names)
+
+
 def read_description(folder: pathlib.Path) -> tuple[DatasetInfo, dict[str, Any]]:
   """Reads `dataset.json`.
 
@@ -234,6 +245,7 @@ def read_description(folder: pathlib.Path) -> tuple[DatasetInfo, dict[str, Any]]
       {"uint8": "uint8", "float32": "float32"}[info["feature_type"]],
       tuple(str(name) for name in info["class_names"]),
       Preprocessing.from_json(info["preprocessing"]),
+      _columns(info.get("columns", [])),
     )
     for member in ("made", "assignment", "files"):
       if not isinstance(document[member], dict):

@@ -1,4 +1,4 @@
-"""Tells what a `.tflite` file is, and whether XNNPACK on ARM would run it sparse."""
+"""Tells what a `.tflite` file is, and whether XNNPACK on phones would run it sparse."""
 
 import json
 import math
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
   from tflite_export.eligibility_report import ClusterReport, OperatorReport, Report
 
 _SUMMARY = """
-Tells operator by operator whether XNNPACK on ARM would run a .tflite file sparse, which
-rule fails and how to mend it; what goes wrong there although x86 runs the file; and
-what the file's metadata say. The rules are those of XNNPACK's src/subgraph.c.
+Tells operator by operator whether XNNPACK on a phone's ARM would run a .tflite file
+sparse, which rule fails and how to mend it; what goes wrong there although x86 runs the
+file; and what the file's metadata say. The rules are those of XNNPACK's src/subgraph.c.
+Of files for TensorFlow Lite Micro it tells what is stored compactly.
 
   python -m pipelines.inspect FILE.tflite
 
@@ -56,9 +57,18 @@ def _functions(content: bytes) -> list[str]:
 
 def _verdict(report: "Report") -> list[str]:
   """Returns the lines above the table."""
-  lines = [f"Eligible for sparse inference on ARM: {'yes' if report.eligible else 'no'}"]
+  lines = []
+  if report.decoded_forms:
+    forms = " and ".join(report.decoded_forms)
+    lines = [
+      f"A file for TensorFlow Lite Micro ({forms} of its operator DECODE): the verdict on "
+      "XNNPACK below is about phones, which this file is not for."
+    ]
+  answer = "yes" if report.eligible else "no"
+  lines.append(f"Eligible for sparse inference by XNNPACK on a phone's ARM: {answer}")
   if report.zero_fraction_1x1 is None:
-    return [*lines, "It has no 1×1 convolutions."]
+    whose = " whose weights XNNPACK could read" if report.decoded_forms else ""
+    return [*lines, f"It has no 1×1 convolutions{whose}."]
   share = report.sparse_macs / report.macs if report.macs else 0.0
   return [
     *lines,

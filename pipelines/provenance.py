@@ -71,6 +71,7 @@ def provenance(
     preprocessing=info.preprocessing,
     augmentations=tuple(config.augmentations),
     feature_type=info.feature_type,
+    columns=info.columns,
   )
 
 

@@ -1,11 +1,14 @@
-"""Preprocessing in `model_settings.h`: constants, and a function that applies them."""
+"""What `model_settings.h` knows of data: preprocessing, and scores of normal examples."""
 
 import textwrap
+from typing import Optional
 
 import numpy as np
 
 from fedtiny_tff.data.extraction import Extraction
 from fedtiny_tff.data.preprocessing import Preprocessing
+from tflite_export.mcu_scores import Scores
+from tflite_export.raw_layout import RawLayout
 
 _FLOAT_BYTES = 4
 _LINE_LENGTH = 80
@@ -32,20 +35,37 @@ inline float ModelInput(float feature, int place) {{
 """
 
 
-def settings(preprocessing: Preprocessing) -> str:
+def settings(preprocessing: Preprocessing, layout: Optional[RawLayout] = None) -> str:
   """Returns lines of C++11: from a raw example to the inputs of the model.
 
   Args:
     preprocessing: What is declared.
+    layout: In which order a raw example's numbers stand; None where not known.
   """
   channels = len(preprocessing.mean)
   normalise = _ALIKE if channels == 1 else _BY_CHANNEL
-  return _extraction(preprocessing.extraction) + normalise.format(
+  told = _extraction(preprocessing.extraction) + _layout(layout)
+  return told + normalise.format(
     scale=_float(preprocessing.scale),
     channels=channels,
     mean=_floats(preprocessing.mean),
     deviation=_floats(preprocessing.deviation),
   )
+
+
+def score_settings(scores: Scores) -> str:
+  """Returns constants: what anomaly scores normal examples have."""
+  words = (
+    f"Anomaly scores, mean squared errors, of {scores.samples} calibration samples: so "
+    "many percent of them score no more. main_functions.cc prints millionths. No "
+    "threshold is better than the examples it comes from: try yours on recordings."
+  )
+  lines = [f"// {line}" for line in textwrap.wrap(words, _LINE_LENGTH - 3)]
+  lines += [
+    f"constexpr float kScorePercentile{percent} = {_float(score)};"
+    for percent, score in scores.percentiles
+  ]
+  return "\n".join(lines) + "\n"
 
 
 def array_bytes(preprocessing: Preprocessing) -> int:
@@ -72,6 +92,21 @@ def _extraction(extraction: Extraction) -> str:
     else:
       lines.append(f"constexpr float {constant} = {_float(value)};")
   return "\n".join(lines) + "\n"
+
+
+def _layout(layout: Optional[RawLayout]) -> str:
+  """Returns where each number of a raw example stands."""
+  if layout is None:
+    return ""
+  words = f"A raw example: {layout.in_words(layout.quoted_columns())}."
+  # A name that is broken off behind a backslash would be another one.
+  lines = textwrap.wrap(
+    words, _LINE_LENGTH - 3, break_long_words=False, break_on_hyphens=False
+  )
+  return "".join(f"// {line}\n" for line in lines) + (
+    f"constexpr int kRawRows = {layout.rows};\n"
+    f"constexpr int kRawColumns = {len(layout.columns)};\n"
+  )
 
 
 def _floats(values: tuple[float, ...]) -> str:

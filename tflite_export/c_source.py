@@ -21,6 +21,8 @@ from ai_edge_litert import schema_py_generated as schema
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from tflite_export import c_preprocessing, c_source_example, flatbuffer_model
+from tflite_export.mcu_scores import Scores
+from tflite_export.raw_layout import RawLayout
 from tflite_export.resolver_functions import used_functions
 
 NAMESPACE = "fedtiny_model"
@@ -44,6 +46,8 @@ def c_sources(
   class_names: Optional[Sequence[str]],
   arena_bytes: int,
   preprocessing: Optional[Preprocessing] = None,
+  layout: Optional[RawLayout] = None,
+  scores: Optional[Scores] = None,
 ) -> dict[str, str]:
   """Returns the source files of one model.
 
@@ -53,6 +57,8 @@ def c_sources(
       outputs are not classes.
     arena_bytes: Tensor arena to declare, with its margin.
     preprocessing: From raw examples to inputs; None where it is not known.
+    layout: In which order a raw example's numbers stand; None where not known.
+    scores: Of normal examples; None where they are not known.
 
   Returns:
     File name to text; the same text for the same arguments.
@@ -61,11 +67,14 @@ def c_sources(
     InputError: A damaged file, an operator, type or name that firmware cannot have.
   """
   model = flatbuffer_model.read_model(model_bytes)
+  of_data = "" if preprocessing is None else c_preprocessing.settings(preprocessing, layout)
+  if scores is not None:
+    of_data += f"\n{c_preprocessing.score_settings(scores)}"
   with flatbuffer_model.reading():
     return {
       "model_data.h": _model_data_header(len(model_bytes)),
       "model_data.cc": _model_data(model_bytes),
-      "model_settings.h": _settings(model, class_names, preprocessing),
+      "model_settings.h": _settings(model, class_names, of_data),
       "op_resolver.h": _op_resolver(model),
       "arena.h": _arena(arena_bytes),
       **c_source_example.example(
@@ -148,9 +157,7 @@ def _model_data(model_bytes: bytes) -> str:
 
 
 def _settings(
-  model: Any,
-  class_names: Optional[Sequence[str]],
-  preprocessing: Optional[Preprocessing],
+  model: Any, class_names: Optional[Sequence[str]], of_data: str
 ) -> str:
   """Returns what firmware must know to fill the input and read the output."""
   source, target = _ends(model)
@@ -158,8 +165,8 @@ def _settings(
     "// real value = scale * (stored value - zero point)\n"
     f"{_tensor_settings('Input', source)}\n{_tensor_settings('Output', target)}"
   )
-  if preprocessing is not None:
-    body += f"\n{c_preprocessing.settings(preprocessing)}"
+  if of_data:
+    body += f"\n{of_data}"
   if class_names is not None:
     body += f"\n{_class_settings(_shape(target)[-1], class_names)}"
   return _header("model_settings", "#include <cstdint>\n", body)

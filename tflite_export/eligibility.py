@@ -30,12 +30,14 @@ def inspect(model_bytes: bytes) -> Report:
   ops: list[OperatorReport] = []
   clusters: list[ClusterReport] = []
   errors: list[eligibility_errors.ArmError] = []
+  forms: set[str] = set()
   zeros = weights = first = 0
   for graph in read_graphs(model_bytes):
     analysis = Analysis(graph)
     ops += _operators(analysis, first)
     clusters += _clusters(analysis, first)
     errors += eligibility_errors.find(analysis)
+    forms |= {form for each in graph.decoded.values() for form in each.forms}
     first += len(analysis.clusters)
     for weight in {graph.weight(each) for each in _pointwise(graph)}:
       if weight is not None and weight in graph.zeros:
@@ -52,6 +54,7 @@ def inspect(model_bytes: bytes) -> Report:
     errors=tuple(error.message for error in errors),
     clusters=tuple(clusters),
     ops=tuple(ops),
+    decoded_forms=tuple(sorted(forms)),
   )
 
 
@@ -147,7 +150,7 @@ def _facts(graph: Graph, operator: Operator) -> OperatorReport:
   macs = 0
   if weight is not None and outputs and is_pointwise(graph, operator):
     macs = max(math.prod(outputs[0].shape) * weight.shape[3], 0)
-  return OperatorReport(
+  report = OperatorReport(
     subgraph=graph.number,
     index=operator.index,
     type=operator.type,
@@ -164,4 +167,15 @@ def _facts(graph: Graph, operator: Operator) -> OperatorReport:
     block=None,
     reason=None,
     mend=None,
+  )
+  decoded = graph.decoded.get(operator.index)
+  if decoded is None:
+    return report
+  return dataclasses.replace(
+    report,
+    type=operator.custom_name,
+    weight_dtype=report.dtype,
+    weight_bytes=decoded.stored_bytes,
+    density=decoded.density,
+    stored="+".join(decoded.forms),
   )

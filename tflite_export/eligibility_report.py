@@ -18,14 +18,16 @@ class OperatorReport:
   Attributes:
     subgraph: The subgraph it is in.
     index: Its position there.
-    type: Name of the builtin operator.
+    type: Name of the builtin operator, or "TFLM_DECODE".
     input_shapes: Of its tensors; weights included, without those left out.
     output_shapes: Likewise.
     dtype: Element type of its first output, as it is calculated.
-    weight_dtype: Element type of its weight as it is stored, None without weight.
+    weight_dtype: Element type of its weight as it is stored, None without weight. To
+      TFLM_DECODE, what it unpacks is its weight.
     weight_bytes: Of its weight in the file, None without weight.
     density: Share of its weight that is not zero, None without (or unreadable).
-    stored: "sparse" or "dense", None without weight.
+    stored: "sparse" or "dense", None without weight; of what TFLM_DECODE unpacks, the
+      form: "PRUNING", "LUT" or, of several tensors, both with a + between.
     macs: Multiply-accumulates of a 1×1 convolution, otherwise 0.
     cluster: Number of the cluster it is in, None outside.
     sparse_on_arm: Whether it is part of what XNNPACK runs sparse on ARM: 1×1
@@ -91,6 +93,8 @@ class Report:
     errors: What goes wrong on ARM although it works on x86.
     clusters: Those with 1×1 convolutions.
     ops: Every operator, in file order.
+    decoded_forms: Forms of tensors that operator TFLM_DECODE unpacks, in alphabetical
+      order. A file with some is made for TensorFlow Lite Micro, not for phones.
     sources: Where the rules stand in the code of XNNPACK and of its delegate.
   """
 
@@ -101,4 +105,5 @@ class Report:
   errors: tuple[str, ...]
   clusters: tuple[ClusterReport, ...]
   ops: tuple[OperatorReport, ...]
+  decoded_forms: tuple[str, ...] = ()
   sources: tuple[str, ...] = SOURCES

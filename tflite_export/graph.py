@@ -10,6 +10,7 @@ from typing import Any, Optional
 import numpy as np
 
 from fedtiny_tff.errors import InputError
+from tflite_export.tflm_decoded import Decoded
 
 # Whose weights are looked at.
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -96,6 +97,7 @@ class Graph:
     nonzero: Constant to bool values of its shape, True where it is not zero, for
       the weights of convolutions and dense layers.
     zeros: Constant to how many of these values are zero.
+    decoded: Operator of TFLM to what it unpacks while the model runs.
   """
 
   number: int
@@ -110,6 +112,7 @@ class Graph:
   axes: Mapping[int, frozenset[int]]
   nonzero: Mapping[int, np.ndarray]
   zeros: Mapping[int, int]
+  decoded: Mapping[int, Decoded] = dataclasses.field(default_factory=dict)
 
   def weight(self, operator: Operator) -> Optional[int]:
     """Returns the constant that holds an operator's weight, None without one."""

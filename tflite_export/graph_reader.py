@@ -8,7 +8,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
-from tflite_export import flatbuffer_model, sparse_tensor, stored_weights
+from tflite_export import (
+  flatbuffer_model,
+  sparse_tensor,
+  stored_weights,
+  tflm_decoded,
+)
 from tflite_export.graph import UNPACKING, Graph, Operator, Tensor
 
 
@@ -84,6 +89,7 @@ def _read(model: Any, number: int, subgraph: Any, budget: _Budget) -> Graph:
     axes=_axes(model, subgraph, operators),
     nonzero={},
     zeros={},
+    decoded=tflm_decoded.find(model, subgraph),
   )
   weights = {graph.weight(operator) for operator in operators} - {None}
   nonzero = {}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from fedtiny_tff.data.preprocessing import Preprocessing
-from tflite_export import mcu_budget, preprocessing_texts, tflm
+from tflite_export import mcu_budget, mcu_scores, preprocessing_texts, tflm
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
 from tflite_export.c_source import c_sources
 from tflite_export.convert_mcu import McuSettings, convert_mcu
@@ -44,6 +44,9 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
   verified = verify(request, converted)
   class_names = request.class_names if request.task.has_classes else None
   preprocessing = request.provenance.preprocessing
+  shape = tuple(request.model.inputs[0].shape[1:])
+  layout = preprocessing_texts.layout(request.provenance, shape)
+  scores = mcu_scores.scores(verified.encoded.model_bytes, request)
   found, dense = _footprints(verified, class_names, preprocessing)
   mcu_budget.check(found, dense, request.mcu)
   texts = c_sources(
@@ -51,10 +54,13 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
     class_names,
     verified.arena.recommended_bytes,
     preprocessing,
+    layout,
+    scores,
   )
-  handover = Handover(settings, request.mcu, found, dense, preprocessing)
+  handover = Handover(
+    settings, request.mcu, found, dense, preprocessing, layout, scores
+  )
   texts["README.md"] = readme(verified, handover)
-  shape = tuple(request.model.inputs[0].shape[1:])
   declared = preprocessing_texts.declaration(request.provenance, shape)
   if declared is not None:
     texts[preprocessing_texts.NAME] = declared

@@ -10,7 +10,9 @@ from tflite_export.convert_mcu import McuSettings
 from tflite_export.markdown_text import escaped
 from tflite_export.mcu_budget import Footprint
 from tflite_export.mcu_options import McuOptions
+from tflite_export.mcu_scores import Scores
 from tflite_export.mcu_verify import VerifiedPair
+from tflite_export.raw_layout import RawLayout
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import TensorReport
 
@@ -62,11 +64,16 @@ target_include_directories(firmware PRIVATE ${{CMAKE_CURRENT_LIST_DIR}})
 target_link_libraries(firmware PRIVATE tflite-micro)
 ```
 
+There `tflite-micro` stands for the target that TFLM is in your build, or for its
+`libtensorflow-microlite.a` with the include folders that follow.
+
 With Make:
 
 ```make
 SRCS += model_data.cc main_functions.cc
-CXXFLAGS += -I$(TFLM_DIR) -I.
+TFLM_DOWNLOADS := $(TFLM_DIR)/tensorflow/lite/micro/tools/make/downloads
+CXXFLAGS += -I. -I$(TFLM_DIR) -I$(TFLM_DOWNLOADS)/flatbuffers/include
+CXXFLAGS += -I$(TFLM_DOWNLOADS)/gemmlowp -I$(TFLM_DOWNLOADS)/ruy
 LDLIBS += -ltensorflow-microlite
 ```
 
@@ -86,14 +93,47 @@ int main() {{
 Without the example: register operators with `RegisterOps`, give the interpreter
 `g_model` and an array of `kArenaBytes` aligned to 16 bytes, call `AllocateTensors()`.
 {reading}
+
+## Comparing with model_dense.tflite
+
+Its outputs are the same bit for bit, and it needs no operator DECODE. To compare them once
+on your target, make a header of it:
+
+```sh
+xxd -i model_dense.tflite |
+  sed '1s/^unsigned/alignas(16) static const unsigned/' > model_dense_data.h
+```
+
+Include it in a copy of `main_functions.cc`, give `tflite::GetModel` the array
+`model_dense_tflite` instead of `g_model`, and an arena of {dense_arena} bytes instead of
+`kArenaBytes`. {dense_operators}
 """
-_READ_CLASSES = """Write `real / kInputScale + kInputZeroPoint` to `input(0)->data`, call `Invoke()`, and
+_SAME_OPERATORS = "Operators are the same."
+_FEWER_OPERATORS = """`RegisterOps` registers DECODE too, which does no harm; for a TFLM that
+lacks it, leave out `AddDecode` and set the number of operators in `OpResolver` to {count}."""
+_WRITE = """Write `real / kInputScale + kInputZeroPoint`, rounded and clamped to the limits of
+`InputType`, to `input(0)->data`: `Stored` in `main_functions.cc` does that.{real} """
+_WRITE_FLOAT = "Write real inputs to `input(0)->data`.{real} "
+_REAL = "\n`real` is `ModelInput(raw, place)`, with the raw value of that place."
+_READ_CLASSES = """Call `Invoke()`, and
 look up the largest of `output(0)->data` in `kClassNames`."""
-_READ_RECONSTRUCTION = """Write `real / kInputScale + kInputZeroPoint` to `input(0)->data` and call `Invoke()`.
+_READ_RECONSTRUCTION = """Call `Invoke()`.
 `output(0)->data` holds the input again: the mean of the squared differences between
 `kOutputScale * (stored - kOutputZeroPoint)` and the real input is the anomaly score."""
+_SCORES = """
+
+| of {samples} calibration samples | score at most | constant in `model_settings.h` |
+|---|---|---|
+{rows}
+
+A score above one of these is odd, as a first threshold. Where the samples come from:
+{source} The test split has no say in it. Samples that training has seen score
+lower than what firmware will meet: try the threshold on recordings of your own."""
+_NO_SCORES = """
+Choose from where on a score is odd by normal recordings of your own that training has not
+seen, for instance so that one of a hundred exceeds it."""
 _PREPROCESSED = """
-What training did to a raw example, and firmware is to do: {words}.
+{layout}What training did to a raw example, and firmware is to do: {words}.
 `ModelInput` in `model_settings.h` does the last step; its constants are there and, with
 all parameters, in `preprocessing.json`.
 """
@@ -110,6 +150,9 @@ such things, names among them; LiteRT may refuse it."""
 _NAMES_KEPT = "`model.tflite` keeps names,\nsignatures and metadata."
 
 
+_NAMED_COLUMNS = 12
+
+
 @dataclasses.dataclass(frozen=True)
 class Handover:
   """What is known besides the measurements.
@@ -120,6 +163,8 @@ class Handover:
     found: What firmware needs for the encoded file.
     dense: What it would need for the dense one.
     preprocessing: From raw examples to inputs; None where it is not known.
+    layout: In which order a raw example's numbers stand; None where not known.
+    scores: Of normal examples; None where they are not known.
   """
 
   settings: McuSettings
@@ -127,6 +172,8 @@ class Handover:
   found: Footprint
   dense: Footprint
   preprocessing: Optional[Preprocessing] = None
+  layout: Optional[RawLayout] = None
+  scores: Optional[Scores] = None
 
 
 def readme(verified: VerifiedPair, handover: Handover) -> str:
@@ -207,20 +254,55 @@ def _peak(peaks: mcu_peaks.Peaks) -> str:
 def _use(verified: VerifiedPair, handover: Handover) -> str:
   """Returns how firmware is made of the files."""
   forms = sorted({each.form for each in verified.encoded.tensors if each.encoded})
-  reconstructs = verified.comparison.argmax_agreement is None
   known = handover.preprocessing
+  functions, dense = (
+    resolver_functions(each)
+    for each in (verified.encoded.model_bytes, verified.dense_bytes)
+  )
+  fewer = _FEWER_OPERATORS.format(count=len(dense))
   return _USE.format(
     fill="fill that in `FillInput`" if known is None else "give `Feature` your values",
-    preprocessing="" if known is None else _preprocessed(known),
+    preprocessing="" if known is None else _preprocessed(known, handover.layout),
     requirement=_requirement(forms) if forms else "",
-    reading=_READ_RECONSTRUCTION if reconstructs else _READ_CLASSES,
+    reading=_reading(verified, handover),
+    dense_arena=verified.dense_arena.recommended_bytes,
+    dense_operators=_SAME_OPERATORS if functions == dense else fewer,
   )
 
 
-def _preprocessed(known: Preprocessing) -> str:
-  """Returns what becomes of a raw example."""
-  told = _PREPROCESSED.format(words=known.in_words())
+def _reading(verified: VerifiedPair, handover: Handover) -> str:
+  """Returns how firmware writes inputs and reads outputs without the example."""
+  write = _WRITE_FLOAT if handover.settings.float_ends else _WRITE
+  text = write.format(real="" if handover.preprocessing is None else _REAL)
+  if verified.comparison.argmax_agreement is not None:
+    return text + _READ_CLASSES
+  if handover.scores is None:
+    return text + _READ_RECONSTRUCTION + _NO_SCORES
+  rows = "\n".join(
+    f"| {percent} % | {score:.6g} | `kScorePercentile{percent}` |"
+    for percent, score in handover.scores.percentiles
+  )
+  return text + _READ_RECONSTRUCTION + _SCORES.format(
+    samples=handover.scores.samples,
+    rows=rows,
+    source=escaped(handover.scores.source),
+  )
+
+
+def _preprocessed(known: Preprocessing, layout: Optional[RawLayout]) -> str:
+  """Returns what a raw example is, and what becomes of it."""
+  told = _PREPROCESSED.format(layout=_laid_out(layout), words=known.in_words())
   return f"{told}{_SIGNAL if known.extraction.of_signal else ''}"
+
+
+def _laid_out(layout: Optional[RawLayout]) -> str:
+  """Returns in which order a raw example's numbers stand."""
+  if layout is None:
+    return ""
+  names = [escaped(name) for name in layout.columns[:_NAMED_COLUMNS]]
+  more = len(layout.columns) - len(names)
+  rest = f" and {more} more, all of which `model_settings.h` names" if more else ""
+  return f"A raw example is {layout.in_words(names)}{rest}.\n"
 
 
 def _requirement(forms: list[str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
+from tflite_export import raw_layout
 from tflite_export.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -110,6 +111,16 @@ def raw_values(
   )
 
 
+def layout(
+  provenance: Provenance, input_shape: Sequence[int]
+) -> Optional[raw_layout.RawLayout]:
+  """Returns in which order a raw example's numbers stand; None where not known."""
+  known = provenance.preprocessing
+  if known is None:
+    return None
+  return raw_layout.of(provenance.columns, raw_shape(known, input_shape))
+
+
 def declaration(provenance: Provenance, input_shape: Sequence[int]) -> Optional[str]:
   """Writes the file.
 
@@ -123,12 +134,17 @@ def declaration(provenance: Provenance, input_shape: Sequence[int]) -> Optional[
   known = provenance.preprocessing
   if known is None:
     return None
+  laid_out = layout(provenance, input_shape)
   document = {
     "format": FORMAT,
     "version": VERSION,
     "in_words": known.in_words(),
     # Stored features have the type of raw ones, whatever is made of them.
-    "raw": {"shape": raw_shape(known, input_shape), "type": provenance.feature_type},
+    "raw": {
+      "shape": raw_shape(known, input_shape),
+      "type": provenance.feature_type,
+      **({} if laid_out is None else laid_out.to_json()),
+    },
     "input": {"shape": list(input_shape), "type": "float32"},
     "preprocessing": known.to_json(),
     "training_only": list(provenance.augmentations),

@@ -24,6 +24,7 @@ class Provenance:
       is not known.
     dense_quality: Accuracy, or AUC, of the dense model that was trained as long, on the
       same examples; None where there is none.
+    columns: Of the table that examples come from, in order; empty where there is none.
     augmentations: Random changes to inputs, made in training and nowhere else.
   """
 
@@ -38,3 +39,4 @@ class Provenance:
   feature_type: Optional[str] = None
   augmentations: tuple[str, ...] = ()
   dense_quality: Optional[float] = None
+  columns: tuple[str, ...] = ()

@@ -25,6 +25,8 @@ class DatasetInfo:
     feature_type: NumPy type name of stored features: "uint8" or "float32".
     class_names: One per label.
     preprocessing: How raw examples become stored features, and these model inputs.
+    columns: Of a table: those whose numbers, row after row and the oldest row first,
+      are a raw example; () where it comes from no table.
   """
 
   name: str
@@ -32,6 +34,7 @@ class DatasetInfo:
   feature_type: str
   class_names: tuple[str, ...]
   preprocessing: Preprocessing
+  columns: tuple[str, ...] = ()
 
   @property
   def num_classes(self) -> int:

@@ -103,6 +103,13 @@ def test_firmware_sources_know_no_classes(path):
     assert "kClassNames" not in (path / "export" / "mcu" / name).read_text()
 
 
+def test_firmware_is_told_how_normal_samples_score(path):
+  samples = _data(path).public.num_records
+  settings = (path / "export" / "mcu" / "model_settings.h").read_text()
+  assert ("kScorePercentile95" in settings) == (samples >= 20)
+  assert (f"of {samples} calibration samples" in settings) == (samples >= 20)
+
+
 def test_evaluation_agrees_with_the_report(path, report, capsys):
   arguments = [f"--run_dir={path}", "--format=json"]
   assert support.call("evaluate", evaluate.main, *arguments) == 0

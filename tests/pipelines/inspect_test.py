@@ -12,6 +12,7 @@ from pipelines import app, inspect
 from tests.pipelines import support
 from tests.tflite_export import models
 from tests.tflite_export.descriptions import description
+from tflite_export import tflm_decode
 from tflite_export.flatbuffer_model import read_model
 from tflite_export.flatbuffer_writer import write_model
 from tflite_export.model_metadata import attach
@@ -48,7 +49,7 @@ def test_json_alone(file, capsys):
 def test_text(file, capsys):
   assert call(file) == 0
   text = capsys.readouterr().out
-  assert text.startswith("Eligible for sparse inference on ARM: yes\n")
+  assert text.startswith("Eligible for sparse inference by XNNPACK on a phone's ARM: yes\n")
   assert "of the weights are zero; 100.0% of" in text
   assert "needed; sparse" in text
   assert "FULLY_CONNECTED: dense layers have no sparse kernel" in text
@@ -56,6 +57,47 @@ def test_text(file, capsys):
   # No operator's name is cut short.
   assert "…" not in text
   assert max(map(len, text.splitlines()[4:-4])) <= 80
+
+
+class TestMicrocontrollers:
+  @pytest.fixture(name="encoded")
+  def fixture_encoded(self, tmp_path):
+    made = tflm_decode.encode_pruned(models.converted("int8_dense", 0.1))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(made.model_bytes)
+    return path, [each for each in made.tensors if each.encoded]
+
+  def test_text_says_what_the_file_is_for(self, encoded, capsys):
+    assert call(encoded[0]) == 0
+    text = capsys.readouterr().out
+    first, verdict = text.splitlines()[:2]
+    assert first.startswith(
+      "A file for TensorFlow Lite Micro (PRUNING of its operator DECODE): the verdict on "
+      "XNNPACK below is about phones"
+    )
+    assert verdict == "Eligible for sparse inference by XNNPACK on a phone's ARM: no"
+    assert "CUSTOM" not in text
+    assert "…" not in text
+
+  def test_what_is_unpacked_is_told(self, encoded, capsys):
+    path, tensors = encoded
+    assert call(path, "--format=json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["decoded_forms"] == ["PRUNING"]
+    rows = [row for row in report["ops"] if row["type"] == "TFLM_DECODE"]
+    assert {row["stored"] for row in rows} == {"PRUNING"}
+    assert {row["weight_dtype"] for row in rows} <= {"int8", "int32"}
+    assert sum(row["weight_bytes"] for row in rows) == sum(
+      each.stored_bytes for each in tensors
+    )
+    # Headers take 16 bytes, a bit an element stands beside the values.
+    (expand,) = (each for each in tensors if each.dense_bytes == 512)
+    values = expand.stored_bytes - 16 - 512 // 8
+    assert values / 512 in [row["density"] for row in rows]
+
+  def test_other_files_are_no_such(self, file, capsys):
+    assert call(file, "--format=json") == 0
+    assert json.loads(capsys.readouterr().out)["decoded_forms"] == []
 
 
 class TestMetadata:

@@ -12,6 +12,7 @@ from tests.tflite_export.cpp import STANDARDS, run_program, write
 from tests.tflite_export.files import WIDTH, one_layer, written
 from tflite_export import c_source
 from tflite_export.flatbuffer_model import read_model
+from tflite_export.raw_layout import RawLayout
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import encode_pruned
 from tflite_export.tflm_stand_ins import stand_ins
@@ -225,8 +226,31 @@ class TestPreprocessing:
     assert "resized to 4 x 5 pixels" in text
     assert text.isascii()
 
+  def test_the_order_of_raw_values_is_told(self, tmp_path, file):
+    how = Preprocessing(1.0, (0.0,), (1.0,))
+    names = ("ax", "m/s \\ ", "ä ??/", '"z"', "*" * 90)
+    layout = RawLayout(64, names)
+    sources = c_source.c_sources(file, NAMES, 1024, how, layout)
+    write(tmp_path, sources)
+    program = """
+      #include "model_settings.h"
+      using namespace fedtiny_model;
+      static_assert(kRawRows == 64 && kRawColumns == 5, "as given");
+      int main() {}
+    """
+    run_program(tmp_path, program)
+    text = " ".join(sources["model_settings.h"].replace("\n//", "").split())
+    assert (
+      "A raw example: 64 rows of a table, the oldest first; value 5 * row + column, "
+      r'columns 0 "ax", 1 "m/s \u005c ", 2 "\u00e4 \u003f\u003f/", 3 "\"z\"", 4 "'
+    ) in text
+    assert sources["model_settings.h"].isascii()
+    for line in sources["model_settings.h"].splitlines():
+      assert not line.endswith(("\\", "??/"))
+
   def test_where_it_is_not_known_there_is_none(self, sources):
     assert "Feature" not in sources["model_settings.h"]
+    assert "kRaw" not in sources["model_settings.h"]
     assert "ModelInput" not in sources["main_functions.cc"]
 
 

@@ -1,5 +1,7 @@
 import dataclasses
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -14,6 +16,7 @@ from tflite_export.mcu_budget import Footprint
 from tflite_export.mcu_options import McuOptions
 from tflite_export.mcu_readme import Handover
 from tflite_export.mcu_verify import verify
+from tflite_export.raw_layout import RawLayout
 from tflite_export.resolver_functions import resolver_functions
 from tflite_export.tflm_decode import TensorReport
 from tflite_export.tflm_stand_ins import stand_ins
@@ -25,7 +28,7 @@ def verified():
   return verify(request, models.converted("int8_dense", 0.1))
 
 
-def handover(verified, settings=None, options=None, preprocessing=None):
+def handover(verified, settings=None, options=None, preprocessing=None, layout=None):
   found, dense = (
     mcu_budget.footprint(file, arena, ("a", "b", "c", "d"))
     for file, arena in (
@@ -34,7 +37,8 @@ def handover(verified, settings=None, options=None, preprocessing=None):
     )
   )
   return Handover(
-    settings or McuSettings(), options or McuOptions(), found, dense, preprocessing
+    settings or McuSettings(), options or McuOptions(), found, dense, preprocessing,
+    layout,
   )
 
 
@@ -147,6 +151,67 @@ def test_says_how_inputs_are_preprocessed(verified, text):
   assert "spectrum" not in other
   of_signal = dataclasses.replace(how, extraction=declare("log_mel", [16_000]))
   assert "TFLM has no kernels for the spectrum" in readme(verified, preprocessing=of_signal)
+
+
+def test_says_in_which_order_raw_values_stand(verified):
+  how = Preprocessing(1.0, (0.3,), (0.38,))
+  text = readme(verified, preprocessing=how, layout=RawLayout(64, ("ax", "a|y")))
+  assert (
+    "A raw example is 64 rows of a table, the oldest first; value 2 * row + column, "
+    "columns 0 ax, 1 a\\|y.\n"
+  ) in text
+  many = tuple(f"c{number}" for number in range(20))
+  text = readme(verified, preprocessing=how, layout=RawLayout(1, many))
+  assert "one row of a table, a value a column: 0 c0, 1 c1," in text
+  assert "11 c11 and 8 more, all of which `model_settings.h` names.\n" in text
+  assert "A raw example is" not in readme(verified, preprocessing=how)
+
+
+def test_says_how_to_write_inputs(verified, text):
+  assert "rounded and clamped to the limits of\n`InputType`" in text
+  assert "ModelInput" not in text
+  how = Preprocessing(1.0, (0.3,), (0.38,))
+  assert "`real` is `ModelInput(raw, place)`" in readme(verified, preprocessing=how)
+  of_floats = readme(verified, settings=McuSettings(float_ends=True))
+  assert "Write real inputs" in of_floats
+  assert "kInputScale" not in of_floats
+
+
+def test_says_where_headers_are(text):
+  downloads = "TFLM_DOWNLOADS := $(TFLM_DIR)/tensorflow/lite/micro/tools/make/downloads"
+  assert downloads in text
+  for folder in ("flatbuffers/include", "gemmlowp", "ruy"):
+    assert f"-I$(TFLM_DOWNLOADS)/{folder}" in text
+  assert "`tflite-micro` stands for the target" in text
+
+
+def test_the_dense_file_becomes_a_header(verified, text, tmp_path):
+  (tmp_path / "model_dense.tflite").write_bytes(verified.dense_bytes)
+  (commands,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+  if shutil.which("xxd") is None:
+    pytest.skip("xxd is not installed")
+  subprocess.run(["sh", "-ec", commands], cwd=tmp_path, check=True)
+  program = """
+    #include <cstdint>
+    #include <cstdio>
+    #include "model_dense_data.h"
+    int main() {
+      if (reinterpret_cast<std::uintptr_t>(model_dense_tflite) % 16 != 0) return 1;
+      std::fwrite(model_dense_tflite, 1, model_dense_tflite_len, stdout);
+    }
+  """
+  assert run_program(tmp_path, program) == verified.dense_bytes
+  assert f"an arena of {verified.dense_arena.recommended_bytes} bytes" in text
+  count = len(resolver_functions(verified.dense_bytes))
+  assert f"number of operators in `OpResolver` to {count}." in text
+
+
+def test_the_dense_files_operators_may_be_the_same(verified):
+  dense = dataclasses.replace(
+    verified,
+    encoded=dataclasses.replace(verified.encoded, model_bytes=verified.dense_bytes),
+  )
+  assert "`kArenaBytes`. Operators are the same." in readme(dense)
 
 
 def test_program_links_and_runs(verified, text, tmp_path):

@@ -44,6 +44,29 @@ def test_the_declaration_comes_back(extraction, shape, raw):
   assert document["in_words"] == made.in_words()
 
 
+@pytest.mark.parametrize(
+  ("extraction", "shape"),
+  # Whatever the shape, numbers stand in the order of the rows.
+  [(None, (8_000, 2)), (None, (8_000, 2, 1)), (declare("mfcc", [16_000]), (49, 10, 1))],
+)
+def test_the_order_of_a_table_is_declared(extraction, shape):
+  provenance = _provenance(extraction, columns=("left", "right"))
+  text = preprocessing_texts.declaration(provenance, shape)
+  assert text is not None
+  raw = json.loads(text)["raw"]
+  assert (raw["rows"], raw["columns"]) == (8_000, ["left", "right"])
+  assert raw["order"] == "2 * row + column, the oldest row first"
+
+
+def test_an_order_that_cannot_be_is_not_declared():
+  columns = ("a", "b", "c")
+  for extraction, shape in [(None, (8,)), (Resize(4, 5), (4, 5, 3))]:
+    provenance = _provenance(extraction, columns=columns)
+    assert preprocessing_texts.layout(provenance, shape) is None
+  unknown = dataclasses.replace(models.PROVENANCE, preprocessing=None, columns=columns)
+  assert preprocessing_texts.layout(unknown, (3,)) is None
+
+
 def test_what_is_not_known_is_not_declared():
   unknown = dataclasses.replace(models.PROVENANCE, preprocessing=None)
   assert preprocessing_texts.declaration(unknown, (4,)) is None
