@@ -1,8 +1,45 @@
-"""Runs pytest on the files given: the main module of every Bazel `py_test`."""
+"""Runs pytest on the files given: the main module of every Bazel `py_test`.
 
+Slow tests run with `--test_arg=-m --test_arg=slow`, those with certain words in their
+name with `--test_filter=WORDS`.
+"""
+
+import os
+import pathlib
 import sys
+from collections.abc import Mapping, Sequence
 
 import pytest
 
+
+def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+  """Returns pytest's arguments.
+
+  Args:
+    given: What the target and the command line say; they come last and win.
+    environment: Where Bazel tells its filter and the file to write results into.
+  """
+  found = ["-p", "no:cacheprovider", "-m", "not slow and not arm64"]
+  if words := environment.get("TESTBRIDGE_TEST_ONLY"):
+    found += ["-k", words]
+  if results := environment.get("XML_OUTPUT_FILE"):
+    found.append(f"--junitxml={results}")
+  return [*found, *given]
+
+
+def declared(path: Sequence[str]) -> list[str]:
+  """Returns the folders to import from without those that hold what is undeclared.
+
+  Python puts the folder behind the link to this file first, and the virtual
+  environment the checkout last; in both a test would find what its target lacks.
+
+  Args:
+    path: `sys.path` as Python made it for this file as the main module.
+  """
+  checkouts = [each for each in path if pathlib.Path(each, "tools").is_dir()]
+  return [each for each in path[1:] if each not in checkouts[1:]]
+
+
 if __name__ == "__main__":
-  sys.exit(pytest.main(["-p", "no:cacheprovider", *sys.argv[1:]]))
+  sys.path[:] = declared(sys.path)
+  sys.exit(pytest.main(arguments(sys.argv[1:], os.environ)))
