@@ -58,7 +58,7 @@ def own_dependencies(
   }
   for module, path in files.items():
     needed[module] |= plain & set(_prefixes(module)[1:])
-    if path.name.endswith("_test.py"):
+    if is_test(path):
       folders = [path.parts[:depth] for depth in range(len(path.parts))]
       conftests = {".".join([*parts, "conftest"]) for parts in folders}
       needed[module] |= conftests & set(files)
@@ -68,6 +68,11 @@ def own_dependencies(
     circle = " -> ".join(error.args[1])
     raise BuildFilesError(f"modules import in a circle: {circle}") from None
   return needed
+
+
+def is_test(path: pathlib.PurePath) -> bool:
+  """Whether pytest collects a source; benchmarks may have names that end alike."""
+  return path.parts[0] == "tests" and path.name.endswith("_test.py")
 
 
 def closure(module: str, needed: Mapping[str, set[str]]) -> set[str]:

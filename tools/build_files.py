@@ -1,7 +1,7 @@
 """Writes the Bazel BUILD files from the imports: `make build-files`.
 
 One BUILD file per ring, visible to the rings that may import it; in it one
-`py_library` per module and one `py_test` per `*_test.py`, with the dependencies that
+`py_library` per module and one `py_test` per test module, with the dependencies that
 the sources really have. `tests/build_files_test.py` fails when a committed file
 differs from what this writes.
 """
@@ -49,7 +49,7 @@ def build_files(root: pathlib.Path) -> dict[str, str]:
   for module, path in files.items():
     labels = [_label(files[name], path) for name in needed[module]]
     labels = sorted([*labels, *external[module]])
-    if path.name.endswith("_test.py"):
+    if build_dependencies.is_test(path):
       within = build_dependencies.closure(module, needed)
       support = [sources[name] for name in within if name.startswith("tests.")]
       heavy = {label for name in within for label in external[name]}
