@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Optional
 
+from tools import imports
+
 # The repository of Bazel that holds the packages of each lock file.
 LOCKS = {"pypi": "requirements.txt", "pypi_dev": "requirements-dev.txt"}
 
@@ -25,9 +27,52 @@ _DISTRIBUTIONS = {
 # Imported where they are used, and only if somebody installed them.
 _OPTIONAL = {"mkdocs", "mlflow", "tensorflow_datasets", "wandb"}
 
+# Tests that import what a text or a table names, and the packages that may be in.
+_FOR_USERS = (
+  *("//fedtiny_tff", "//fedtiny_tff/federated", "//fedtiny_tff/strategies"),
+  *("//pipelines", "//tflite_export"),
+)
+_WHOLE_PACKAGES = {
+  "tests.benchmarks.summary_test": ("//benchmarks",),
+  "tests.docs.own_data_test": _FOR_USERS,
+  "tests.docs.python_api_test": _FOR_USERS,
+  "tests.docs.snippets_test": _FOR_USERS,
+  "tests.docs.typed": _FOR_USERS,
+}
+
 
 class BuildFilesError(Exception):
   """The sources cannot be described: an unlocked import or a circle of imports."""
+
+
+def imported_names(
+  root: pathlib.Path, files: Mapping[str, pathlib.Path]
+) -> dict[str, set[str]]:
+  """Reads which names each module imports.
+
+  Args:
+    root: The checkout.
+    files: Module to file, relative to root.
+
+  Returns:
+    Module to dotted names. Who imports a name that its package loads only when asked
+    for, see `fedtiny_tff.lazy_names`, imports also the module that has it.
+  """
+  names = {}
+  lazy = {}
+  for module, path in files.items():
+    source = (root / path).read_text(encoding="utf-8")
+    names[module] = {found.name for found in imports.imports(source, path)}
+    stub = root / path.with_suffix(".pyi")
+    if stub.is_file():
+      found = imports.imports(stub.read_text(encoding="utf-8"), path)
+      lazy[module] = {each.name.rpartition(".")[2]: each.name for each in found}
+  for package, places in lazy.items():
+    for module, own in names.items():
+      if package in own and longest_prefix(module, lazy) != package:
+        own |= set(places.values())
+      own |= {place for name, place in places.items() if f"{package}.{name}" in own}
+  return names
 
 
 def own_dependencies(
@@ -101,6 +146,11 @@ def repositories(root: pathlib.Path) -> dict[str, str]:
       r"^([\w.-]+)==", (root / lock).read_text(encoding="utf-8"), re.MULTILINE
     )
   }
+
+
+def whole_packages(module: str) -> list[str]:
+  """Returns the labels of the packages of ours from which a module imports by name."""
+  return list(_WHOLE_PACKAGES.get(module, ()))
 
 
 def external_labels(

@@ -39,20 +39,17 @@ def build_files(root: pathlib.Path) -> dict[str, str]:
   sources = {
     module: (root / path).read_text(encoding="utf-8") for module, path in files.items()
   }
-  names = {
-    module: {found.name for found in imports.imports(sources[module], path)}
-    for module, path in files.items()
-  }
+  names = build_dependencies.imported_names(root, files)
   needed = build_dependencies.own_dependencies(files, names)
-  external = _external(files, names, build_dependencies.repositories(root))
+  others = _others(files, names, build_dependencies.repositories(root))
   contents: dict[str, list[str]] = {}
   for module, path in files.items():
     labels = [_label(files[name], path) for name in needed[module]]
-    labels = sorted([*labels, *external[module]])
+    labels = sorted([*labels, *others[module]])
     if build_dependencies.is_test(path):
       within = build_dependencies.closure(module, needed)
       support = [sources[name] for name in within if name.startswith("tests.")]
-      heavy = {label for name in within for label in external[name]}
+      heavy = {label for name in within for label in others[name]}
       rule = _test(
         path,
         labels,
@@ -62,6 +59,8 @@ def build_files(root: pathlib.Path) -> dict[str, str]:
     else:
       rule = _library(path, labels)
     contents.setdefault(_home(path), []).append(rule)
+  for home in contents.keys() - {"", "tests"}:
+    contents[home].append(_package(home, files.values()))
   return {
     f"{home}/BUILD".lstrip("/"): "\n".join([*_opening(home, rules), *rules])
     for home, rules in sorted(contents.items())
@@ -83,19 +82,22 @@ def main(root: pathlib.Path) -> int:
   return 0
 
 
-def _external(
+def _others(
   files: Mapping[str, pathlib.Path],
   names: Mapping[str, set[str]],
   locked: Mapping[str, str],
 ) -> dict[str, list[str]]:
-  """Finds the labels of the installed packages that each module imports itself."""
-  longest = build_dependencies.longest_prefix
-  return {
-    module: build_dependencies.external_labels(
-      path, [name for name in names[module] if longest(name, files) is None], locked
-    )
-    for module, path in files.items()
-  }
+  """Finds the labels of all that each module imports itself but for modules of ours."""
+  found = {}
+  for module, path in files.items():
+    outside = {
+      name
+      for name in names[module]
+      if build_dependencies.longest_prefix(name, files) is None
+    }
+    found[module] = build_dependencies.external_labels(path, outside, locked)
+    found[module] += build_dependencies.whole_packages(module)
+  return found
 
 
 def _home(path: pathlib.PurePath) -> str:
@@ -128,18 +130,16 @@ def _opening(home: str, rules: Iterable[str]) -> list[str]:
   if not home:
     exported = "".join(f'    "{name}",\n' for name in sorted(_EXPORTED))
     return [*lines, 'licenses(["notice"])', "", f"exports_files([\n{exported}])", ""]
-  return [
-    *lines,
-    "filegroup(",
-    '    name = "package_data",',
-    "    srcs = glob(",
-    '        ["**"],',
-    "        allow_empty = True,",
-    '        exclude = ["**/*.py", "**/*.pyc", "BUILD"],',
-    "    ),",
-    ")",
-    "",
-  ]
+  lines += ["filegroup(", '    name = "package_data",', "    srcs = glob("]
+  lines += ['        ["**"],', "        allow_empty = True,"]
+  lines += ['        exclude = ["**/*.py", "**/*.pyc", "BUILD"],', "    ),", ")", ""]
+  return lines
+
+
+def _package(home: str, paths: Iterable[pathlib.PurePath]) -> str:
+  members = sorted(f":{_target(path)}" for path in paths if _home(path) == home)
+  lines = ["py_library(", f'    name = "{home.rpartition("/")[2]}",']
+  return "\n".join([*lines, *_list_attribute("deps", members), ")", ""])
 
 
 def _library(path: pathlib.PurePath, labels: Sequence[str]) -> str:

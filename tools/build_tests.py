@@ -13,11 +13,13 @@ def size(source: str, labels: Collection[str]) -> str:
 
   Args:
     source: The test's source.
-    labels: All installed packages that it needs, directly or through our modules.
+    labels: The installed packages and whole packages of ours that it needs, directly
+      or through our modules.
   """
   if only_slow(source):
     return "enormous"
-  return "medium" if any(f"//{_HEAVY}" in label for label in labels) else "small"
+  heavy = any(f"//{_HEAVY}" in each or each.startswith("//") for each in labels)
+  return "medium" if heavy else "small"
 
 
 def tags(source: str, support: Collection[str]) -> list[str]:

@@ -36,10 +36,30 @@ def declared(path: Sequence[str]) -> list[str]:
   Args:
     path: `sys.path` as Python made it for this file as the main module.
   """
-  checkouts = [each for each in path if pathlib.Path(each, "tools").is_dir()]
+  own = "tools/pytest_main.py"
+  checkouts = [each for each in path if pathlib.Path(each, own).is_file()]
   return [each for each in path[1:] if each not in checkouts[1:]]
+
+
+class Skips:
+  """Remembers whether a file was skipped as a whole, for pytest then says "no tests"."""
+
+  def __init__(self):
+    """Starts without any."""
+    self.found = False
+
+  def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+    """Hears from pytest how the reading of a file went."""
+    self.found |= report.skipped
+
+
+def main(given: Sequence[str], environment: Mapping[str, str]) -> int:
+  """Runs pytest and returns the exit code; a file without a test to run fails."""
+  skips = Skips()
+  code = pytest.main(arguments(given, environment), plugins=[skips])
+  return 0 if code == pytest.ExitCode.NO_TESTS_COLLECTED and skips.found else int(code)
 
 
 if __name__ == "__main__":
   sys.path[:] = declared(sys.path)
-  sys.exit(pytest.main(arguments(sys.argv[1:], os.environ)))
+  sys.exit(main(sys.argv[1:], os.environ))
