@@ -3,13 +3,13 @@
 import ast
 from collections.abc import Collection
 
-# A package whose import alone takes seconds.
-_HEAVY = "tensorflow"
 _SLOW_MARKS = ("pytest.mark.slow", "pytest.mark.arm64")
 
 
 def size(source: str, labels: Collection[str]) -> str:
   """Returns the size, which to Bazel is also how long the test may take.
+
+  What imports neither TensorFlow nor TFF is small: the import alone takes seconds.
 
   Args:
     source: The test's source.
@@ -18,8 +18,9 @@ def size(source: str, labels: Collection[str]) -> str:
   """
   if only_slow(source):
     return "enormous"
-  heavy = any(f"//{_HEAVY}" in each or each.startswith("//") for each in labels)
-  return "medium" if heavy else "small"
+  if any(each.startswith("//") or "//tensorflow_federated" in each for each in labels):
+    return "large"
+  return "medium" if any("//tensorflow" in each for each in labels) else "small"
 
 
 def tags(source: str, support: Collection[str]) -> list[str]:
