@@ -86,8 +86,8 @@ def own_dependencies(
 
   Returns:
     Module to the modules it imports and the packages around it. A package whose
-    `__init__.py` imports modules of ours is left out where it is only around: to
-    Bazel, though not to Python, that would be a circle.
+    `__init__.py` needs the module is left out: to Bazel, though not to Python, that
+    would be a circle.
 
   Raises:
     BuildFilesError: Modules import in a circle.
@@ -96,13 +96,10 @@ def own_dependencies(
   for module in files:
     found = {longest_prefix(name, files) for name in names[module]}
     needed[module] = {name for name in found if name is not None} - {module}
-  plain = {
-    module
-    for module, path in files.items()
-    if path.name == "__init__.py" and not needed[module]
-  }
   for module, path in files.items():
-    needed[module] |= plain & set(_prefixes(module)[1:])
+    for package in _prefixes(module)[1:]:
+      if package in files and module not in closure(package, needed):
+        needed[module].add(package)
     if is_test(path):
       folders = [path.parts[:depth] for depth in range(len(path.parts))]
       conftests = {".".join([*parts, "conftest"]) for parts in folders}
