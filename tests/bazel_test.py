@@ -28,12 +28,12 @@ _SOURCES = {
     "from fedtiny_tff import masks\n\n\ndef test_sum():\n  assert masks.ONES.sum() == 3\n"
   ),
 }
-_BAZEL = shutil.which("bazel")
+_BAZEL = shutil.which("bazel") or ""
 
 pytestmark = [
   pytest.mark.slow,
   pytest.mark.skipif(
-    _BAZEL is None, reason="no Bazel here (Debian: apt-get install bazel-bootstrap)"
+    not _BAZEL, reason="no Bazel here (Debian: apt-get install bazel-bootstrap)"
   ),
 ]
 

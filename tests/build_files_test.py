@@ -157,7 +157,7 @@ def test_a_circle_is_reported(tmp_path, capsys):
       "fedtiny_tff/b.py": "def f():\n  import fedtiny_tff.a\n",
     },
   )
-  with pytest.raises(build_dependencies.BuildFilesError, match="circle: .*a -> .*b"):
+  with pytest.raises(build_dependencies.BuildFilesError, match=r"circle: .*a -> .*b"):
     build_files.build_files(root)
   assert build_files.main(root) == 2
   assert capsys.readouterr().err.count("\n") == 1

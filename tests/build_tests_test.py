@@ -16,7 +16,7 @@ _QUICK = "def test_b():\n  pass\n"
     (_SLOW + _QUICK, False),
     ("", False),
     (f"pytestmark = pytest.mark.arm64\n{_QUICK}", True),
-    (f"pytestmark = [\n  pytest.mark.skipif(True),\n  pytest.mark.slow,\n]\n{_QUICK}", True),
+    (f"pytestmark = [\n  pytest.mark.xfail,\n  pytest.mark.slow,\n]\n{_QUICK}", True),
     (f"pytestmark = pytest.mark.usefixtures('slow')\n{_QUICK}", False),
     ("class TestA:\n  @pytest.mark.slow\n  def test_a(self):\n    pass\n", True),
   ],

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def violations(source: str, path: str) -> list[str]:
   """Lists the imports that a source at a path may not make."""
   file = pathlib.PurePosixPath(path)
-  own = rings.ring(imports.module_name(file))
+  own = rings.ring(imports.module_name(file)) or ""
   return [
     f"{path}:{line}: {own} may not import {name} ({rings.ring(name)})"
     for line, name in imports.imports(source, file)

@@ -22,7 +22,7 @@ def test_what_bazel_asks_for_is_passed_on():
 
 
 def test_undeclared_modules_are_out_of_reach(tmp_path):
-  runfiles, checkout, packages = (tmp_path / name for name in ("runfiles", "own", "lib"))
+  runfiles, checkout, packages = (tmp_path / name for name in "abc")
   for folder in (runfiles, checkout):
     (folder / "tools").mkdir(parents=True)
     (folder / "tools" / "pytest_main.py").touch()
@@ -41,7 +41,9 @@ def test_undeclared_modules_are_out_of_reach(tmp_path):
     ("import no_such_module\n", 2),
   ],
 )
-def test_a_file_without_a_test_to_run_fails_unless_it_is_skipped(tmp_path, source, code):
+def test_a_file_without_a_test_to_run_fails_unless_it_is_skipped(
+  tmp_path, source, code
+):
   (tmp_path / "pyproject.toml").write_text(
     "[tool.pytest.ini_options]\nmarkers = ['slow: a', 'arm64: b']\n"
   )

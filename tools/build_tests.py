@@ -44,10 +44,13 @@ def tags(source: str, support: Collection[str]) -> list[str]:
 def only_slow(source: str) -> bool:
   """Whether every test in a source is marked slow or arm64."""
   tree = ast.parse(source)
-  for node in tree.body:
-    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
-      if _marked([node.value]):
-        return True
+  whole = [
+    node.value
+    for node in tree.body
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+  ]
+  if _marked(whole):
+    return True
   tests = [
     node
     for node in ast.walk(tree)

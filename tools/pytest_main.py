@@ -44,7 +44,7 @@ def declared(path: Sequence[str]) -> list[str]:
 class Skips:
   """Remembers whether a file was skipped as a whole, for pytest then says "no tests"."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     """Starts without any."""
     self.found = False
 
