@@ -104,6 +104,14 @@ def test_a_name_that_its_package_loads_late_is_an_import(tmp_path, source, late)
   assert names["fedtiny_tff.a"] == {"fedtiny_tff"}
 
 
+def test_a_test_imports_what_a_string_names(tmp_path):
+  source = "START = ['-m', 'pipelines.run', 'pipelines.nothing']\n"
+  sources = {"pipelines/run.py": "", "pipelines/a.py": source, "tests/a_test.py": source}
+  names = _names(tmp_path, sources)
+  assert names["tests.a_test"] == {"pipelines.run"}
+  assert names["pipelines.a"] == set()
+
+
 def test_what_is_needed_through_others_is_needed():
   needed = {"a": {"b"}, "b": {"c"}, "c": set(), "d": {"a"}}
   assert build_dependencies.closure("a", needed) == {"a", "b", "c"}

@@ -146,7 +146,10 @@ def test_a_package_that_gathers_its_modules_is_no_circle(tmp_path):
     },
   )
   content = build_files.build_files(root)["fedtiny_tff/strategies/BUILD"]
-  assert content.count('deps = [":base"]') == 2
+  assert 'name = "__init__",\n    srcs = ["__init__.py"],' in content
+  assert content.count('deps = [":base"]') == 1
+  assert 'srcs = ["base.py"],\n)' in content
+  assert 'deps = [\n        ":__init__",\n        ":base",\n    ],' in content
 
 
 def test_a_circle_is_reported(tmp_path, capsys):

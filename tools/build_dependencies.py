@@ -1,5 +1,6 @@
 """What a module needs in Bazel's terms: modules of ours and installed packages."""
 
+import ast
 import graphlib
 import pathlib
 import re
@@ -28,16 +29,16 @@ _DISTRIBUTIONS = {
 _OPTIONAL = {"mkdocs", "mlflow", "tensorflow_datasets", "wandb"}
 
 # Tests that import what a text or a table names, and the packages that may be in.
-_FOR_USERS = (
+_NAMED_IN_DOCS = (
   *("//fedtiny_tff", "//fedtiny_tff/federated", "//fedtiny_tff/strategies"),
-  *("//pipelines", "//tflite_export"),
+  *("//pipelines", "//tflite_export", "//benchmarks", "//:tools"),
 )
 _WHOLE_PACKAGES = {
   "tests.benchmarks.summary_test": ("//benchmarks",),
-  "tests.docs.own_data_test": _FOR_USERS,
-  "tests.docs.python_api_test": _FOR_USERS,
-  "tests.docs.snippets_test": _FOR_USERS,
-  "tests.docs.typed": _FOR_USERS,
+  "tests.docs.own_data_test": _NAMED_IN_DOCS,
+  "tests.docs.python_api_test": _NAMED_IN_DOCS,
+  "tests.docs.snippets_test": _NAMED_IN_DOCS,
+  "tests.docs.typed": _NAMED_IN_DOCS,
 }
 
 
@@ -56,13 +57,16 @@ def imported_names(
 
   Returns:
     Module to dotted names. Who imports a name that its package loads only when asked
-    for, see `fedtiny_tff.lazy_names`, imports also the module that has it.
+    for, see `fedtiny_tff.lazy_names`, imports also the module that has it. Tests
+    import also what a string names, as they start such modules.
   """
   names = {}
   lazy = {}
   for module, path in files.items():
     source = (root / path).read_text(encoding="utf-8")
     names[module] = {found.name for found in imports.imports(source, path)}
+    if path.parts[0] == "tests":
+      names[module] |= _strings(source) & set(files)
     stub = root / path.with_suffix(".pyi")
     if stub.is_file():
       found = imports.imports(stub.read_text(encoding="utf-8"), path)
@@ -182,6 +186,14 @@ def external_labels(
 def longest_prefix(name: str, known: Mapping[str, object]) -> Optional[str]:
   """Returns the longest dotted prefix of a name that is known, or None."""
   return next((prefix for prefix in _prefixes(name) if prefix in known), None)
+
+
+def _strings(source: str) -> set[str]:
+  return {
+    node.value
+    for node in ast.walk(ast.parse(source))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str)
+  }
 
 
 def _prefixes(name: str) -> list[str]:

@@ -59,7 +59,7 @@ def build_files(root: pathlib.Path) -> dict[str, str]:
     else:
       rule = _library(path, labels)
     contents.setdefault(_home(path), []).append(rule)
-  for home in contents.keys() - {"", "tests"}:
+  for home in contents.keys() - {"tests"}:
     contents[home].append(_package(home, files.values()))
   return {
     f"{home}/BUILD".lstrip("/"): "\n".join([*_opening(home, rules), *rules])
@@ -138,7 +138,7 @@ def _opening(home: str, rules: Iterable[str]) -> list[str]:
 
 def _package(home: str, paths: Iterable[pathlib.PurePath]) -> str:
   members = sorted(f":{_target(path)}" for path in paths if _home(path) == home)
-  lines = ["py_library(", f'    name = "{home.rpartition("/")[2]}",']
+  lines = ["py_library(", f'    name = "{home.rpartition("/")[2] or "tools"}",']
   return "\n".join([*lines, *_list_attribute("deps", members), ")", ""])
 
 
