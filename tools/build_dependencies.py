@@ -28,7 +28,7 @@ _DISTRIBUTIONS = {
 # Imported where they are used, and only if somebody installed them.
 _OPTIONAL = {"mkdocs", "mlflow", "tensorflow_datasets", "wandb"}
 
-# Tests that import what a text or a table names, and the packages that may be in.
+# Tests that import what a text, a table or a folder names, and the packages that may be in.
 _NAMED_IN_DOCS = (
   *("//fedtiny_tff", "//fedtiny_tff/federated", "//fedtiny_tff/strategies"),
   *("//pipelines", "//tflite_export", "//benchmarks", "//:tools"),
@@ -39,6 +39,7 @@ _WHOLE_PACKAGES = {
   "tests.docs.python_api_test": _NAMED_IN_DOCS,
   "tests.docs.snippets_test": _NAMED_IN_DOCS,
   "tests.docs.typed": _NAMED_IN_DOCS,
+  "tests.pipelines.commands_test": ("//pipelines",),
 }
 
 
@@ -66,7 +67,7 @@ def imported_names(
     source = (root / path).read_text(encoding="utf-8")
     names[module] = {found.name for found in imports.imports(source, path)}
     if path.parts[0] == "tests":
-      names[module] |= _strings(source) & set(files)
+      names[module] |= _dotted_strings(source) & set(files)
     stub = root / path.with_suffix(".pyi")
     if stub.is_file():
       found = imports.imports(stub.read_text(encoding="utf-8"), path)
@@ -188,11 +189,12 @@ def longest_prefix(name: str, known: Mapping[str, object]) -> Optional[str]:
   return next((prefix for prefix in _prefixes(name) if prefix in known), None)
 
 
-def _strings(source: str) -> set[str]:
+def _dotted_strings(source: str) -> set[str]:
   return {
     node.value
     for node in ast.walk(ast.parse(source))
-    if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    if isinstance(node, ast.Constant)
+    if isinstance(node.value, str) and "." in node.value
   }
 
 
