@@ -1,6 +1,5 @@
 """What a module needs in Bazel's terms: modules of ours and installed packages."""
 
-import ast
 import graphlib
 import pathlib
 import re
@@ -24,6 +23,9 @@ _DISTRIBUTIONS = {
   "tree": "dm-tree",
   "yaml": "pyyaml",
 }
+
+# A string that is a dotted name.
+_NAME = re.compile(r"""["'](\w+(?:\.\w+)+)["']""")
 
 # Imported where they are used, and only if somebody installed them.
 _OPTIONAL = {"mkdocs", "mlflow", "tensorflow_datasets", "wandb"}
@@ -67,7 +69,7 @@ def imported_names(
     source = (root / path).read_text(encoding="utf-8")
     names[module] = {found.name for found in imports.imports(source, path)}
     if path.parts[0] == "tests":
-      names[module] |= _dotted_strings(source) & set(files)
+      names[module] |= set(_NAME.findall(source)) & set(files)
     stub = root / path.with_suffix(".pyi")
     if stub.is_file():
       found = imports.imports(stub.read_text(encoding="utf-8"), path)
@@ -187,15 +189,6 @@ def external_labels(
 def longest_prefix(name: str, known: Mapping[str, object]) -> Optional[str]:
   """Returns the longest dotted prefix of a name that is known, or None."""
   return next((prefix for prefix in _prefixes(name) if prefix in known), None)
-
-
-def _dotted_strings(source: str) -> set[str]:
-  return {
-    node.value
-    for node in ast.walk(ast.parse(source))
-    if isinstance(node, ast.Constant)
-    if isinstance(node.value, str) and "." in node.value
-  }
 
 
 def _prefixes(name: str) -> list[str]:
