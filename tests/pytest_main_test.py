@@ -9,15 +9,14 @@ from tools import pytest_main
 
 
 def test_what_is_given_comes_last_and_wins():
-  assert pytest_main.arguments(["a_test.py", "-m", "slow"], {}) == [
+  assert pytest_main.arguments(["a_test.py", "-m", "slow"]) == [
     *("-p", "no:cacheprovider", "-m", "not slow and not arm64"),
     *("a_test.py", "-m", "slow"),
   ]
 
 
 def test_what_bazel_asks_for_is_passed_on():
-  environment = {"TESTBRIDGE_TEST_ONLY": "masks", "XML_OUTPUT_FILE": "/a/test.xml"}
-  found = pytest_main.arguments([], environment)
+  found = pytest_main.arguments([], "masks", "/a/test.xml")
   assert found[-3:] == ["-k", "masks", "--junitxml=/a/test.xml"]
 
 

@@ -7,22 +7,23 @@ name with `--test_filter=WORDS`.
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 
-def arguments(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+def arguments(given: Sequence[str], words: str = "", results: str = "") -> list[str]:
   """Returns pytest's arguments.
 
   Args:
     given: What the target and the command line say; they come last and win.
-    environment: Where Bazel tells its filter and the file to write results into.
+    words: Of the names of the tests to run, as `--test_filter` has them.
+    results: File for Bazel to read the results from.
   """
   found = ["-p", "no:cacheprovider", "-m", "not slow and not arm64"]
-  if words := environment.get("TESTBRIDGE_TEST_ONLY"):
+  if words:
     found += ["-k", words]
-  if results := environment.get("XML_OUTPUT_FILE"):
+  if results:
     found.append(f"--junitxml={results}")
   return [*found, *given]
 
@@ -53,13 +54,15 @@ class Skips:
     self.found |= report.skipped
 
 
-def main(given: Sequence[str], environment: Mapping[str, str]) -> int:
+def main(given: Sequence[str]) -> int:
   """Runs pytest and returns the exit code; a file without a test to run fails."""
   skips = Skips()
-  code = pytest.main(arguments(given, environment), plugins=[skips])
+  words = os.environ.get("TESTBRIDGE_TEST_ONLY", "")
+  results = os.environ.get("XML_OUTPUT_FILE", "")
+  code = pytest.main(arguments(given, words, results), plugins=[skips])
   return 0 if code == pytest.ExitCode.NO_TESTS_COLLECTED and skips.found else int(code)
 
 
 if __name__ == "__main__":
   sys.path[:] = declared(sys.path)
-  sys.exit(main(sys.argv[1:], os.environ))
+  sys.exit(main(sys.argv[1:]))
