@@ -29,6 +29,9 @@ def test_the_committed_files_are_up_to_date():
     or (ROOT / name).read_text(encoding="utf-8") != content
   ]
   assert not stale, f"run `make build-files`: {stale} differ from the imports"
+  folders = {name.split("/")[0] for name in contents} - {"BUILD"}
+  found = {path for folder in folders for path in (ROOT / folder).rglob("BUILD")}
+  assert found == {ROOT / name for name in set(contents) - {"BUILD"}}
 
 
 def test_a_library_names_its_package_and_what_it_imports(tmp_path):

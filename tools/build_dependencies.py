@@ -30,7 +30,7 @@ _NAME = re.compile(r"""["'](\w+(?:\.\w+)+)["']""")
 # Imported where they are used, and only if somebody installed them.
 _OPTIONAL = {"mkdocs", "mlflow", "tensorflow_datasets", "wandb"}
 
-# Tests that import what a text, a table or a folder names, and the packages that may be in.
+# Tests that import what a text, a table or a folder names, and where that may be.
 _NAMED_IN_DOCS = (
   *("//fedtiny_tff", "//fedtiny_tff/federated", "//fedtiny_tff/strategies"),
   *("//pipelines", "//tflite_export", "//benchmarks", "//:tools"),
