@@ -43,7 +43,7 @@ def declared(path: Sequence[str]) -> list[str]:
 
 
 class Skips:
-  """Remembers whether a file was skipped as a whole, for pytest then says "no tests"."""
+  """Remembers whether a file was skipped as a whole: to pytest that is "no tests"."""
 
   def __init__(self) -> None:
     """Starts without any."""
