@@ -13,13 +13,14 @@ BENCH ?= wire mask_adapter population data_scale feeding memory selection long_r
   channel_blocks misbehaving privacy worker_scaling report_page device_training
 
 PY := .venv/bin/python
+AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo -n)
 SOURCES := fedtiny_tff tflite_export pipelines tests tools benchmarks
 UV_COMPILE := $(PY) -m uv pip compile --quiet --python-version 3.11 \
   --python-platform x86_64-manylinux_2_31 --generate-hashes --no-emit-index-url \
   --only-binary :all: --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup arm64 doctor run test test-slow test-arm64 bench lint audit docs lock build-files clean
+.PHONY: help setup arm64 doctor run test test-slow test-arm64 bazel-test bench lint audit docs lock build-files clean
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,17 @@ test-slow: setup ## Runs the tests that need minutes.
 
 test-arm64: arm64 ## Runs exported files under emulated ARM64.
 	@$(PY) -m pytest -m arm64 $(ARGS)
+
+bazel-test: setup ## Builds all targets and runs the quick tests with Bazel (ARGS=flags for `bazel test`).
+	@command -v bazel >/dev/null || { \
+	  $(AS_ROOT) apt-get update -qq && \
+	  $(AS_ROOT) apt-get install -qq -y --no-install-recommends bazel-bootstrap; \
+	} >/dev/null || { \
+	  echo "bazel-test: there is no bazel, and Debian's bazel-bootstrap could not be installed; install it or bazelisk" >&2; \
+	  exit 2; \
+	}
+	@# In a batch no server stays behind.
+	@bazel --batch test --jobs=$(JOBS) $(ARGS) //...
 
 bench: setup ## Measures speed, memory and bytes into benchmarks/results/ (BENCH=names).
 	@for name in $(BENCH); do $(PY) -m benchmarks.$$name || exit 1; done

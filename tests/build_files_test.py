@@ -1,13 +1,13 @@
 """The committed BUILD files are what the imports say; the generator's rules."""
 
 import pathlib
+import re
 
 import pytest
 
-from tools import build_files
+from tools import build_dependencies, build_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-LOCKED = {"tensorflow", "absl-py", "protobuf", "ai-edge-litert"}
 
 
 def _checkout(root: pathlib.Path, files: dict[str, str]) -> pathlib.Path:
@@ -29,6 +29,9 @@ def test_the_committed_files_are_up_to_date():
     or (ROOT / name).read_text(encoding="utf-8") != content
   ]
   assert not stale, f"run `make build-files`: {stale} differ from the imports"
+  folders = {name.split("/")[0] for name in contents} - {"BUILD"}
+  found = {path for folder in folders for path in (ROOT / folder).rglob("BUILD")}
+  assert found == {ROOT / name for name in set(contents) - {"BUILD"}}
 
 
 def test_a_library_names_its_package_and_what_it_imports(tmp_path):
@@ -75,10 +78,65 @@ def test_tests_run_under_pytest_with_their_support_modules(tmp_path):
   content = build_files.build_files(root)["tests/BUILD"]
   assert content.count("testonly = True,") == 2
   test = content.split("py_test(\n")[1].split("\n)\n")[0]
-  assert 'name = "core/masks_test",\n    main = "//:tools/pytest_main.py",' in test
+  assert 'name = "core/masks_test",\n    size = "small",' in test
+  assert 'main = "//:tools/pytest_main.py",' in test
   assert 'args = ["$(rootpath core/masks_test.py)"]' in test
   dependencies = test.split("deps = [")[1].split()
-  assert dependencies == ['":conftest",', '":core/support",', '"@pypi//pytest",', "],"]
+  assert dependencies == [
+    *('":conftest",', '":core/support",', '"@pypi_dev//pytest",', "],")
+  ]
+
+
+def test_size_and_tags_come_from_all_that_a_test_needs(tmp_path):
+  root = _checkout(
+    tmp_path,
+    {
+      "fedtiny_tff/masks.py": "import tensorflow as tf\n",
+      "tests/support.py": "ROOT = __file__\nfrom fedtiny_tff import masks\n",
+      "tests/masks_test.py": "from tests import support\n",
+      "benchmarks/rounds_under_test.py": "",
+    },
+  )
+  contents = build_files.build_files(root)
+  test = contents["tests/BUILD"].split("py_test(\n")[1]
+  assert 'size = "medium",' in test
+  assert 'tags = [\n        "external",\n        "local",\n    ],' in test
+  assert "py_test" not in contents["benchmarks/BUILD"]
+
+
+def test_a_ring_is_visible_to_the_rings_that_may_import_it(tmp_path):
+  root = _checkout(
+    tmp_path,
+    {
+      "fedtiny_tff/masks.py": "",
+      "fedtiny_tff/strategies/snip.py": "from fedtiny_tff import masks\n",
+      "tests/masks_test.py": "",
+    },
+  )
+  contents = build_files.build_files(root)
+  visible = {name: re.findall("//.*:__pkg__", text) for name, text in contents.items()}
+  assert visible["fedtiny_tff/strategies/BUILD"] == [
+    "//benchmarks:__pkg__",
+    "//fedtiny_tff/federated:__pkg__",
+    "//pipelines:__pkg__",
+    "//tests:__pkg__",
+  ]
+  assert "//tflite_export:__pkg__" in visible["fedtiny_tff/BUILD"]
+  assert "//:__pkg__" not in visible["fedtiny_tff/BUILD"]
+  assert '["//visibility:private"]' not in contents["fedtiny_tff/BUILD"]
+  assert '    "//visibility:private",' in contents["tests/BUILD"]
+
+
+def test_a_package_has_a_target_of_all_its_modules(tmp_path):
+  root = _checkout(
+    tmp_path,
+    {"fedtiny_tff/masks.py": "", "fedtiny_tff/strategies/snip.py": ""},
+  )
+  contents = build_files.build_files(root)
+  assert 'name = "fedtiny_tff",\n    deps = [":masks"],' in contents["fedtiny_tff/BUILD"]
+  assert 'name = "strategies",\n    deps = [":snip"],' in (
+    contents["fedtiny_tff/strategies/BUILD"]
+  )
 
 
 def test_a_package_that_gathers_its_modules_is_no_circle(tmp_path):
@@ -90,8 +148,11 @@ def test_a_package_that_gathers_its_modules_is_no_circle(tmp_path):
       "fedtiny_tff/strategies/snip.py": "from . import base\n",
     },
   )
-  content = build_files.build_files(root)["fedtiny_tff/BUILD"]
-  assert content.count('deps = [":strategies/base"]') == 2
+  content = build_files.build_files(root)["fedtiny_tff/strategies/BUILD"]
+  assert 'name = "__init__",\n    srcs = ["__init__.py"],' in content
+  assert content.count('deps = [":base"]') == 1
+  assert 'srcs = ["base.py"],\n)' in content
+  assert 'deps = [\n        ":__init__",\n        ":base",\n    ],' in content
 
 
 def test_a_circle_is_reported(tmp_path, capsys):
@@ -102,7 +163,7 @@ def test_a_circle_is_reported(tmp_path, capsys):
       "fedtiny_tff/b.py": "def f():\n  import fedtiny_tff.a\n",
     },
   )
-  with pytest.raises(build_files.BuildFilesError, match=r"circle: .*a -> .*b"):
+  with pytest.raises(build_dependencies.BuildFilesError, match=r"circle: .*a -> .*b"):
     build_files.build_files(root)
   assert build_files.main(root) == 2
   assert capsys.readouterr().err.count("\n") == 1
@@ -116,30 +177,3 @@ def test_only_what_changed_is_written(tmp_path, capsys):
   (root / "pipelines" / "run.py").write_text("import tensorflow\n")
   assert build_files.main(root) == 0
   assert capsys.readouterr().out == "build-files: wrote pipelines/BUILD\n"
-
-
-@pytest.mark.parametrize(
-  ("name", "label"),
-  [
-    ("tensorflow.keras.layers", ["@pypi//tensorflow"]),
-    ("absl.flags", ["@pypi//absl_py"]),
-    ("google.protobuf.message", ["@pypi//protobuf"]),
-    ("ai_edge_litert.interpreter", ["@pypi//ai_edge_litert"]),
-    ("json.decoder", []),
-  ],
-)
-def test_imported_names_become_installed_packages(name, label):
-  assert build_files.external_labels(pathlib.Path("a.py"), [name], LOCKED) == label
-
-
-def test_an_optional_import_is_no_dependency():
-  labels = build_files.external_labels(
-    pathlib.Path("a.py"), ["tensorflow_datasets", "absl.flags"], LOCKED
-  )
-  assert labels == ["@pypi//absl_py"]
-
-
-@pytest.mark.parametrize("name", ["torch.nn", "google.cloud.storage"])
-def test_an_unlocked_import_is_reported(name):
-  with pytest.raises(build_files.BuildFilesError, match=r"a\.py: .* lock file"):
-    build_files.external_labels(pathlib.Path("a.py"), [name], LOCKED)

@@ -5,57 +5,19 @@ import pathlib
 
 import pytest
 
-from tools import imports
+from tools import imports, rings
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-# Longest prefix wins; a name under no prefix is free for everybody.
-RINGS = {
-  "fedtiny_tff": "core",
-  "fedtiny_tff.strategies": "strategies",
-  "fedtiny_tff.federated": "federated",
-  "tflite_export": "export",
-  "pipelines": "pipelines",
-  "benchmarks": "benchmarks",
-  "tools": "tools",
-  "tests": "tests",
-  "tensorflow_federated": "tff",
-  "absl.flags": "flags",
-}
-
-MAY_IMPORT = {
-  "core": {"core"},
-  "strategies": {"core", "strategies"},
-  "federated": {"core", "strategies", "federated", "tff"},
-  "export": {"core", "export"},
-  "pipelines": {
-    *("core", "strategies", "federated", "export", "pipelines"),
-    *("tff", "flags"),
-  },
-  "benchmarks": {
-    *("core", "strategies", "federated", "export", "pipelines", "benchmarks"),
-    *("tff", "flags"),
-  },
-  "tools": {"tools"},
-  "tests": set(RINGS.values()),
-}
-
-
-def ring(name: str):
-  """Returns the ring of a dotted name, or None for one that is free."""
-  parts = name.split(".")
-  prefixes = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
-  return next((RINGS[prefix] for prefix in prefixes if prefix in RINGS), None)
 
 
 def violations(source: str, path: str) -> list[str]:
   """Lists the imports that a source at a path may not make."""
   file = pathlib.PurePosixPath(path)
-  own = ring(imports.module_name(file))
+  own = rings.ring(imports.module_name(file)) or ""
   return [
-    f"{path}:{line}: {own} may not import {name} ({ring(name)})"
+    f"{path}:{line}: {own} may not import {name} ({rings.ring(name)})"
     for line, name in imports.imports(source, file)
-    if ring(name) is not None and ring(name) not in MAY_IMPORT[own]
+    if rings.ring(name) not in (None, *rings.MAY_IMPORT[own])
   ]
 
 
@@ -86,8 +48,8 @@ def test_every_package_has_a_docstring():
 
 
 def test_the_table_covers_every_ring_and_folder():
-  assert set(MAY_IMPORT) == set(RINGS.values()) - {"tff", "flags"}
-  assert {ring(folder) for folder in imports.CODE_FOLDERS} <= set(MAY_IMPORT)
+  assert set(rings.MAY_IMPORT) == set(rings.RINGS.values()) - {"tff", "flags"}
+  assert {rings.ring(each) for each in imports.CODE_FOLDERS} <= set(rings.MAY_IMPORT)
 
 
 @pytest.mark.parametrize(

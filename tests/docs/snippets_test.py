@@ -119,10 +119,11 @@ def test_flags_that_are_named_are_there(page):
   assert named - _known_flags() - _OTHERS == set()
 
 
-# Of make, uv, docker, adb, `fedtiny` itself and this project's tools; and what stands for
+# Of make, uv, docker, adb, Bazel, `fedtiny` itself and this project's tools; and what stands for
 # a flag, or is mistyped to show what happens.
 _OTHERS = {"check", "strict", "require", "file", "tag", "index", "version"}
 _OTHERS |= {"name", "noname", "densty"}
+_OTHERS |= {"test_arg", "test_filter", "test_size_filters", "test_timeout"}
 
 
 @pytest.mark.parametrize(
