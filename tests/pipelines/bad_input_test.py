@@ -96,7 +96,7 @@ TRAINING_CASES = {
   ),
   "another_configuration": (
     [TINY, "--output_dir={}/begun", "--rounds=9", "--seed=6"],
-    "another configuration ... - --rounds=4 ... + --rounds=9 ... + --seed=6",
+    "another configuration: it has ... --rounds=4 ... given is ... --rounds=9 ... --seed=6",
   ),
   "few_public_samples": (
     [TINY, OUT, "--quantisation_aware=public"],
