@@ -182,6 +182,7 @@ def test_what_is_no_range_is_refused_by_tensor(made, ranges):
     calibration_stage._ranges(config, ("a", "b"), learnt[ranges])
 
 
+@pytest.mark.slow
 def test_an_export_may_ask_the_clients_and_says_so(made, capsys):
   directory, _ = made
   command = [f"--run_dir={directory.path}", "--targets=mcu"]
@@ -202,6 +203,7 @@ def test_an_export_may_ask_the_clients_and_says_so(made, capsys):
   assert "from 3 clients" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_without_any_data_on_the_server(tmp_path):
   """The whole way: no pre-training, selection, one round, both targets verified."""
   changes = {

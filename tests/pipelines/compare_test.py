@@ -164,6 +164,7 @@ def test_bad_input_ends_in_one_line(tmp_path, capsys, more, said):
   assert said in line
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_stopped_goes_on_to_the_same_result(folder, tmp_path):
   stopped = tmp_path / "stopped"
   app = support.App(tmp_path, "compare", *_arguments(stopped, ["fedavg", "prunefl"]))

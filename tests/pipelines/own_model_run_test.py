@@ -108,6 +108,7 @@ def test_a_finished_run_says_so_again(made, capsys):
   assert "model/model.keras" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 # Not the entry point: its dropout does not repeat.
 @pytest.mark.parametrize("made", ["net.keras"], indirect=True)
 def test_a_broken_off_run_goes_on_and_ends_the_same(made, place, tmp_path):
@@ -140,6 +141,7 @@ def test_the_file_is_where_training_starts(place, capsys):
         np.testing.assert_allclose(after, before, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_another_model_under_the_same_name_is_refused(place, tmp_path, capsys):
   path = tmp_path / "changed.keras"
   _sequential().save(path)

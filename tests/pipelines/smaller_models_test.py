@@ -164,6 +164,7 @@ def test_a_small_dense_model_beside_the_full_one(tmp_path):
     np.testing.assert_array_equal(one, another)
 
 
+@pytest.mark.slow
 def test_federated_pruning(tmp_path):
   run, outcome, made = _trained(
     tmp_path / "run", strategy="federated_pruning", dense_baseline=False
