@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from fedtiny_tff.device_messages import TensorLayout
+from fedtiny_tff.device_tasks import whole_number
 from fedtiny_tff.errors import InputError
 
 PLAN_VERSION = 1
@@ -182,7 +183,7 @@ def _plan(document: dict[str, Any]) -> DevicePlan:
     PlannedBlock(
       tuple(map(str, block["layers"])),
       {
-        str(name): TensorLayout(str(layout["dtype"]), tuple(map(_count, layout["shape"])))
+        str(name): TensorLayout(str(layout["dtype"]), tuple(map(whole_number, layout["shape"])))
         for name, layout in block["statistics"].items()
       },
     )
@@ -190,18 +191,12 @@ def _plan(document: dict[str, Any]) -> DevicePlan:
   )
   model = document.pop("model")
   texts = {name: str(model.pop(name)) for name in ("name", "sha256", "task")}
-  shape = tuple(map(_count, model.pop("input_shape")))
+  shape = tuple(map(whole_number, model.pop("input_shape")))
   seed = document.pop("seed")
   if not isinstance(seed, int):
     raise ValueError(f"seed is {seed!r}")
-  numbers = {name: _count(value) for name, value in model.items()}
+  numbers = {name: whole_number(value) for name, value in model.items()}
   fields: dict[str, Any] = {"input_shape": shape, **texts, **numbers}
   planned = PlannedModel(**fields)
-  rest = {name: _count(value) for name, value in document.items()}
+  rest = {name: whole_number(value) for name, value in document.items()}
   return DevicePlan(model=planned, seed=seed, blocks=blocks, **rest)
-
-
-def _count(value: Any) -> int:
-  if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-    raise ValueError(f"{value!r} is no number of things")
-  return value

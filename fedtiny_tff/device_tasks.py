@@ -159,12 +159,12 @@ def _task(document: dict[str, Any]) -> DeviceTask:
   task = DeviceTask(
     plan=_text(document.pop("plan")),
     work=_text(document.pop("work")),
-    clients=tuple(map(_count, document.pop("clients"))),
+    clients=tuple(map(whole_number, document.pop("clients"))),
     messages=tuple(
-      TaskMessage(_count(each["number"]), _text(each["sha256"]))
+      TaskMessage(whole_number(each["number"]), _text(each["sha256"]))
       for each in document.pop("messages")
     ),
-    block=None if document["block"] is None else _count(document["block"]),
+    block=None if document["block"] is None else whole_number(document["block"]),
   )
   if task.work not in WORK:
     raise ValueError(f"work is {task.work!r}")
@@ -177,7 +177,12 @@ def _text(value: Any) -> str:
   return value
 
 
-def _count(value: Any) -> int:
+def whole_number(value: Any) -> int:
+  """Returns a value of a JSON document that must be a number of things.
+
+  Raises:
+    ValueError: When it is none.
+  """
   if not isinstance(value, int) or isinstance(value, bool) or value < 0:
     raise ValueError(f"{value!r} is no number of things")
   return value
