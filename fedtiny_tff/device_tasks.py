@@ -25,8 +25,9 @@ PLAN_PATH = "client_plan.json"
 MODEL_PATH = "model.tflite"
 TASK_PATH = "task.json"
 ANSWERS_PATH = "devices"
-# No task is longer, however many clients it names.
+# No task is longer, however many clients it names, and no plan, whatever its blocks.
 LARGEST_TASK_BYTES = 16 << 20
+LARGEST_PLAN_BYTES = 4 << 20
 
 HELLO = "hello"
 MEASURE = "measure"

@@ -12,7 +12,14 @@ from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
 from pipelines import config as config_lib
-from pipelines import data_folder, files, metrics_log, run_report, training_pipeline
+from pipelines import (
+  data_folder,
+  experiments,
+  files,
+  metrics_log,
+  run_report,
+  training_pipeline,
+)
 from pipelines.comparison_grid import Cell, method_flags
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
@@ -149,7 +156,7 @@ def run_cell(cell: Cell, store: CellStore, progress: Progress) -> dict[str, Any]
   start = time.monotonic()
   with store.run_directory(cell) as run:
     run.check(cell.config)
-    experiment = training_pipeline.plan_experiment(
+    experiment = experiments.plan_experiment(
       cell.config, store.data(cell), progress, is_begun=run.flags.exists()
     )
     run.claim(cell.config)

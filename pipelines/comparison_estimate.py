@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import batches, tfmot_masking, training
-from pipelines import training_pipeline
+from pipelines import experiments
 from pipelines.comparison_grid import Cell
 
 # What a cell takes besides its rounds: records, pre-training, graphs, final figures.
@@ -49,12 +49,12 @@ def estimate_seconds(
 
 
 def _seconds_of(cell: Cell) -> float:
-  experiment = training_pipeline.plan_experiment(cell.config)
+  experiment = experiments.plan_experiment(cell.config)
   images = images_per_round(experiment) * cell.config.rounds
   return _FIXED_SECONDS + images / images_per_second(experiment)
 
 
-def images_per_round(experiment: training_pipeline.Experiment) -> float:
+def images_per_round(experiment: experiments.Experiment) -> float:
   """Returns how many examples the clients of a round train on, on average."""
   config = experiment.config
   examples = experiment.data.training_sizes * config.local_epochs
@@ -64,7 +64,7 @@ def images_per_round(experiment: training_pipeline.Experiment) -> float:
   return float(np.mean(examples)) * participants
 
 
-def images_per_second(experiment: training_pipeline.Experiment) -> float:
+def images_per_second(experiment: experiments.Experiment) -> float:
   """Trains some steps on noise, and returns how many examples a second that was."""
   config, info = experiment.config, experiment.data.info
   size, shape = config.batch_size, tuple(info.shape)

@@ -23,7 +23,7 @@ from fedtiny_tff.data import (
 )
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.errors import InputError
-from pipelines import anomalies, data_config, data_folder, table_layout
+from pipelines import anomalies, data_config, data_folder
 from pipelines import config as config_lib
 from pipelines.data_folder import RunData
 from pipelines.progress import Progress
@@ -136,9 +136,7 @@ def open_dataset(
     info, _ = data_folder.read_description(folder)
     return OpenedDataset(info, written=folder)
   source = sources.load(config.dataset, config.source)
-  columns = table_layout.columns(config.dataset, config.source)
-  info = dataclasses.replace(source.info, columns=columns)
-  return OpenedDataset(info, dataclasses.replace(source, info=info))
+  return OpenedDataset(source.info, source)
 
 
 def plan_data(

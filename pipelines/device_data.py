@@ -46,11 +46,11 @@ def main() -> Optional[int]:
     run_dir_flag.read()
   with progress.loading():
     from pipelines import config as config_lib
-    from pipelines import data_stage, run_directory, training_pipeline
+    from pipelines import data_stage, experiments, run_directory
 
   config = config_lib.from_flags()
   own = run_directory.RunDirectory(run_dir).data if run_dir else None
-  experiment = training_pipeline.plan_experiment(config, own, progress, is_begun=True)
+  experiment = experiments.plan_experiment(config, own, progress, is_begun=True)
   with (
     tempfile.TemporaryDirectory() as scratch,
     files.replacing_folder(folder) as fresh,

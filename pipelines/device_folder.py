@@ -25,6 +25,7 @@ class DeviceFolder:
   def __init__(self, path: str):
     """Names the folder; nothing is made."""
     self._path = pathlib.Path(path)
+    self._plan = self._path / device_tasks.PLAN_PATH
 
   def __str__(self) -> str:
     return str(self._path)
@@ -35,10 +36,8 @@ class DeviceFolder:
     Raises:
       InputError: When one is.
     """
-    if (self._path / device_tasks.PLAN_PATH).exists():
-      raise InputError(
-        f"--{_FLAG}={self._path}: holds the plan of another run; name an empty folder"
-      )
+    if self._plan.exists():
+      raise self._anothers("the plan")
 
   def begin(self, plan: str, model: bytes) -> None:
     """Writes what devices get once, unless it is there.
@@ -52,20 +51,20 @@ class DeviceFolder:
     """
     files.make_folder(self._path, _FLAG)
     files.remove_leftovers(self._path)
-    known = self._path / device_tasks.PLAN_PATH
-    is_new = not known.exists()
-    if not is_new and known.read_text(errors="replace") != plan:
-      raise InputError(
-        f"--{_FLAG}={self._path}: holds the plan of another run; name an empty folder"
-      )
+    if self._plan.exists():
+      if self._plan.read_text(errors="replace") != plan:
+        raise self._anothers("the plan")
     # Devices do not answer again where they find an answer, whoever's it was.
-    if is_new and (self._path / device_tasks.ANSWERS_PATH).exists():
-      raise InputError(
-        f"--{_FLAG}={self._path}: holds answers of another run; name an empty folder"
-      )
+    elif (self._path / device_tasks.ANSWERS_PATH).exists():
+      raise self._anothers("answers")
     # The plan comes last: whoever finds it finds the model too.
     files.write_bytes(self._path / device_tasks.MODEL_PATH, model)
-    files.write_text(known, plan)
+    files.write_text(self._plan, plan)
+
+  def _anothers(self, what: str) -> InputError:
+    return InputError(
+      f"--{_FLAG}={self._path}: holds {what} of another run; name an empty folder"
+    )
 
   def publish(self, task: DeviceTask, contents: Mapping[int, bytes]) -> None:
     """Writes the messages of a task, then the task.

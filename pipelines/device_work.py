@@ -22,7 +22,6 @@ from pipelines.device_questions import Question, check_digest
 from pipelines.plain_progress import PlainProgress, Steps
 from tflite_export.device_training.device_runtime import DeviceRuntime
 
-_LARGEST_PLAN_BYTES = 4 << 20
 _LARGEST_MODEL_BYTES = 512 << 20
 # The same message has the same answer: who deletes it this often will not take it.
 _MOST_TRIES = 3
@@ -184,7 +183,7 @@ class DeviceWork:
       InputError: When the plan that is there is another.
     """
     if self._plan is None or self._plan.digest != task.plan:
-      content = self._exchange.read(device_tasks.PLAN_PATH, _LARGEST_PLAN_BYTES)
+      content = self._exchange.read(device_tasks.PLAN_PATH, device_tasks.LARGEST_PLAN_BYTES)
       if content is None:
         return None
       plan = device_plan.read_plan(

@@ -16,16 +16,16 @@ from pipelines import (
   cost_figures,
   density_budget,
   device_target,
+  experiments,
   participation,
   planned_exports,
   planned_rounds,
   privacy_plan,
-  training_pipeline,
 )
 from pipelines import config as config_lib
+from pipelines.experiments import Experiment
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
-from pipelines.training_pipeline import Experiment
 
 # Measured on two cores with digits_cnn and resnet8, and told beside the estimate.
 _START_SECONDS = 20.0
@@ -89,11 +89,11 @@ def _experiment(config: config_lib.RunConfig, progress: Progress) -> Experiment:
     config = density_budget.adopt(config, run)
     run.check(config)
     folder, is_begun = run.data, run.flags.exists()
-  experiment = training_pipeline.plan_experiment(
+  experiment = experiments.plan_experiment(
     config, folder, progress, is_begun=is_begun
   )
   if not is_begun:
-    experiment = training_pipeline.within_budget(experiment, progress)
+    experiment = experiments.within_budget(experiment, progress)
   return experiment
 
 

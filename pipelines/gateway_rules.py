@@ -17,7 +17,6 @@ from fedtiny_tff.device_tasks import DeviceTask
 from fedtiny_tff.errors import InputError
 from pipelines.device_exchange import read_file
 
-_LARGEST_PLAN_BYTES = 4 << 20
 _LARGEST_TOKENS_BYTES = 64 << 20
 _SHORTEST_SECRET = 16
 _FIXED = (device_tasks.PLAN_PATH, device_tasks.MODEL_PATH, device_tasks.TASK_PATH)
@@ -166,7 +165,7 @@ class Asked:
       device_tasks.read_task,
     )
     self._plan: _Watched[DevicePlan] = _Watched(
-      folder / device_tasks.PLAN_PATH, _LARGEST_PLAN_BYTES, device_plan.read_plan
+      folder / device_tasks.PLAN_PATH, device_tasks.LARGEST_PLAN_BYTES, device_plan.read_plan
     )
 
   def most_bytes(self, place: AnswerPlace) -> Optional[int]:

@@ -15,6 +15,7 @@ from pipelines import (
   data_stage,
   density_budget,
   device_target,
+  experiments,
   export_stage,
   files,
   model_files,
@@ -73,11 +74,11 @@ def train(
     )
     return _finished(run)
   is_begun = run.flags.exists()
-  experiment = training_pipeline.plan_experiment(
+  experiment = experiments.plan_experiment(
     config, run.data, progress, is_begun=is_begun
   )
   if not is_begun:
-    experiment = training_pipeline.within_budget(experiment, progress)
+    experiment = experiments.within_budget(experiment, progress)
     config = experiment.config
   runtimes.check(config, progress)
   run.claim(config)

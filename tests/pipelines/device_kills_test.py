@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from pipelines import data_stage, training_pipeline
+from pipelines import data_stage, experiments
 from tests.pipelines import device_threads, equal_runs, support
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def _run(command: list[str], until_seconds: float) -> bool:
 
 def _devices(folder: pathlib.Path) -> list[device_threads.Device]:
   config = support.make_config(**FLAGS, output_dir=str(folder / "unused"))
-  experiment = training_pipeline.plan_experiment(config)
+  experiment = experiments.plan_experiment(config)
   data = data_stage.write_data(experiment.data, folder / "data")
   return [
     device_threads.Device(folder / "exchange", client, data) for client in range(CLIENTS)

@@ -22,13 +22,13 @@ from pipelines import (
   device_data,
   device_examples,
   device_stage,
+  experiments,
   model_files,
   participation,
   rounds_stage,
   selection_stage,
   stages,
   state_store,
-  training_pipeline,
 )
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
@@ -65,7 +65,7 @@ class Pair:
     self.config = support.make_config(
       **DIGITS, output_dir=str(path / "run"), device_exchange=str(exchange)
     )
-    self.experiment = training_pipeline.plan_experiment(self.config)
+    self.experiment = experiments.plan_experiment(self.config)
     self.data = data_stage.write_data(self.experiment.data, path / "data")
     self.models = self.experiment.models
     self.weights = selection_stage.pretrain(self.config, self.data, self.models.pretrained)

@@ -13,10 +13,10 @@ from pipelines import (
   cost_figures,
   device_bundles,
   device_target,
+  experiments,
   export,
   planned_model,
   stages,
-  training_pipeline,
 )
 from pipelines import inspect as inspect_app
 from tests.pipelines import keras_files, support
@@ -36,9 +36,9 @@ MODEL = "export/device_client/model.tflite"
 def test_what_devices_cannot_do_is_refused_before_training(changes, message):
   made = support.make_config(targets=[TARGET], **changes)
   with pytest.raises(InputError, match=message):
-    training_pipeline.plan_experiment(made)
+    experiments.plan_experiment(made)
   # Without the target nothing is the matter.
-  training_pipeline.plan_experiment(support.make_config(targets=[], **changes))
+  experiments.plan_experiment(support.make_config(targets=[], **changes))
 
 
 def test_integers_are_measured_for_files_of_integers_only():
@@ -66,7 +66,7 @@ def test_an_own_model_that_cannot_be_trained_is_refused_before_training(tmp_path
   tf.keras.Model(inputs, outputs).save(path)
   made = support.make_config(model=str(path), targets=[TARGET], adjust_until_round=0)
   with pytest.raises(InputError, match="cannot be trained on a device"):
-    training_pipeline.plan_experiment(made)
+    experiments.plan_experiment(made)
 
 
 @pytest.fixture(name="untrained", scope="module")

@@ -16,9 +16,9 @@ from pipelines import (
   dry_run,
   dry_run_command,
   dry_run_text,
+  experiments,
   planned_rounds,
   stages,
-  training_pipeline,
 )
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
@@ -96,7 +96,7 @@ def test_masks_that_clients_hold_are_not_sent_again(everybody):
     layer_densities="uniform", rounds=20, adjust_every_rounds=10, adjust_until_round=11,
     clients_per_round=0,
   )  # fmt: skip
-  experiment = training_pipeline.plan_experiment(made)
+  experiment = experiments.plan_experiment(made)
   strategy = strategies.get_strategy("fedtiny")
   counted = cost_figures.expected_plan(
     strategy, experiment.definition, made.pruning, "adaptive"

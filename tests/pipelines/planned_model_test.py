@@ -10,7 +10,7 @@ from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition
 from fedtiny_tff.strategies import base
-from pipelines import planned_model, stages, training_pipeline
+from pipelines import experiments, planned_model, stages
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -204,11 +204,11 @@ class TestWhenItIsChecked:
     return checked
 
   def test_a_new_plan_is(self, checked):
-    training_pipeline.plan_experiment(_config())
+    experiments.plan_experiment(_config())
     assert [strategy for _, _, strategy in checked] == [True]
 
   def test_a_run_that_has_begun_is_not(self, checked):
-    found = training_pipeline.plan_experiment(_config(), is_begun=True)
+    found = experiments.plan_experiment(_config(), is_begun=True)
     assert not checked
     assert len(found.definition.spec.layers) == 13
 
@@ -219,7 +219,7 @@ class TestWhenItIsChecked:
       begun.append(is_begun)
       raise InputError("enough")
 
-    monkeypatch.setattr(training_pipeline, "plan_experiment", plan)
+    monkeypatch.setattr(experiments, "plan_experiment", plan)
     config = _config(output_dir=str(tmp_path / "run"))
     run = RunDirectory(tmp_path / "run")
     for claim in (False, True):

@@ -18,11 +18,11 @@ from fedtiny_tff.federated import runtime
 from pipelines import (
   data_folder,
   data_stage,
+  experiments,
   metrics_log,
   rounds_stage,
   selection_stage,
   state_store,
-  training_pipeline,
 )
 from pipelines.progress import Progress
 from tests.pipelines import support
@@ -36,7 +36,7 @@ CONFIG = support.make_config(
 
 @pytest.fixture(name="data", scope="module")
 def fixture_data(tmp_path_factory):
-  experiment = training_pipeline.plan_experiment(CONFIG)
+  experiment = experiments.plan_experiment(CONFIG)
   folder = tmp_path_factory.mktemp("same")
   data = data_stage.write_data(experiment.data, folder / "data")
   return experiment, _preprocessed(data, folder / "clients.records")

@@ -12,6 +12,7 @@ from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
 from pipelines import (
   data_folder,
   data_stage,
+  experiments,
   planned_model,
   selection_stage,
   training_pipeline,
@@ -22,7 +23,7 @@ from tests.pipelines import support
 
 @pytest.fixture(name="made", scope="module")
 def fixture_made(tmp_path_factory):
-  experiment = training_pipeline.plan_experiment(support.make_config())
+  experiment = experiments.plan_experiment(support.make_config())
   data = data_stage.write_data(experiment.data, tmp_path_factory.mktemp("d") / "data")
   return experiment, data
 
@@ -159,7 +160,7 @@ def test_without_epochs_nothing_is_learned(made):
 
 def test_without_samples_nothing_is_learned(tmp_path):
   config = support.make_config(public_samples_per_class=0, pretrain_epochs=2)
-  experiment = training_pipeline.plan_experiment(config)
+  experiment = experiments.plan_experiment(config)
   data = data_stage.write_data(experiment.data, tmp_path / "data")
   got = selection_stage.pretrain(config, data, experiment.definition)
   for found, expected in zip(

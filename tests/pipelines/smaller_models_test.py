@@ -12,7 +12,13 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
-from pipelines import model_files, planned_model, run_report, training_pipeline
+from pipelines import (
+  experiments,
+  model_files,
+  planned_model,
+  run_report,
+  training_pipeline,
+)
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -80,14 +86,14 @@ class TestPlans:
     fitting = support.make_config(
       strategy="small_dense", target_density=0.2, mcu_flash_kb=32
     )
-    experiment = training_pipeline.plan_experiment(fitting)
-    assert training_pipeline.within_budget(experiment, _progress()).config == fitting
+    experiment = experiments.plan_experiment(fitting)
+    assert experiments.within_budget(experiment, _progress()).config == fitting
     config = support.make_config(
       strategy="small_dense", target_density=0.9, mcu_flash_kb=32
     )
-    experiment = training_pipeline.plan_experiment(config)
+    experiment = experiments.plan_experiment(config)
     with pytest.raises(BudgetError, match=r"_density=0\.9, which may be lowered: "):
-      training_pipeline.within_budget(experiment, _progress())
+      experiments.within_budget(experiment, _progress())
 
 
 def _trained(path, **changes):
@@ -96,7 +102,7 @@ def _trained(path, **changes):
     output_dir=str(path), target_density=0.25, rounds=3, num_clients=3, **changes
   )
   run = RunDirectory(path)
-  experiment = training_pipeline.plan_experiment(config)
+  experiment = experiments.plan_experiment(config)
   run.claim(config)
   progress = _progress()
   outcome = training_pipeline.train(experiment, run, progress)
@@ -148,7 +154,7 @@ def test_a_small_dense_model_beside_the_full_one(tmp_path):
   assert {"pretrained", "pretrained_dense"} <= stored
   assert {"pretrain", "pretrain_dense"} <= set(made["seconds"])
   again = training_pipeline.train(
-    training_pipeline.plan_experiment(
+    experiments.plan_experiment(
       support.make_config(
         output_dir=str(run.path), target_density=0.25, rounds=3, num_clients=3,
         strategy="small_dense",

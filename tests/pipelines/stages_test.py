@@ -7,7 +7,7 @@ import pytest
 import rich.console
 
 from fedtiny_tff.errors import InputError
-from pipelines import export_stage, run, stages, training_pipeline
+from pipelines import experiments, export_stage, run, stages
 from pipelines.progress import Progress
 from pipelines.run_directory import RunDirectory
 from tests.pipelines import support
@@ -63,7 +63,7 @@ def test_targets_never_exported_are_missing(directory):
 
 def test_a_finished_training_is_only_read(tmp_path, progress, monkeypatch):
   untrained = support.make_untrained_run(tmp_path / "run")
-  monkeypatch.setattr(training_pipeline, "plan_experiment", None)
+  monkeypatch.setattr(experiments, "plan_experiment", None)
   before = support.snapshot(tmp_path)
   made = stages.train(untrained.config, RunDirectory(untrained.path), progress)
   assert made == untrained.report

@@ -252,11 +252,17 @@ def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
   """Makes a run directory that can be exported and evaluated, in a second."""
   from fedtiny_tff import tfmot_masking
   from fedtiny_tff.federated import states
-  from pipelines import data_stage, model_files, run_report, training_pipeline
+  from pipelines import (
+    data_stage,
+    experiments,
+    model_files,
+    run_report,
+    training_pipeline,
+  )
   from pipelines.run_directory import RunDirectory
 
   made = make_config(output_dir=str(path), **changes)
-  experiment = training_pipeline.plan_experiment(made)
+  experiment = experiments.plan_experiment(made)
   run = RunDirectory(path)
   run.check(made)
   run.claim(made)

@@ -7,7 +7,7 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
-from pipelines import training_pipeline
+from pipelines import experiments, training_pipeline
 from tests.fedtiny_tff import support as core_support
 from tests.pipelines import support
 
@@ -21,22 +21,22 @@ from tests.pipelines import support
   ],
 )
 def test_granularity_makes_the_blocks(granularity, blocks):
-  made = training_pipeline.plan_experiment(support.make_config(granularity=granularity))
+  made = experiments.plan_experiment(support.make_config(granularity=granularity))
   assert made.definition.spec.blocks == blocks
   assert made.definition.spec.size == support.PRUNABLE
 
 
 def test_the_strategy_is_the_named_one():
-  dense = training_pipeline.plan_experiment(support.make_config(strategy="fedavg"))
+  dense = experiments.plan_experiment(support.make_config(strategy="fedavg"))
   assert type(dense.strategy) is base.Strategy
-  sparse = training_pipeline.plan_experiment(support.make_config())
+  sparse = experiments.plan_experiment(support.make_config())
   assert sparse.strategy.name == "fedtiny"
 
 
 def test_a_method_that_would_not_prune_in_these_rounds_is_bad_input():
   config = support.make_config(strategy="lotteryfl", adjust_until_round=0)
   with pytest.raises(InputError, match="'lotteryfl' prunes at adjustments, and none of"):
-    training_pipeline.plan_experiment(config)
+    experiments.plan_experiment(config)
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,21 @@ def test_a_method_that_would_not_prune_in_these_rounds_is_bad_input():
   ],
 )
 def test_a_run_too_short_to_move_masks_is_known(changes, never):
-  made = training_pipeline.plan_experiment(support.make_config(**changes))
-  assert training_pipeline._never_moves(made) is never
+  made = experiments.plan_experiment(support.make_config(**changes))
+  assert experiments.never_moves(made) is never
 
 
 def test_a_method_without_the_samples_it_needs_is_bad_input():
   config = support.make_config(strategy="snip", public_samples_per_class=0)
   with pytest.raises(InputError, match=r"--strategy=snip .* set --public_samples_per"):
-    training_pipeline.plan_experiment(config)
-  made = training_pipeline.plan_experiment(support.make_config(strategy="snip"))
+    experiments.plan_experiment(config)
+  made = experiments.plan_experiment(support.make_config(strategy="snip"))
   assert made.strategy.name == "snip"
 
 
 def test_clients_that_cannot_be_filled_are_bad_input():
   with pytest.raises(InputError, match="lower --num_clients"):
-    training_pipeline.plan_experiment(support.make_config(num_clients=200))
+    experiments.plan_experiment(support.make_config(num_clients=200))
 
 
 def _state(definition, mask):

@@ -25,7 +25,7 @@ from tflite_export import native_output
 
 _FILLED_UP = -1
 # What `get_weights` takes, as no signature is without an input.
-_NOTHING = {"unused": np.zeros(1, np.float32)}
+NO_INPUT = {"unused": np.zeros(1, np.float32)}
 
 Tensors = dict[str, np.ndarray]
 # Is told how many of how many steps are done.
@@ -242,7 +242,7 @@ class DeviceRuntime:
     self._call("set_weights", {**weights, "mask": np.packbits(mask)})
 
   def _call(self, name: str, inputs: Tensors) -> Tensors:
-    return dict(self._interpreter.get_signature_runner(name)(**(inputs or _NOTHING)))
+    return dict(self._interpreter.get_signature_runner(name)(**(inputs or NO_INPUT)))
 
   def _read(
     self, message: bytes, kind: str, number: int, layouts: dict

@@ -10,6 +10,7 @@ from typing import Optional
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from fedtiny_tff import roc, tfmot_masking
@@ -17,15 +18,12 @@ from tflite_export import flatbuffer_model, native_output
 from tflite_export.artifacts import ExportRequest, VerificationError
 from tflite_export.compare import keras_outputs
 from tflite_export.device_training.device_bundle import DeviceBundle, DeviceRequest
+from tflite_export.device_training.device_runtime import NO_INPUT, DeviceExamples
 
 # Share of the largest output, as for other float32 files.
 _TOLERANCE = 1e-4
-_CUSTOM = 32
-_FILLED_UP = -1
 # Whatever the run's own rate is: the step must be seen in float32.
 _RATE = np.array([0.01], np.float32)
-# What `get_weights` takes, as no signature is without an input.
-_NOTHING = {"unused": np.zeros(1, np.float32)}
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -120,16 +118,12 @@ class _Client:
 
   def get_weights(self) -> dict[str, np.ndarray]:
     """Returns the model as it would be sent back, without vectors that are empty."""
-    return self.call("get_weights", _NOTHING)
+    return self.call("get_weights", NO_INPUT)
 
   def batch(self, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Fills a batch up with rows that do not count."""
-    missing = self._batch_size - len(labels)
-    sides = [(0, missing), *[(0, 0)] * (inputs.ndim - 1)]
-    return {
-      "x": np.pad(inputs.astype(np.float32), sides),
-      "y": np.pad(labels.astype(np.int32), (0, missing), constant_values=_FILLED_UP),
-    }
+    rows = DeviceExamples(inputs.astype(np.float32), labels.astype(np.int32))
+    return rows.batch(np.arange(len(rows)), self._batch_size)
 
   def sums(self, inputs: np.ndarray, labels: np.ndarray, size: int = 0) -> np.ndarray:
     """Evaluates rows; returns loss sum and hits of each batch, float64 [batches, 2].
@@ -249,7 +243,7 @@ def _check_operators(content: bytes) -> None:
   custom = [
     (code.customCode or b"").decode(errors="replace")
     for code in model.operatorCodes
-    if max(code.builtinCode, code.deprecatedBuiltinCode) == _CUSTOM
+    if max(code.builtinCode, code.deprecatedBuiltinCode) == schema.BuiltinOperator.CUSTOM
   ]
   if custom:
     raise VerificationError(f"the file needs {', '.join(sorted(custom))}, no builtins")

@@ -96,6 +96,7 @@ def open_tables(kind: str, open_file: OpenFile, options: SourceOptions) -> Datas
     feature_type="float32",
     class_names=classes.names,
     preprocessing=Preprocessing(1.0, (0.0,), (1.0,)),
+    columns=columns.features,
   )
   has_clients = columns.client is not None
 
