@@ -12,7 +12,7 @@ from pipelines.report_page.line_chart import WIDE, WIDTH, swatch
 
 # 0 is nothing at all, so that the least count differs from none.
 SHADES = 8
-_LEFT, _TOP, _BOTTOM = 92.0, 8.0, 48.0
+_LEFT, _TOP, _BOTTOM = 108.0, 8.0, 48.0
 _LETTERS = 12
 _MOST_NUMBERS = 12
 _TO = " to "

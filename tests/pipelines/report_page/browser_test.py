@@ -11,7 +11,7 @@ import time
 import pytest
 
 from benchmarks.made_runs import Shape
-from pipelines.report_page import writing
+from pipelines.report_page import numbers, writing
 from tests.pipelines import support
 from tests.pipelines.report_page import made_page, sections_test
 
@@ -42,6 +42,13 @@ _CONTRAST = """([front, back]) => {
   const [one, two] = [read(front), read(back)];
   return (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
 }"""
+
+# The texts that reach beyond their picture.
+_CUT_TEXTS = """() => [...document.querySelectorAll("svg.picture text")].filter((text) => {
+  const [own, picture] = [text.getBBox(), text.ownerSVGElement.viewBox.baseVal];
+  return own.width && (own.x < 0 || own.x + own.width > picture.width
+    || own.y < 0 || own.y + own.height > picture.height);
+}).map((text) => text.textContent)"""
 
 
 @pytest.fixture(name="browser", scope="module")
@@ -139,6 +146,21 @@ def test_nothing_is_wider_than_the_window(files, open_page, name):
       page.emulate_media(color_scheme=scheme)
       assert page.evaluate("document.documentElement.scrollWidth") <= width
       assert page.locator(".contents a").first.is_visible()
+
+
+@pytest.mark.parametrize("name", ["whole", "several", "hostile"])
+def test_no_text_of_a_picture_is_cut(files, open_page, name):
+  page = open_page(files[name]).page
+  # As long as a row's name gets, of a file that every export to Android has.
+  row = page.locator("svg .name").first
+  row.evaluate(
+    "(text, name) => { text.textContent = name; }", numbers.shortened("dynamic_range_dense", 16)
+  )
+  for width in _WIDTHS:
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate(_CUT_TEXTS) == [], width
+  row.evaluate("text => { text.textContent = 'W'.repeat(40); }")
+  assert page.evaluate(_CUT_TEXTS) == ["W" * 40]
 
 
 def test_the_mouse_reads_values(files, open_page):
