@@ -61,10 +61,10 @@ def layers(run: RunRecord) -> Section:
     )
     for layer, (size, before, after) in zip(listed, counts, strict=True)
   ]
-  densities = [row.after for row in rows]
+  least, most = (numbers.percent(pick(row.after for row in rows)) for pick in (min, max))
   lead = (
-    f"{len(rows):,} prunable layer{'s' if len(rows) > 1 else ''}, in the end between "
-    f"{numbers.percent(min(densities))} and {numbers.percent(max(densities))} dense; "
+    f"{len(rows):,} prunable layer{'s' if len(rows) > 1 else ''}, in the end "
+    f"{least if least == most else f'between {least} and {most}'} dense; "
     f"together {numbers.percent(run.report['density'], 2)}."
   )
   moved = any(before != after for _, before, after in counts)

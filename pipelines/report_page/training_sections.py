@@ -153,7 +153,11 @@ def selection(run: RunRecord) -> Section:
   winners = [dot for dot in dots if dot.is_winner]
   name = f"candidate {winners[0].x}" if winners else "no candidate"
   if all(dot.y is None for dot in dots):
-    lead = f"{len(rows):,} candidate(s) without a loss: nothing was scored; {name} is used."
+    lead = (
+      "The method makes one first mask; nothing was scored."
+      if len(rows) == 1
+      else f"{len(rows):,} candidates without a loss: nothing was scored; {name} is used."
+    )
     return Section(key, title, lead, (Grid(table),))
   least = min(dot.y for dot in dots if dot.y is not None)
   how = "had the least loss" if winners and winners[0].y == least else "was chosen"
