@@ -14,7 +14,7 @@ from fedtiny_tff import device_messages, device_plan, device_tasks
 from fedtiny_tff.device_plan import DevicePlan
 from fedtiny_tff.device_tasks import DeviceTask
 from fedtiny_tff.errors import InputError
-from pipelines import device_questions, metadata_text, redaction
+from pipelines import device_questions, redaction
 from pipelines.device_examples import OwnExamples
 from pipelines.device_exchange import Exchange, Final, Unreachable, Unwanted
 from pipelines.device_patience import Patience
@@ -113,7 +113,7 @@ class DeviceWork:
   def _refuse(self, error: InputError) -> None:
     """Says once what is wrong; texts may be anybody's."""
     line = redaction.redacted(" ".join(str(error).split()))
-    line = metadata_text.printable(line)[:_LONGEST_LINE]
+    line = redaction.printable(line)[:_LONGEST_LINE]
     if line not in self._told:
       self._told.append(line)
       self._progress.warn(f"refused: {line}")

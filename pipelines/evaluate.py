@@ -3,7 +3,7 @@
 import json
 from typing import Any, Optional
 
-from pipelines import app, metadata_text, run_dir_flag, run_flags
+from pipelines import app, redaction, run_dir_flag, run_flags
 from pipelines.format_flag import FORMAT
 
 _SUMMARY = """
@@ -60,7 +60,7 @@ def main() -> Optional[int]:
   for name, value in figures.items():
     print(f"{name:<14} {_shown(value)}")
   for name, value in by_class.items():
-    print(f"  class {metadata_text.printable(name):<10} {_shown(value)}")
+    print(f"  class {redaction.printable(name):<10} {_shown(value)}")
   return None
 
 

@@ -6,7 +6,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any, Optional
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, metadata_text
+from pipelines import app, metadata_text, redaction
 from pipelines.format_flag import FORMAT
 
 if TYPE_CHECKING:
@@ -140,10 +140,10 @@ def main(path: str) -> Optional[int]:
   lines = _functions(content) + _verdict(report) + [f"Error: {error}" for error in report.errors]
   lines += [_describe(cluster) for cluster in report.clusters]
   lines += ["No metadata."] if metadata is None else metadata_text.lines(metadata)
-  print("\n".join(map(metadata_text.printable, lines)))
+  print("\n".join(map(redaction.printable, lines)))
   _print_table(report.ops)
   if reasons := _reasons(report.ops):
-    print("\n".join(["Not run sparse:", *map(metadata_text.printable, reasons)]))
+    print("\n".join(["Not run sparse:", *map(redaction.printable, reasons)]))
   return None
 
 

@@ -8,13 +8,8 @@ if TYPE_CHECKING:
 _MOST_LABELS = 5
 
 
-def printable(text: str) -> str:
-  """Returns text of a file on one line that does nothing to a terminal."""
-  return "".join(letter if letter.isprintable() else "�" for letter in text)
-
-
 def lines(metadata: "ModelMetadata") -> list[str]:
-  """Returns what a file says of itself; not yet `printable`."""
+  """Returns what a file says of itself; not yet `redaction.printable`."""
   facts = [
     f"{label} {value}"
     for label, value in (

@@ -1,4 +1,4 @@
-"""Keeps passwords and keys out of what is shown or sent."""
+"""Makes text fit to be shown or sent: without passwords and keys, on one line."""
 
 import os
 import re
@@ -30,3 +30,8 @@ def redacted(text: str) -> str:
     text = text.replace(value, _HIDDEN)
   text = PASSWORD_IN_ADDRESS.sub(f"{_HIDDEN}@", text)
   return _ASSIGNED.sub(rf"\1{_HIDDEN}", text)
+
+
+def printable(text: str) -> str:
+  """Returns text of a file on one line that does nothing to a terminal."""
+  return "".join(letter if letter.isprintable() else "�" for letter in text)

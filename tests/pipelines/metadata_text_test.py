@@ -64,11 +64,3 @@ def test_normalisation_per_channel_and_without_mean():
   tensor = TensorMetadata(FED, mean=(1.0, 2.0), deviation=None)
   whole = dataclasses.replace(WHOLE, inputs=(tensor,))
   assert any("fed (value - [1, 2]) / []" in line for line in metadata_text.lines(whole))
-
-
-@pytest.mark.parametrize(
-  ("text", "shown"),
-  [("größe ×", "größe ×"), ("a\x1b[31mb\nc", "a�[31mb�c"), ("\u202eabc", "�abc")],
-)
-def test_a_terminal_is_left_alone(text, shown):
-  assert metadata_text.printable(text) == shown
