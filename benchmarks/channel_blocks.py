@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from benchmarks import results_file
 from fedtiny_tff.models import registry
-from pipelines import model_files
+from pipelines.runs import model_files
 from tflite_export import arm64, arm64_setup, convert, eligibility
 
 _PRESET = "pipelines/presets/mobilenet_xnnpack.flags"

@@ -29,8 +29,8 @@ from fedtiny_tff.federated import device_reports, states
 from fedtiny_tff.models import registry
 from fedtiny_tff.models.definition import ModelDefinition
 from fedtiny_tff.strategies import base, fedtiny
-from pipelines import config as config_lib
-from pipelines import device_bundles
+from pipelines.devices import device_bundles
+from pipelines.settings import config as config_lib
 
 # Model, shape of an example, classes.
 _CASES = (

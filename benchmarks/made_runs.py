@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedtiny_tff import seeds
-from pipelines import label_counts, metrics_log
+from pipelines.runs import label_counts, metrics_log
 
 _COST = {
   "parameters": 40_000, "macs": 750_000, "forward_flops": 1.9e5, "training_flops_per_round": 1.8e8,

@@ -18,8 +18,8 @@ from benchmarks import cifar10, results_file
 from benchmarks.mcu_training import CASES, Case, Data, Images, read_images, train
 from fedtiny_tff import tasks
 from fedtiny_tff.version import VERSION
-from pipelines import keras_quantisation
-from pipelines.progress import Progress
+from pipelines.apps.progress import Progress
+from pipelines.exports import keras_quantisation
 from tflite_export import (
   channel_equalisation,
   compare,

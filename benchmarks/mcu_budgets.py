@@ -15,8 +15,8 @@ from benchmarks import results_file
 from fedtiny_tff import candidates
 from fedtiny_tff.models import definition, registry
 from fedtiny_tff.version import VERSION
-from pipelines import density_budget
-from pipelines.density_search import choose, with_reserve
+from pipelines.models import density_budget
+from pipelines.models.density_search import choose, with_reserve
 from tflite_export import c_source, flatbuffer_model, mcu, mcu_verify
 from tflite_export.artifacts import ExportRequest
 from tflite_export.mcu_budget import Footprint

@@ -25,7 +25,7 @@ from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.federated import rounds, runtime
 from fedtiny_tff.models import registry
 from fedtiny_tff.strategies import base
-from pipelines import process_memory
+from pipelines.apps import process_memory
 
 _POPULATIONS = (10, 1_000, 100_000)
 _EXAMPLES = 16

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from benchmarks import made_runs, results_file
 from pipelines.report_page import writing
-from pipelines.run_directory import RunDirectory
+from pipelines.runs.run_directory import RunDirectory
 
 _SHAPES = (
   made_runs.Shape(rounds=60, layers=5, clients=10),

@@ -9,7 +9,7 @@ from typing import Any
 import rich.console
 import rich.table
 
-from pipelines import files
+from pipelines.apps import files
 
 _FOLDER = pathlib.Path(__file__).parent / "results"
 

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from fedtiny_tff import suggestions, version
-from pipelines import commands
-from pipelines.errors import EXIT_CODES, ExitCode
+from pipelines.apps import commands
+from pipelines.apps.errors import EXIT_CODES, ExitCode
 
 _HELP = ("--help", "-help", "-h", "-?", "help")
 _VERSION = ("--version", "-version", "-V", "version")

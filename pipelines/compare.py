@@ -8,8 +8,9 @@ from typing import Any, Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, run_flags
-from pipelines.dry_run_flag import DRY_RUN
+from pipelines.apps import app
+from pipelines.settings import run_flags
+from pipelines.settings.dry_run_flag import DRY_RUN
 
 _SUMMARY = """
 Compares methods on the same clients, batches, pre-trained weights and number of rounds.
@@ -60,7 +61,7 @@ def _numbers(name: str, given: Sequence[str], kind: type) -> list[Any]:
 
 def _grid() -> tuple[Any, list[Any]]:
   """Returns what all cells share, and the cells."""
-  from pipelines import comparison_grid
+  from pipelines.comparisons import comparison_grid
 
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
   if not values["output_dir"]:
@@ -84,7 +85,7 @@ def _command(cell: Any) -> list[str]:
 
 
 def _print_plan(cells: Sequence[Any], finished: dict[str, Any]) -> None:
-  from pipelines import comparison_estimate
+  from pipelines.comparisons import comparison_estimate
 
   seconds = comparison_estimate.estimate_seconds(cells, finished)
   for cell in cells:
@@ -98,11 +99,12 @@ def _print_plan(cells: Sequence[Any], finished: dict[str, Any]) -> None:
 
 def main() -> Optional[int]:
   """Runs what is not finished, then writes tables and figures."""
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   progress = Progress()
   with progress.loading():
-    from pipelines import comparison_cells, comparison_schedule, files
+    from pipelines.apps import files
+    from pipelines.comparisons import comparison_cells, comparison_schedule
 
   common, cells = _grid()
   folder = pathlib.Path(flags.FLAGS.output_dir)
@@ -128,7 +130,11 @@ def _run(
   folder: pathlib.Path,
   progress: Any,
 ) -> None:
-  from pipelines import comparison_figures, comparison_schedule, comparison_tables
+  from pipelines.comparisons import (
+    comparison_figures,
+    comparison_schedule,
+    comparison_tables,
+  )
 
   finished = comparison_schedule.read_finished(cells, store)
 

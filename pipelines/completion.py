@@ -5,7 +5,8 @@ from typing import Optional
 
 from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
-from pipelines import app, commands, completion_scripts
+from pipelines.apps import app, commands
+from pipelines.shell_completion import command_descriptions, completion_scripts
 
 _SUMMARY = """
 Prints a script that completes commands, flags, values and files after Tab.
@@ -30,7 +31,7 @@ def main(shell: str) -> Optional[int]:
       f"{_ARGUMENT} must be one of {', '.join(known)}, got {shell!r}"
       f"{suggestions.question(shell, known)}"
     )
-  described = commands.describe_all()
+  described = command_descriptions.describe_all()
   sys.stdout.write(known[shell](commands.summaries(), described))
   return None
 

@@ -7,8 +7,9 @@ from typing import Any, Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, run_flags
-from pipelines.format_flag import FORMAT
+from pipelines.apps import app
+from pipelines.settings import run_flags
+from pipelines.settings.format_flag import FORMAT
 
 _SUMMARY = """
 Tells what a method costs a device: arithmetic, memory, bytes on the wire and in
@@ -107,8 +108,8 @@ def _num_classes() -> Optional[int]:
 def _figures() -> dict[str, Any]:
   from fedtiny_tff import device_cost
   from fedtiny_tff.strategies import registry
-  from pipelines import config as config_lib
-  from pipelines import cost_figures
+  from pipelines.models import cost_figures
+  from pipelines.settings import config as config_lib
 
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
   config = config_lib.make_config(values)
@@ -165,7 +166,7 @@ def _number(value: float) -> str:
 
 def main() -> Optional[int]:
   """Prints the figures."""
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   with Progress().waiting("building the model and counting"):
     figures = _figures()

@@ -7,8 +7,9 @@ from typing import Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, data_flags, run_flags
-from pipelines.format_flag import FORMAT
+from pipelines.apps import app
+from pipelines.settings import data_flags, run_flags
+from pipelines.settings.format_flag import FORMAT
 
 _SUMMARY = """
 Tells what is in a dataset, what of it cannot be used, and who gets what of it:
@@ -48,12 +49,14 @@ def _plots_folder() -> Optional[pathlib.Path]:
 
 def main() -> Optional[int]:
   """Reads the dataset, draws and prints."""
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   progress = Progress()
   with progress.loading():
-    from pipelines import config as config_lib
-    from pipelines import data_config, data_reading, files
+    from pipelines.apps import files
+    from pipelines.datasets import data_reading
+    from pipelines.settings import config as config_lib
+    from pipelines.settings import data_config
 
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
   # Nobody takes part in a round here.
@@ -68,7 +71,7 @@ def main() -> Optional[int]:
   document = found.document()
   pictures: list[pathlib.Path] = []
   if folder is not None:
-    from pipelines import data_figures
+    from pipelines.datasets import data_figures
 
     files.make_folder(folder, "plots_dir")
     samples = found.observation.samples()
@@ -78,7 +81,7 @@ def main() -> Optional[int]:
     return None
   import rich.console
 
-  from pipelines import data_tables
+  from pipelines.datasets import data_tables
 
   console = rich.console.Console(highlight=False)
   data_tables.print_document(document, console)

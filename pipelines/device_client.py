@@ -10,7 +10,8 @@ from typing import Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, device_exchange, exchange_flag, folder_lock
+from pipelines.apps import app, folder_lock
+from pipelines.devices import device_exchange, exchange_flag
 
 _SUMMARY = """
 A device of a federation: waits for the server's tasks, computes them in LiteRT with its
@@ -56,9 +57,9 @@ def main() -> Optional[int]:
   token = _token(_TOKEN.value)
   exchange = exchange_flag.open_exchange(exchange_flag.EXCHANGE.value, token)
   # After the flags: it takes most of the start.
-  from pipelines import device_examples, device_work
-  from pipelines.device_patience import Patience
-  from pipelines.plain_progress import PlainProgress
+  from pipelines.apps.plain_progress import PlainProgress
+  from pipelines.devices import device_examples, device_work
+  from pipelines.devices.device_patience import Patience
 
   examples = device_examples.read(_DATA.value)
   lock = folder_lock.FolderLock(pathlib.Path(_DATA.value), "data")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Optional
 
 from absl import flags
 
-from pipelines import app, data_flags, files, run_dir_flag
+from pipelines.apps import app, files
+from pipelines.settings import data_flags, run_dir_flag
 
 if TYPE_CHECKING:
-  from pipelines.data_folder import RunData
-  from pipelines.device_examples import OwnExamples
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
+  from pipelines.datasets.data_folder import RunData
+  from pipelines.devices.device_examples import OwnExamples
 
 _SUMMARY = """
 Writes what each client of a run trains on, and what it holds out, as a device reads it:
@@ -37,7 +38,7 @@ _GROUPS = {
 
 def main() -> Optional[int]:
   """Writes the files."""
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   progress = Progress()
   folder = files.new_folder(flags.FLAGS.output_dir, "output_dir")
@@ -45,8 +46,10 @@ def main() -> Optional[int]:
   if run_dir:
     run_dir_flag.read()
   with progress.loading():
-    from pipelines import config as config_lib
-    from pipelines import data_stage, experiments, run_directory
+    from pipelines.datasets import data_stage
+    from pipelines.runs import run_directory
+    from pipelines.settings import config as config_lib
+    from pipelines.training import experiments
 
   config = config_lib.from_flags()
   own = run_directory.RunDirectory(run_dir).data if run_dir else None
@@ -72,7 +75,7 @@ def reader(data: "RunData") -> Callable[[int], "OwnExamples"]:
   import numpy as np
   import tensorflow as tf
 
-  from pipelines.device_examples import OwnExamples
+  from pipelines.devices.device_examples import OwnExamples
   from tflite_export.device_training.device_runtime import DeviceExamples
 
   store = data.clients
@@ -92,7 +95,7 @@ def reader(data: "RunData") -> Callable[[int], "OwnExamples"]:
 
 def _write(data: "RunData", folder: pathlib.Path, progress: "Progress") -> int:
   """Writes every client's file; returns how many they are."""
-  from pipelines import device_examples
+  from pipelines.devices import device_examples
 
   read = reader(data)
   count = len(data.references)

@@ -8,9 +8,10 @@ from typing import Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, exchange_flag, gateway_handler, gateway_rules, listening
-from pipelines.errors import ExitCode
-from pipelines.plain_progress import PlainProgress
+from pipelines.apps import app, listening
+from pipelines.apps.errors import ExitCode
+from pipelines.apps.plain_progress import PlainProgress
+from pipelines.devices import exchange_flag, gateway_handler, gateway_rules
 
 _SUMMARY = """
 Lets devices on other machines reach a folder in which a run exchanges messages with them.

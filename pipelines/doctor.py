@@ -17,9 +17,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
-from pipelines import app
-from pipelines.errors import ExitCode
-from pipelines.format_flag import FORMAT
+from pipelines.apps import app
+from pipelines.apps.errors import ExitCode
+from pipelines.settings.format_flag import FORMAT
 from tflite_export import arm64_setup
 
 _SUMMARY = """

@@ -3,8 +3,9 @@
 import json
 from typing import Any, Optional
 
-from pipelines import app, redaction, run_dir_flag, run_flags
-from pipelines.format_flag import FORMAT
+from pipelines.apps import app, redaction
+from pipelines.settings import run_dir_flag, run_flags
+from pipelines.settings.format_flag import FORMAT
 
 _SUMMARY = """
 Evaluates the final sparse model of a run on the test split.
@@ -15,9 +16,10 @@ Evaluates the final sparse model of a run on the test split.
 
 def _figures(path: str) -> dict[str, Any]:
   from fedtiny_tff import tasks
-  from pipelines import config as config_lib
-  from pipelines import data_folder, data_stage, model_files
-  from pipelines.run_directory import RunDirectory
+  from pipelines.datasets import data_folder, data_stage
+  from pipelines.runs import model_files
+  from pipelines.runs.run_directory import RunDirectory
+  from pipelines.settings import config as config_lib
 
   config = config_lib.from_flags()
   run = RunDirectory(path)
@@ -48,7 +50,7 @@ def _shown(value: Optional[float]) -> str:
 
 def main() -> Optional[int]:
   """Prints the figures."""
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   path = run_dir_flag.read()
   with Progress().waiting(f"evaluating {path}"):

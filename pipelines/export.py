@@ -6,7 +6,8 @@ from typing import Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, run_dir_flag, run_flags
+from pipelines.apps import app
+from pipelines.settings import run_dir_flag, run_flags
 
 _SUMMARY = """
 Exports a trained run, or any pruned Keras model, and verifies every file on its runtime.
@@ -46,7 +47,7 @@ def main() -> Optional[int]:
   elsewhere = flags.FLAGS.output_dir
   path = run_dir_flag.read()
 
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   progress = Progress()
   if elsewhere not in (None, path):
@@ -54,9 +55,9 @@ def main() -> Optional[int]:
       f"--output_dir={elsewhere}: has no use beside --run_dir; files go to {path}/export"
     )
   with progress.loading():
-    from pipelines import config as config_lib
     from pipelines import stages
-    from pipelines.run_directory import RunDirectory
+    from pipelines.runs.run_directory import RunDirectory
+    from pipelines.settings import config as config_lib
 
   config = config_lib.from_flags()
   with RunDirectory(path) as run:
@@ -70,13 +71,14 @@ def _export_keras_model(path: str) -> Optional[int]:
   """Exports a model that no run of ours has trained."""
   _check_flags()
 
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   progress = Progress()
   with progress.loading():
     from fedtiny_tff import tasks
-    from pipelines import artifact_table, export_stage, keras_export, stages
-    from pipelines import config as config_lib
+    from pipelines import stages
+    from pipelines.exports import artifact_table, export_stage, keras_export
+    from pipelines.settings import config as config_lib
 
   config = config_lib.from_flags()
   folder = pathlib.Path(config.output_dir)

@@ -6,8 +6,9 @@ import pathlib
 from typing import TYPE_CHECKING, Any, Optional
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, metadata_text, redaction
-from pipelines.format_flag import FORMAT
+from pipelines.apps import app, redaction
+from pipelines.exports import metadata_text
+from pipelines.settings.format_flag import FORMAT
 
 if TYPE_CHECKING:
   from tflite_export.eligibility_report import ClusterReport, OperatorReport, Report

@@ -4,7 +4,8 @@ from typing import Optional
 
 from absl import flags
 
-from pipelines import app, choices, data_flags, files, run_flags
+from pipelines.apps import app, files
+from pipelines.settings import choices, data_flags, run_flags
 
 _SUMMARY = """
 Reads a dataset and writes it in another form.
@@ -34,15 +35,15 @@ _GROUPS = {
 
 def main() -> Optional[int]:
   """Writes the dataset."""
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   progress = Progress()
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
   choices.check("to_format", _FORMAT.value, _FORMATS)
   folder = files.new_folder(values["output_dir"], "output_dir")
   with progress.loading():
-    from pipelines import config as config_lib
-    from pipelines import dataset_files
+    from pipelines.datasets import dataset_files
+    from pipelines.settings import config as config_lib
 
   # Nobody takes part in a round here.
   config = config_lib.make_config({**values, "clients_per_round": 0})

@@ -4,7 +4,7 @@ from typing import Optional
 
 from absl import flags
 
-from pipelines import app
+from pipelines.apps import app
 
 _SUMMARY = """
 Writes a page with everything there is to see of a run: accuracies, curves, masks, sizes,

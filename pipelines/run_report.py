@@ -9,21 +9,17 @@ import rich.console
 import tensorflow as tf
 
 from fedtiny_tff import device_cost, secure_config, tasks
-from pipelines import (
-  artifact_table,
-  client_evaluation,
-  cost_figures,
-  data_folder,
-  files,
-  label_counts,
-  model_files,
-  privacy_plan,
-  versions,
-)
-from pipelines import config as config_lib
-from pipelines.run_directory import RunDirectory
+from pipelines.apps import files
+from pipelines.datasets import data_folder
+from pipelines.exports import artifact_table
+from pipelines.models import cost_figures
+from pipelines.runs import label_counts, model_files, versions
+from pipelines.runs.run_directory import RunDirectory
+from pipelines.settings import config as config_lib
+from pipelines.settings import privacy_plan
 from pipelines.tracking.base import without_blanks
-from pipelines.training_pipeline import TrainingOutcome, finalize
+from pipelines.training import client_evaluation
+from pipelines.training.training_pipeline import TrainingOutcome, finalize
 
 
 def measured_quality(

@@ -9,26 +9,23 @@ import rich.console
 
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import registry as strategies
-from pipelines import (
-  calibration_stage,
-  data_folder,
-  data_stage,
-  density_budget,
-  device_target,
+from pipelines import run_report
+from pipelines.apps import files
+from pipelines.apps.progress import Progress
+from pipelines.datasets import data_folder, data_stage
+from pipelines.devices import device_target
+from pipelines.exports import calibration_stage, export_stage
+from pipelines.models import density_budget
+from pipelines.runs import model_files, runtimes
+from pipelines.runs.quantisation_decision import Quantisation, facts_without_figures
+from pipelines.runs.run_directory import RunDirectory
+from pipelines.settings import config as config_lib
+from pipelines.training import (
   experiments,
-  export_stage,
-  files,
-  model_files,
   quantisation_stage,
   round_profile,
-  run_report,
-  runtimes,
   training_pipeline,
 )
-from pipelines import config as config_lib
-from pipelines.progress import Progress
-from pipelines.quantisation_decision import Quantisation, facts_without_figures
-from pipelines.run_directory import RunDirectory
 from tflite_export.targets import INTEGER_TARGETS
 
 

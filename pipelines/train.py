@@ -2,7 +2,9 @@
 
 from typing import Optional
 
-from pipelines import app, dry_run_command, run_flags
+from pipelines.apps import app
+from pipelines.planning import dry_run_command
+from pipelines.settings import run_flags
 
 _SUMMARY = """
 Federated training and pruning; `pipelines.export` makes .tflite files of the result.
@@ -14,13 +16,13 @@ Federated training and pruning; `pipelines.export` makes .tflite files of the re
 
 def main() -> Optional[int]:
   """Trains unless that is done, and prints the summary."""
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
 
   progress, is_dry = Progress(), dry_run_command.is_asked()
   with progress.loading():
-    from pipelines import config as config_lib
     from pipelines import stages
-    from pipelines.run_directory import RunDirectory
+    from pipelines.runs.run_directory import RunDirectory
+    from pipelines.settings import config as config_lib
 
   if is_dry:
     dry_run_command.show_plan(progress, exports=False)

@@ -11,8 +11,8 @@ from absl import flags
 
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import worker_channel, worker_process
-from pipelines import app, listening, worker_health
-from pipelines.errors import ExitCode
+from pipelines.apps import app, listening, worker_health
+from pipelines.apps.errors import ExitCode
 
 _SUMMARY = """
 Runs TFF's own worker, which computes clients' work for runs on other machines.

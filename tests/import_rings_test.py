@@ -21,6 +21,19 @@ def violations(source: str, path: str) -> list[str]:
   ]
 
 
+def order_violations(source: str, path: str) -> list[str]:
+  """Lists the imports of a source of `pipelines` that lead forward in its order."""
+  file = pathlib.PurePosixPath(path)
+  own = imports.module_name(file).split(".")[1:2]
+  order = rings.PIPELINES_ORDER
+  allowed = order[: order.index(own[0]) + 1] if own and own[0] in order else order
+  return [
+    f"{path}:{line}: may not import {name}"
+    for line, name in imports.imports(source, file)
+    if name.startswith("pipelines.") and name.split(".")[1] not in allowed
+  ]
+
+
 def docstring_problems(root: pathlib.Path) -> list[str]:
   """Lists the packages under root without a docstring, or without `__init__.py`."""
   problems = []
@@ -41,6 +54,34 @@ def test_no_module_imports_outward():
   for path in imports.source_files(ROOT):
     found += violations((ROOT / path).read_text(encoding="utf-8"), path.as_posix())
   assert not found, "\n".join(found)
+
+
+def test_pipelines_go_forward():
+  paths = [path for path in imports.source_files(ROOT) if path.parts[0] == "pipelines"]
+  sources = {path.as_posix(): (ROOT / path).read_text(encoding="utf-8") for path in paths}
+  found = [each for path, source in sources.items() for each in order_violations(source, path)]
+  assert not found, "\n".join(found)
+  there = {path.parts[1].removesuffix(".py") for path in paths}
+  assert set(rings.PIPELINES_ORDER) <= there
+  # What is in no place of the order is a command, or makes the package.
+  assert {"run", "export"} <= there - set(rings.PIPELINES_ORDER)
+  folders = {path.parts[1] for path in paths if len(path.parts) > 2}
+  assert folders <= set(rings.PIPELINES_ORDER)
+
+
+@pytest.mark.parametrize(
+  ("path", "source"),
+  [
+    ("pipelines/datasets/data_plan.py", "from pipelines.training import rounds_stage"),
+    ("pipelines/apps/files.py", "def f():\n  from pipelines.settings import config"),
+    ("pipelines/run_report.py", "import pipelines.stages"),
+    ("pipelines/stages.py", "from pipelines import run"),
+    ("pipelines/run.py", "from pipelines.train import main"),
+  ],
+)
+def test_a_step_back_is_found(path, source):
+  assert len(order_violations(source, path)) == 1
+  assert not order_violations("from pipelines.apps import files\nimport os", path)
 
 
 def test_every_package_has_a_docstring():

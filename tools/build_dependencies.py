@@ -41,7 +41,7 @@ _WHOLE_PACKAGES = {
   "tests.docs.python_api_test": _NAMED_IN_DOCS,
   "tests.docs.snippets_test": _NAMED_IN_DOCS,
   "tests.docs.typed": _NAMED_IN_DOCS,
-  "tests.pipelines.commands_test": ("//pipelines",),
+  "tests.pipelines.apps.commands_test": ("//pipelines",),
 }
 
 

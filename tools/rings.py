@@ -33,6 +33,15 @@ MAY_IMPORT = {
   "tests": set(RINGS.values()),
 }
 
+# Packages of `pipelines`, and its modules that are neither in one nor commands, in the
+# order in which they build on each other: each may import those before it. Commands may
+# import all of them; nothing imports a command.
+PIPELINES_ORDER = (
+  *("apps", "tracking", "firmware", "settings", "datasets", "runs", "models"),
+  *("devices", "training", "exports", "report_page", "run_report", "stages"),
+  *("comparisons", "planning", "shell_completion"),
+)
+
 
 def package(name: str) -> Optional[str]:
   """Returns the package that puts a dotted name in its ring, or None if it is free."""

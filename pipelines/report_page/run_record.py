@@ -10,8 +10,8 @@ from typing import Any, Optional
 import numpy as np
 
 from fedtiny_tff.errors import InputError
-from pipelines import run_directory
 from pipelines.report_page import numbers
+from pipelines.runs import run_directory
 from tflite_export import eligibility, file_sizes
 from tflite_export.eligibility_report import Report
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
-from pipelines import files
+from pipelines.apps import files
 from pipelines.report_page import comparison, rendering, run_record, single
 from pipelines.report_page.content import Page
-from pipelines.run_directory import RunDirectory
+from pipelines.runs.run_directory import RunDirectory
 
 # What a report that no run has written may end in.
 _WRONG_FORM = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Optional
 
-from pipelines import files
+from pipelines.apps import files
 from pipelines.tracking import base
 
 

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Optional
 
-from pipelines import files
+from pipelines.apps import files
 from pipelines.tracking import base
 
 

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Optional
 
-from pipelines import interruption
-from pipelines.progress import Progress
-from pipelines.redaction import redacted
+from pipelines.apps import interruption
+from pipelines.apps.progress import Progress
+from pipelines.apps.redaction import redacted
 from pipelines.tracking import base, registry
 
 _MOST_CHARACTERS = 300

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from benchmarks import cifar10, mcu_accuracy, mcu_size, mcu_training, results_file
 from benchmarks.mcu_training import CASES, Images
-from pipelines.progress import Progress
+from pipelines.apps.progress import Progress
 
 PLACES = {case.model: number for number, case in enumerate(CASES)}
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import mcu_budgets
 from benchmarks.mcu_budgets import CASES
-from pipelines import density_budget
+from pipelines.models import density_budget
 from tflite_export.artifacts import BudgetError
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/microcontrollers.md"

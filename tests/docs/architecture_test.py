@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tools import imports
+from tools import imports, rings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _DRAWING = ROOT / "docs" / "architecture.svg"
@@ -76,3 +76,11 @@ def test_files_that_the_page_names_are_there():
   assert len(named) > 10
   for name in named:
     assert (ROOT / name).is_file() or (ROOT / "fedtiny_tff" / name).is_file(), name
+
+
+def test_the_packages_of_pipelines_are_told_in_their_order():
+  page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+  table = page.split("| package of `pipelines/` | holds |")[1].split("\n\n")[0]
+  cells = [row.split("|")[1] for row in table.splitlines()[2:]]
+  named = [name for cell in cells for name in re.findall(r"`(\w+)(?:/|\.py)`", cell)]
+  assert named == list(rings.PIPELINES_ORDER)

@@ -16,7 +16,8 @@ from absl import flags
 
 from fedtiny_tff.data import partitioners
 from fedtiny_tff.data.sources import registry
-from pipelines import data, data_config, make_dataset, run
+from pipelines import data, make_dataset, run
+from pipelines.settings import data_config
 from tests.pipelines import support
 
 _PAGE = (support.ROOT / "docs" / "own_data.md").read_text()

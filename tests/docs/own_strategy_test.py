@@ -13,8 +13,8 @@ from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.strategies.adjustment import ServerModel
 from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import stages
-from pipelines.progress import Progress
-from pipelines.run_directory import RunDirectory
+from pipelines.apps.progress import Progress
+from pipelines.runs.run_directory import RunDirectory
 from tests.docs import snippets, typed
 from tests.fedtiny_tff import support as core_support
 from tests.pipelines import support

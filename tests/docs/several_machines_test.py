@@ -9,7 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from absl import flags
 
-from pipelines import config
+from pipelines.settings import config
 from tests.pipelines import support
 
 FOLDER = support.ROOT / "docs" / "several_machines"

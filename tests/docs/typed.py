@@ -4,7 +4,8 @@ import importlib
 import importlib.util
 import re
 
-from pipelines import app, config
+from pipelines.apps import app
+from pipelines.settings import config
 from tests.docs import snippets
 from tests.pipelines import support
 

@@ -30,7 +30,7 @@ def test_what_is_not_there_is_found_at_the_call():
 
 _IMPORTS = """
 import sys
-from pipelines import choices
+from pipelines.settings import choices
 assert choices.CLOSED["strategy"] and choices.OPEN["model"] and choices.LISTS["targets"]
 heavy = {"tensorflow", "tensorflow_federated", "keras", "jax", "sklearn"}
 print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from fedtiny_tff import roc, tasks
-from pipelines import data_folder, data_stage, evaluate, export, model_files, run
-from pipelines.run_directory import RunDirectory
+from pipelines import evaluate, export, run
+from pipelines.datasets import data_folder, data_stage
+from pipelines.runs import model_files
+from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
 
 _FLAGS = {

@@ -6,8 +6,9 @@ import sqlite3
 import numpy as np
 import pytest
 
-from pipelines import data_folder, make_dataset, run
-from pipelines.run_directory import RunDirectory
+from pipelines import make_dataset, run
+from pipelines.datasets import data_folder
+from pipelines.runs.run_directory import RunDirectory
 from tests.fedtiny_tff.data.sources import records
 from tests.pipelines import support
 

@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from fedtiny_tff.strategies import registry
-from pipelines import compare, comparison_grid
+from pipelines import compare
+from pipelines.comparisons import comparison_grid
 from tests.pipelines import support
 
 _SMALL = {

@@ -7,7 +7,8 @@ import sys
 import pytest
 from absl import flags
 
-from pipelines import cost, run_flags
+from pipelines import cost
+from pipelines.settings import run_flags
 from tests.pipelines import support
 
 REQUIRED = {
@@ -254,6 +255,6 @@ def test_help_is_complete_and_light():
     assert f"  --{name} " in ended.stdout
   assert "--output_dir" not in ended.stdout
   imported = {line.split("|")[-1].strip() for line in ended.stderr.splitlines()}
-  assert "pipelines.app" in imported
+  assert "pipelines.apps.app" in imported
   roots = {module.split(".")[0] for module in imported}
   assert not roots & {"tensorflow", "tensorflow_federated", "keras", "numpy"}

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from fedtiny_tff.data.examples import TEST, TRAIN
-from pipelines import app, data, data_stage
+from pipelines import data
+from pipelines.apps import app
+from pipelines.datasets import data_stage
 from tests.pipelines import support
 
 DIGITS = ("--dataset=digits", "--num_clients=4", "--dirichlet_alpha=1")
@@ -99,7 +101,7 @@ class TestText:
     assert ("┃ classes" not in printed) == is_wide
 
   def test_many_classes_and_clients_are_cut_short(self, capsys, monkeypatch):
-    from pipelines import data_tables
+    from pipelines.datasets import data_tables
 
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setattr(data_tables, "_LISTED_CLASSES", 2)

@@ -12,10 +12,12 @@ import pytest
 
 from fedtiny_tff import device_tasks
 from fedtiny_tff.device_tasks import TRAIN
-from pipelines import device_client, device_examples, gateway_rules
+from pipelines import device_client
+from pipelines.devices import device_examples, gateway_rules
 from tests.fedtiny_tff.federated import workers
-from tests.pipelines import device_gateway_test, device_server, support
-from tests.pipelines.device_server import CLIENT
+from tests.pipelines import device_gateway_test, support
+from tests.pipelines.devices import device_server
+from tests.pipelines.devices.device_server import CLIENT
 
 # What a device has, beside the standard library.
 PACKAGES = {

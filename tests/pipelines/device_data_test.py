@@ -6,8 +6,10 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import tasks
-from pipelines import data_stage, device_data, device_examples
-from pipelines.run_directory import RunDirectory
+from pipelines import device_data
+from pipelines.datasets import data_stage
+from pipelines.devices import device_examples
+from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
 
 _RECONSTRUCT = {"model": "autoencoder", "anomaly_classes": "0,9", "target_density": 0.3}

@@ -7,8 +7,11 @@ import pytest
 import rich.console
 
 from fedtiny_tff.errors import InputError
-from pipelines import config, data_stage, export, export_stage, stages
-from pipelines.progress import Progress
+from pipelines import export, stages
+from pipelines.apps.progress import Progress
+from pipelines.datasets import data_stage
+from pipelines.exports import export_stage
+from pipelines.settings import config
 from tests.pipelines import support
 from tflite_export import arm64, arm64_setup, litert, targets
 from tflite_export.artifacts import ExportBundle, VerificationError

@@ -8,7 +8,8 @@ import sys
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pipelines import app, inspect
+from pipelines import inspect
+from pipelines.apps import app
 from tests.pipelines import support
 from tests.tflite_export import models
 from tests.tflite_export.descriptions import description

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable
 from unittest import mock
 
-from pipelines import app, run, run_flags
+from pipelines import run
+from pipelines.apps import app
+from pipelines.settings import run_flags
 
 
 def _die() -> None:
@@ -18,7 +20,8 @@ def _die() -> None:
 
 def _in_a_state_write() -> None:
   """Half of the state after round 1 is in its temporary file."""
-  from pipelines import files, state_store
+  from pipelines.apps import files
+  from pipelines.runs import state_store
 
   write = files.write_bytes
 
@@ -35,7 +38,7 @@ def _in_a_state_write() -> None:
 
 def _between_rounds() -> None:
   """Round 2 is stored, its line in the metrics is not; nothing of round 3 is done."""
-  from pipelines import metrics_log
+  from pipelines.runs import metrics_log
 
   write = metrics_log.MetricsLog.write
 
@@ -49,7 +52,7 @@ def _between_rounds() -> None:
 
 def _during_export() -> None:
   """The first target's files are made, their folder is not in its place yet."""
-  from pipelines import files
+  from pipelines.apps import files
 
   replace = os.replace
 

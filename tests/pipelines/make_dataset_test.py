@@ -11,7 +11,8 @@ from fedtiny_tff.data import client_store, scan
 from fedtiny_tff.data.examples import Batch, fail_on_bad_record
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources.options import SourceOptions
-from pipelines import data_folder, make_dataset
+from pipelines import make_dataset
+from pipelines.datasets import data_folder
 from tests.fedtiny_tff.data.sources import records
 from tests.pipelines import support
 

@@ -6,7 +6,9 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pipelines import cpp_compiler, export, model_files, run
+from pipelines import export, run
+from pipelines.firmware import cpp_compiler
+from pipelines.runs import model_files
 from tests.pipelines import support
 from tests.tflite_export.cpp import has_arm_compiler, write
 from tflite_export import c_source_example, flatbuffer_model, mcu_budget, tflm

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import evaluate, export, model_files, run
+from pipelines import evaluate, export, run
+from pipelines.runs import model_files
 from tests.pipelines import support
 
 layers = tf.keras.layers

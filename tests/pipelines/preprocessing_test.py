@@ -13,9 +13,11 @@ from fedtiny_tff.data.examples import TEST, fail_on_bad_record
 from fedtiny_tff.data.preprocessing import Preprocessing, apply_raw
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources.options import SourceOptions
-from pipelines import data_folder, export_stage, model_files
-from pipelines.progress import Progress
-from pipelines.run_directory import RunDirectory
+from pipelines.apps.progress import Progress
+from pipelines.datasets import data_folder
+from pipelines.exports import export_stage
+from pipelines.runs import model_files
+from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
 from tflite_export import android, litert
 

@@ -15,16 +15,10 @@ from fedtiny_tff.data import client_store
 from fedtiny_tff.data.examples import Batch
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.federated import runtime
-from pipelines import (
-  data_folder,
-  data_stage,
-  experiments,
-  metrics_log,
-  rounds_stage,
-  selection_stage,
-  state_store,
-)
-from pipelines.progress import Progress
+from pipelines.apps.progress import Progress
+from pipelines.datasets import data_folder, data_stage
+from pipelines.runs import metrics_log, state_store
+from pipelines.training import experiments, rounds_stage, selection_stage
 from tests.pipelines import support
 
 # Two candidates, a round without adjustment and one with.

@@ -6,10 +6,11 @@ import os
 import pytest
 
 from benchmarks.made_runs import Shape, make
-from pipelines import app, report
+from pipelines import report
+from pipelines.apps import app
 from pipelines.report_page import comparison, run_record
 from pipelines.report_page.content import Grid
-from pipelines.run_directory import RunDirectory
+from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
 
 _SMALL = Shape(rounds=8, layers=2, clients=3, classes=3, candidates=2, every=2)

@@ -13,7 +13,7 @@ import rich.console
 
 from fedtiny_tff import tasks
 from pipelines import run_report
-from pipelines.run_directory import RunDirectory
+from pipelines.runs.run_directory import RunDirectory
 from pipelines.tracking import base
 from tests.pipelines import support
 

@@ -15,7 +15,9 @@ import pytest
 import tensorflow as tf
 
 from fedtiny_tff.federated import runtime
-from pipelines import evaluate, export, metrics_log, run, run_flags, train
+from pipelines import evaluate, export, run, train
+from pipelines.runs import metrics_log
+from pipelines.settings import run_flags
 from tests.pipelines import equal_runs, support
 
 TINY = support.TINY

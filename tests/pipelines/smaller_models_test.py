@@ -12,15 +12,12 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
-from pipelines import (
-  experiments,
-  model_files,
-  planned_model,
-  run_report,
-  training_pipeline,
-)
-from pipelines.progress import Progress
-from pipelines.run_directory import RunDirectory
+from pipelines import run_report
+from pipelines.apps.progress import Progress
+from pipelines.models import planned_model
+from pipelines.runs import model_files
+from pipelines.runs.run_directory import RunDirectory
+from pipelines.training import experiments, training_pipeline
 from tests.pipelines import support
 from tflite_export.artifacts import BudgetError
 

@@ -7,9 +7,11 @@ import pytest
 import rich.console
 
 from fedtiny_tff.errors import InputError
-from pipelines import experiments, export_stage, run, stages
-from pipelines.progress import Progress
-from pipelines.run_directory import RunDirectory
+from pipelines import run, stages
+from pipelines.apps.progress import Progress
+from pipelines.exports import export_stage
+from pipelines.runs.run_directory import RunDirectory
+from pipelines.training import experiments
 from tests.pipelines import support
 from tflite_export import targets
 from tflite_export.artifacts import VerificationError

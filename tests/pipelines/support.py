@@ -20,7 +20,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from fedtiny_tff import tasks
-from pipelines import app, config, interruption, run_flags
+from pipelines.apps import app, interruption
+from pipelines.settings import config, run_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -91,7 +92,7 @@ def flag_values(**changes: Any) -> dict[str, Any]:
 
 def plan_data(made: config.RunConfig, task: Optional[tasks.Task] = None) -> Any:
   """Returns a configuration's `DataPlan`, for classification by default."""
-  from pipelines import data_plan
+  from pipelines.datasets import data_plan
 
   opened = data_plan.open_dataset(made)
   return data_plan.plan_data(made, opened, task or tasks.CLASSIFY)
@@ -252,14 +253,11 @@ def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
   """Makes a run directory that can be exported and evaluated, in a second."""
   from fedtiny_tff import tfmot_masking
   from fedtiny_tff.federated import states
-  from pipelines import (
-    data_stage,
-    experiments,
-    model_files,
-    run_report,
-    training_pipeline,
-  )
-  from pipelines.run_directory import RunDirectory
+  from pipelines import run_report
+  from pipelines.datasets import data_stage
+  from pipelines.runs import model_files
+  from pipelines.runs.run_directory import RunDirectory
+  from pipelines.training import experiments, training_pipeline
 
   made = make_config(output_dir=str(path), **changes)
   experiment = experiments.plan_experiment(made)
@@ -282,8 +280,9 @@ def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
 
 def export_request(made: config.RunConfig, run: Any, data: Any) -> Any:
   """Returns an `ExportRequest` of a run, calibrated on the server's samples."""
-  from pipelines import calibration_stage, export_stage, quantisation_decision
-  from pipelines.progress import Progress
+  from pipelines.apps.progress import Progress
+  from pipelines.exports import calibration_stage, export_stage
+  from pipelines.runs import quantisation_decision
 
   progress = Progress(rich.console.Console(file=io.StringIO()))
   calibration = calibration_stage.calibrate(made, run, data, progress)

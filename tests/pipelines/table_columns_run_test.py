@@ -5,7 +5,8 @@ import json
 import pytest
 
 from fedtiny_tff.errors import InputError
-from pipelines import data_folder, data_stage, provenance
+from pipelines.datasets import data_folder, data_stage
+from pipelines.runs import provenance
 from tests.pipelines import support
 
 _OPTIONS = {"dataset": "csv", "window_rows": 4, "dirichlet_alpha": 100.0}

@@ -17,8 +17,8 @@ from tests.pipelines import support
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
 _TOY = """
 import sys, time
-from pipelines import app
-from pipelines.progress import Progress
+from pipelines.apps import app
+from pipelines.apps.progress import Progress
 def main():
   progress = Progress()
   progress.expect({"a": "stage a", "b": "stage b", "c": "stage c"})
@@ -150,7 +150,7 @@ def test_a_run_says_what_it_is_doing_before_tensorflow_is_there():
   # Python names what it has imported, each as it ends, on the same terminal.
   before, _ = terminal.shown.split("loading TensorFlow", 1)
   imported = re.findall(r"\| +([\w.]+)", before)
-  assert "pipelines.progress" in imported
+  assert "pipelines.apps.progress" in imported
   # Its first small modules may be quicker than the terminal.
   assert not {"tensorflow", "tensorflow.python.pywrap_tensorflow"} & {*imported}
   assert terminal.end(signal.SIGINT) == 130

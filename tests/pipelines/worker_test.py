@@ -11,7 +11,7 @@ from fedtiny_tff.federated import worker_channel
 from pipelines import worker
 from tests.fedtiny_tff.federated import workers
 from tests.pipelines import support
-from tests.pipelines.worker_health_test import ask
+from tests.pipelines.apps.worker_health_test import ask
 
 LOCAL = "127.0.0.1"
 

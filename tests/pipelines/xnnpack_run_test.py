@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from pipelines import model_files, run
+from pipelines import run
+from pipelines.runs import model_files
 from tests.pipelines import support
 from tflite_export import eligibility
 

@@ -18,7 +18,9 @@ import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import keras_archive, user_model
-from pipelines import export, keras_input, model_files, state_store
+from pipelines import export
+from pipelines.exports import keras_input
+from pipelines.runs import model_files, state_store
 from tests.pipelines import support
 
 layers = tf.keras.layers

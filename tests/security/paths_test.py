@@ -12,9 +12,12 @@ import pytest
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from pipelines import app, data_folder, data_stage, inspect, run_dir_flag
-from pipelines.client_evaluation import ClientFigures
-from pipelines.run_directory import RunDirectory
+from pipelines import inspect
+from pipelines.apps import app
+from pipelines.datasets import data_folder, data_stage
+from pipelines.runs.run_directory import RunDirectory
+from pipelines.settings import run_dir_flag
+from pipelines.training.client_evaluation import ClientFigures
 from tests.fedtiny_tff.data.sources import records
 from tests.pipelines import support
 from tests.tflite_export import models

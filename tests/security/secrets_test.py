@@ -6,7 +6,8 @@ import pathlib
 
 import pytest
 
-from pipelines import credentials, redaction, run
+from pipelines import run
+from pipelines.apps import credentials, redaction
 from tests.pipelines import support
 from tools import imports
 
@@ -20,8 +21,8 @@ _VARIABLES = (
 # Where the whole environment is handed to a program that is started, and kept nowhere.
 _HANDED_ON = {
   "benchmarks/data_scale.py",
-  "fedtiny_tff/federated/worker_process.py", "pipelines/redaction.py", "tools/audit.py",
-  "pipelines/cpp_compiler.py",
+  "fedtiny_tff/federated/worker_process.py", "pipelines/apps/redaction.py", "tools/audit.py",
+  "pipelines/firmware/cpp_compiler.py",
   "tools/arm64_parts.py",
   "tools/docs_site.py",
   "tools/setup.py",

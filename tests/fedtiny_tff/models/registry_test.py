@@ -9,7 +9,7 @@ import tensorflow as tf
 from fedtiny_tff import tasks, tfmot_masking
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition, registry
-from pipelines import run_flags
+from pipelines.settings import run_flags
 from tests.fedtiny_tff.models import support
 
 # Small enough to draw and train; channels are still more than one.

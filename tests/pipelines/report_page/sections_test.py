@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.made_runs import Shape, make
 from fedtiny_tff.errors import InputError
 from pipelines.report_page import rendering, run_record, single, writing
-from pipelines.run_directory import RunDirectory
+from pipelines.runs.run_directory import RunDirectory
 from tests.fedtiny_tff import support as core
 from tests.pipelines import support
 

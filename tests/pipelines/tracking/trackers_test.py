@@ -8,8 +8,8 @@ import rich.console
 import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
-from pipelines import interruption, redaction
-from pipelines.progress import Progress
+from pipelines.apps import interruption, redaction
+from pipelines.apps.progress import Progress
 from pipelines.tracking import jsonl_tracker, registry, tensorboard_tracker, trackers
 from tests.pipelines import support
 from tests.pipelines.tracking import told

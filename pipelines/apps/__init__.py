@@ -1,0 +1,1 @@
+"""How commands start, end, show progress and write files; nothing of federated learning."""

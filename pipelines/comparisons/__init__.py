@@ -1,0 +1,1 @@
+"""Methods beside each other: cells, schedule, tables, pictures."""

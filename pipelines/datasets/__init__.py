@@ -1,0 +1,1 @@
+"""A dataset: found, looked at, shared out among clients, kept on disk."""

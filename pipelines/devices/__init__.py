@@ -1,0 +1,1 @@
+"""Rounds whose clients are devices: the exchange, its gateway, the device itself."""

@@ -1,0 +1,1 @@
+"""Compiles what is exported for microcontrollers."""

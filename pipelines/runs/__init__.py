@@ -1,0 +1,1 @@
+"""A run directory: states, metrics, the final model, where it came from."""

@@ -1,0 +1,1 @@
+"""Flags, and the checked configuration that they make."""

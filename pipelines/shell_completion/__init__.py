@@ -1,0 +1,1 @@
+"""Completion of commands, flags and values in shells."""

@@ -1,0 +1,1 @@
+"""From data to the final model: selection, rounds, quantisation."""
