@@ -4,13 +4,15 @@ import json
 from typing import Any, Optional
 
 from pipelines.apps import app, redaction
-from pipelines.settings import run_dir_flag, run_flags
+from pipelines.settings import run_dir_flag
 from pipelines.settings.format_flag import FORMAT
 
 _SUMMARY = """
 Evaluates the final sparse model of a run on the test split.
 
   python -m pipelines.evaluate --run_dir=runs/digits --format=json
+
+Other flags of a run are its own, read from its folder.
 """
 
 
@@ -67,5 +69,5 @@ def main() -> Optional[int]:
 
 
 if __name__ == "__main__":
-  groups = {**run_dir_flag.GROUPS, "Output of figures": ["format"], **run_flags.GROUPS}
+  groups = {"Run": ["run_dir", "data_dir"], "Output of figures": ["format"]}
   app.leave(app.run_app(main, _SUMMARY, groups))

@@ -18,6 +18,7 @@ Exports a trained run, or any pruned Keras model, and verifies every file on its
 
 The zeros of a Keras model's weights are its mask. The .npz file holds `x`, float32
 [N, ...], preprocessed as in training, and optionally `y`, int [N], for accuracies.
+Other flags of a run are its own, read from its folder.
 """
 
 _KERAS_MODEL = flags.DEFINE_string("keras_model", None, "Pruned model, a .keras file.")
@@ -125,5 +126,5 @@ def _check_flags() -> None:
 
 
 if __name__ == "__main__":
-  groups = {**run_dir_flag.GROUPS, **GROUPS, **run_flags.GROUPS}
+  groups = {**run_dir_flag.GROUPS, **GROUPS, **run_dir_flag.changeable_groups()}
   app.leave(app.run_app(main, _SUMMARY, groups))

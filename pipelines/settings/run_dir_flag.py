@@ -23,6 +23,16 @@ _MAY_DIFFER = (
 GROUPS = {"Run": ["run_dir"]}
 
 
+def changeable_groups() -> dict[str, list[str]]:
+  """Returns the flags that a run may be used with otherwise than it was made, by group."""
+  kept = {
+    group: [name for name in names if name in _MAY_DIFFER]
+    for group, names in run_flags.GROUPS.items()
+  }
+  return {group: names for group, names in kept.items() if names}
+
+
+
 def read() -> str:
   """Returns the run directory and takes over the run's own flags from `run.flags`.
 
