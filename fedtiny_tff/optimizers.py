@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from fedtiny_tff import field_types
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
@@ -27,6 +29,7 @@ class OptimizerConfig:
   clip_norm: float = 0.0
 
   def __post_init__(self) -> None:
+    field_types.check(self)
     if self.name not in OPTIMIZERS:
       raise ValueError(
         f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.name!r}"

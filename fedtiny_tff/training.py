@@ -10,7 +10,13 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
-from fedtiny_tff import batches, compute_dtypes, optimizers, tfmot_masking
+from fedtiny_tff import (
+  batches,
+  compute_dtypes,
+  field_types,
+  optimizers,
+  tfmot_masking,
+)
 from fedtiny_tff.data import augmentation
 from fedtiny_tff.models import definition
 from fedtiny_tff.tasks import Metrics
@@ -38,6 +44,7 @@ class TrainingConfig:
   max_local_steps: int = 0
 
   def __post_init__(self) -> None:
+    field_types.check(self)
     if self.max_local_steps < 0:
       raise ValueError(f"max_local_steps must be at least 0, got {self.max_local_steps}")
     for name in ("local_epochs", "batch_size"):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Sequence
 
-from fedtiny_tff import densities, schedules
+from fedtiny_tff import densities, field_types, schedules
 from fedtiny_tff import spec as spec_lib
 
 
@@ -34,6 +34,7 @@ class PruningConfig:
   seed: int = 0
 
   def __post_init__(self) -> None:
+    field_types.check(self)
     if not 0.0 < self.target_density <= 1.0:
       raise ValueError(f"target density must be in (0, 1], got {self.target_density}")
     if self.rounds < 1:
