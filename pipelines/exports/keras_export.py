@@ -137,7 +137,7 @@ def export(
   """
   targets = config.targets
   _check_targets(targets)
-  _check_folder(options.output_dir, targets)
+  _check_folder(options, targets)
   request = read_request(options, config, progress)
   how = keras_quantisation.RowsQuantisation(
     mode=config.quantisation_aware, seed=config.seed
@@ -179,19 +179,28 @@ def _check_targets(targets: list[str]) -> None:
       )
 
 
-def _check_folder(folder: pathlib.Path, targets: list[str]) -> None:
+def _check_folder(options: KerasExport, targets: list[str]) -> None:
   """Makes sure that what a target's folder is replaced by is all that is lost.
 
   Raises:
-    InputError: The folder cannot be written, or holds files of others.
+    InputError: The folder cannot be written, or holds files of others, or of another
+      model.
   """
+  folder = options.output_dir
   is_new = not folder.exists()
   files.make_folder(folder, "output_dir")
   if is_new:
     # Until there is something to write in it.
     folder.rmdir()
     return
-  ours = _read_report(folder).get("files", [])
+  report = _read_report(folder)
+  before = report.get("model", options.model_path.name)
+  if before != options.model_path.name:
+    raise InputError(
+      f"--output_dir={folder}: holds files of {before}, which those of "
+      f"{options.model_path.name} would mix with or replace; name another folder"
+    )
+  ours = report.get("files", [])
   for target in targets:
     for path in sorted((folder / target).rglob("*")):
       name = str(path.relative_to(folder))

@@ -216,6 +216,22 @@ def test_what_others_wrote_is_not_lost(work, tmp_path, capsys):
   assert (output / "mcu" / "main.c").read_text() == "mine"
 
 
+def test_files_of_another_model_are_not_replaced(work, tmp_path, capsys):
+  output, other = tmp_path / "out", tmp_path / "other.keras"
+  other.write_bytes((work / "net.keras").read_bytes())
+  first = keras_files.arguments(work / "net.keras", work / "unlabelled.npz", output)
+  assert keras_files.call(*first, "--targets=mcu") == 0
+  before = support.snapshot(output)
+  second = keras_files.arguments(other, work / "unlabelled.npz", output)
+  capsys.readouterr()
+  for target in ("mcu", "android"):
+    assert keras_files.call(*second, f"--targets={target}") == 2
+    printed = capsys.readouterr().err
+    assert f"--output_dir={output}: holds files of net.keras" in printed
+    assert "name another folder" in printed
+  assert support.snapshot(output) == before
+
+
 def _as_many_classes_as_inputs():
   inputs = LAYERS.Input((4,))
   return tf.keras.Model(inputs, LAYERS.Dense(4)(inputs))
