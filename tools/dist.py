@@ -25,10 +25,13 @@ from tools import setup
 
 FOLDER = "dist"
 PACKAGES = ("fedtiny_tff", "tflite_export", "pipelines")
-# Where no git tells: what is never part of a checkout.
-_TOP_UNTRACKED = {".git", ".venv", ".cache", "runs", "build", "dist", "PKG-INFO", "setup.cfg"}
-_UNTRACKED = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache", ".hypothesis")
+# What setuptools writes into a source distribution.
 _WRITTEN = ("PKG-INFO", "setup.cfg")
+# Where no git tells: what is never part of a checkout.
+_TOP_UNTRACKED = {".git", ".venv", ".cache", "runs", "build", "dist", *_WRITTEN}
+_UNTRACKED = shutil.ignore_patterns(
+  "__pycache__", "*.egg-info", ".*_cache", ".hypothesis"
+)
 _BACKEND = """
 import sys
 hook, folder, site = sys.argv[1:]
@@ -63,9 +66,7 @@ def sdist_names(path: pathlib.Path) -> list[str]:
   """Lists the files of a source distribution but for those that setuptools writes."""
   with tarfile.open(path) as archive:
     names = [each.name.partition("/")[2] for each in archive if each.isfile()]
-  return [
-    name for name in names if name not in _WRITTEN and ".egg-info/" not in name
-  ]
+  return [name for name in names if name not in _WRITTEN and ".egg-info/" not in name]
 
 
 def wheel_names(path: pathlib.Path) -> list[str]:
@@ -126,7 +127,9 @@ def _only(folder: pathlib.Path, pattern: str) -> pathlib.Path:
   return path
 
 
-def build(root: pathlib.Path, output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+def build(
+  root: pathlib.Path, output: pathlib.Path
+) -> tuple[pathlib.Path, pathlib.Path]:
   """Builds the source distribution of a checkout, and from that the wheel.
 
   Args:
@@ -182,7 +185,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
   found = problems(*made, tracked_files(root))
   for path in made:
     print(f"{path} ({path.stat().st_size:,} bytes)")
-  print("\n".join(f"dist: {line}" for line in found), file=sys.stderr, end="\n" if found else "")
+  for line in found:
+    print(f"dist: {line}", file=sys.stderr)
   return 1 if found else 0
 
 
