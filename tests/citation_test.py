@@ -56,6 +56,11 @@ def test_what_is_wrong_is_found(change, said):
   assert _problems(changed) == [said]
 
 
+def test_its_date_is_that_of_the_changelog():
+  changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+  assert f"\n## {VERSION} - {CITATION['date-released']}\n" in changelog
+
+
 def test_the_paper_is_cited_as_the_readme_does():
   (paper,) = CITATION["references"]
   assert paper["url"] in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -98,8 +98,17 @@ def differences(what: str, held: Collection[str], wanted: Collection[str]) -> li
   return lacking + foreign
 
 
-def _call(hook: str, source: pathlib.Path, output: pathlib.Path) -> None:
-  """Calls a hook of PEP 517 in a process that can import setuptools only."""
+def call_backend(hook: str, source: pathlib.Path, output: pathlib.Path) -> None:
+  """Calls a hook of PEP 517 in a process that can import setuptools only.
+
+  Args:
+    hook: Its name.
+    source: Folder with the project, which setuptools writes into.
+    output: Folder for what the hook makes.
+
+  Raises:
+    SetupError: It failed; setuptools' own words are on stderr.
+  """
   try:
     installed = importlib.metadata.distribution("setuptools")
   except importlib.metadata.PackageNotFoundError:
@@ -148,12 +157,12 @@ def build(
       (place / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
       shutil.copy2(root / name, place / "checkout" / name)
     (place / "made").mkdir()
-    _call("build_sdist", place / "checkout", place / "made")
+    call_backend("build_sdist", place / "checkout", place / "made")
     sdist = _only(place / "made", "*.tar.gz")
     with tarfile.open(sdist) as archive:
       archive.extractall(place / "unpacked", filter="data")
     # From what others will have, not from what lies here.
-    _call("build_wheel", _only(place / "unpacked", "*"), place / "made")
+    call_backend("build_wheel", _only(place / "unpacked", "*"), place / "made")
     wheel = _only(place / "made", "*.whl")
     output.mkdir(parents=True, exist_ok=True)
     shutil.move(sdist, output / sdist.name)
