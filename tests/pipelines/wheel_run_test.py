@@ -85,12 +85,9 @@ def test_the_main_job_runs(run):
 
 
 def test_what_follows_a_run_needs_no_checkout(installed, run):
-  export = installed(
-    "-m", "pipelines.export", f"--run_dir={run}", "--targets=device_client",
-    "--output_dir=again",
-  )  # fmt: skip
+  export = installed("-m", "pipelines.export", f"--run_dir={run}", "--targets=device_client")
   assert export.returncode == 0, export.stderr
-  assert list((installed.work / "again").rglob("Philox.kt"))
+  assert list((run / "export" / "device_client").rglob("Philox.kt"))
   (run / "report.html").unlink()
   assert installed.fedtiny("report", str(run)).returncode == 0
   assert (run / "report.html").is_file()
