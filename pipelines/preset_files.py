@@ -1,5 +1,6 @@
 """Finds the presets that are shipped with the package, wherever a command is typed."""
 
+import importlib.resources
 import os
 import pathlib
 import re
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 
 # How presets are named on command lines: as they lie in a checkout.
 PREFIX = "pipelines/presets/"
-PRESETS = pathlib.Path(__file__).parent / "presets"
+PRESETS = pathlib.Path(str(importlib.resources.files("pipelines"))) / "presets"
 _FLAG = re.compile(r"(--?flagfile=)(.*)", re.DOTALL)
 
 
