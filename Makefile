@@ -20,7 +20,7 @@ UV_COMPILE := $(PY) -m uv pip compile --quiet --python-version 3.11 \
   --only-binary :all: --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup arm64 doctor run test test-slow test-arm64 bazel-test bench lint audit docs lock build-files clean
+.PHONY: help setup arm64 doctor run test test-slow test-arm64 bazel-test bench lint audit licences docs dist lock build-files clean
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,8 +74,14 @@ lint: setup ## Checks style and types.
 audit: | $(PY) ## Holds the locked packages against published advisories (needs the network).
 	@$(PY) -m tools.audit
 
+licences: | $(PY) ## Writes docs/licences.md from the locked packages (ARGS=--check only looks).
+	@$(PY) -m tools.licences $(ARGS)
+
 docs: | $(PY) ## Builds the documentation into build/site/ (the first time needs the network).
 	@$(PY) -m tools.docs_site
+
+dist: | $(PY) ## Builds the source distribution and the wheel into dist/.
+	@$(PY) -m tools.dist $(ARGS)
 
 lock: | $(PY) ## Resolves requirements*.in into the lock files (needs the network).
 	$(UV_COMPILE) requirements.in --override requirements-overrides.txt -o requirements.txt

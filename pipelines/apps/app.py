@@ -21,7 +21,7 @@ from absl import flags
 
 from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
-from pipelines.apps import commands, credentials, interruption, logs
+from pipelines.apps import commands, credentials, interruption, logs, preset_files
 from pipelines.apps.errors import EXIT_CODES, STORAGE_FULL, ExitCode, Terminated
 
 # Of help: its width, and where the texts of flags begin.
@@ -32,7 +32,6 @@ _SAID_OF_NUMBERS = {
   "could not convert string to float": "is no number, such as 0.1",
   "invalid literal for int() with base 10": "is no whole number, such as 20",
 }
-_PRESETS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "presets")
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 
 
@@ -105,7 +104,7 @@ def _parse(
   """
   credentials.check_arguments(argv[1:])
   try:
-    rest = flags.FLAGS(list(argv))
+    rest = flags.FLAGS([argv[0], *preset_files.located(argv[1:])])
   except UnicodeDecodeError as error:
     raise InputError(
       f"--flagfile: the file is not UTF-8 text ({error.reason}); save it as such"
@@ -121,7 +120,8 @@ def _parse(
   except flags.CantOpenFlagFileError as error:
     reason = re.sub(r"^ERROR:: ", "", str(error).splitlines()[0])
     raise InputError(
-      f"--flagfile: {reason}; name a file that is there, such as a preset of {_PRESETS}/"
+      f"--flagfile: {reason}; name a file that is there, such as a preset of "
+      f"{preset_files.PRESETS}/"
     ) from error
   # absl lets a ValueError of its own through for --noflag=value.
   except (flags.Error, OSError, ValueError) as error:

@@ -108,6 +108,14 @@ def test_a_wrong_command_line_is_one_line(arguments, said, capsys):
   assert said in printed.err
 
 
+def test_a_preset_is_read_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  read = []
+  preset = "--flagfile=pipelines/presets/digits.flags"
+  assert support.call("toy", lambda: read.append(flags.FLAGS.pool_size), preset) == 0
+  assert read == [8]
+
+
 def test_sigterm_reaches_main():
   def main():
     os.kill(os.getpid(), signal.SIGTERM)
