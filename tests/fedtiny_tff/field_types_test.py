@@ -45,16 +45,19 @@ def test_others_are_refused_by_name(given, said):
   assert str(refused.value) == said
 
 
+_PLAN = {"target_density": 0.1, "rounds": 5}
+
+
 @pytest.mark.parametrize(
-  "make",
+  ("made", "given"),
   [
-    lambda: FedTinyPlan(target_density="0.1", rounds=5),
-    lambda: FedTinyPlan(target_density=0.1, rounds=5.0),
-    lambda: FedTinyPlan(target_density=0.1, rounds=5, channel_block="2"),
-    lambda: optimizers.OptimizerConfig(learning_rate="0.1"),
-    lambda: training.TrainingConfig(optimizers.OptimizerConfig(), batch_size=8.0),
+    (FedTinyPlan, _PLAN | {"target_density": "0.1"}),
+    (FedTinyPlan, _PLAN | {"rounds": 5.0}),
+    (FedTinyPlan, _PLAN | {"channel_block": "2"}),
+    (optimizers.OptimizerConfig, {"learning_rate": "0.1"}),
+    (training.TrainingConfig, {"optimizer": optimizers.OptimizerConfig(), "batch_size": 8.0}),
   ],
 )
-def test_plans_are_checked_when_they_are_made(make):
+def test_plans_are_checked_when_they_are_made(made, given):
   with pytest.raises(ValueError, match="must be a"):
-    make()
+    made(**given)
