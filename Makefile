@@ -10,7 +10,7 @@ JOBS ?= 2
 # What `make bench` measures; BENCH="wire population" picks some.
 BENCH ?= wire mask_adapter population data_scale feeding memory selection long_run round_throughput compute_dtype \
   peer_library selection_quality android mcu_size mcu_accuracy mcu_budgets \
-  channel_blocks misbehaving privacy worker_scaling report_page device_training
+  channel_blocks misbehaving privacy worker_scaling report_page device_training comparison_overhead
 
 PY := .venv/bin/python
 AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo -n)

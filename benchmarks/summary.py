@@ -246,6 +246,12 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
     "up in a round, of the dense model's",
     _device_training,
   ),
+  (
+    "comparison_overhead",
+    "CPU time of a comparison over that of the same runs by `pipelines.train` (it loads "
+    "TensorFlow once)",
+    lambda rows: f"{rows[0]['cells']} cells: {rows[0]['overhead_cpu_percent']:+.1f} %",
+  ),
 )
 
 
