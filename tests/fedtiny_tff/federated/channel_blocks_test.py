@@ -8,6 +8,12 @@ from fedtiny_tff.federated import client_work, messages, rounds, traffic
 from fedtiny_tff.strategies import base, fedtiny
 from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.federated import support
+from tests.fedtiny_tff.federated.dense_reference import (
+  PlainModel,
+  average_reference,
+  largest,
+  train_reference,
+)
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 
@@ -123,24 +129,24 @@ def test_an_event_equals_the_dense_reference(tmp_path, channel_block, moved):
 
   found = _run(builder, start, 1, references)
 
-  plain = support.PlainModel(model)
+  plain = PlainModel(model)
   results = [
-    support.train_reference(
+    train_reference(
       plain, start, client.training, [np.arange(len(client.training.labels))], 0.1, 0.0
     )
     for client in clients
   ]
-  hidden = support.average_reference([r.weights for r in results], [3, 5]).prunable[:12]
+  hidden = average_reference([r.weights for r in results], [3, 5]).prunable[:12]
   active = np.flatnonzero(kept_groups)
   pruned = np.flatnonzero(~kept_groups)
   mean = np.zeros([12 // channel_block, channel_block])
   for result, share in zip(results, (3 / 8, 5 / 8), strict=True):
     gradient = result.gradient[:12].reshape(mean.shape)
-    top = pruned[support.largest(np.linalg.norm(gradient[pruned], axis=1), moved)]
+    top = pruned[largest(np.linalg.norm(gradient[pruned], axis=1), moved)]
     mean[top] += share * gradient[top]
-  grown = pruned[support.largest(np.linalg.norm(mean[pruned], axis=1), moved)]
+  grown = pruned[largest(np.linalg.norm(mean[pruned], axis=1), moved)]
   norms = np.linalg.norm(hidden.reshape(mean.shape)[active], axis=1)
-  kept = active[support.largest(norms, len(active) - moved)]
+  kept = active[largest(norms, len(active) - moved)]
   wanted = np.zeros(12 // channel_block, bool)
   wanted[[*grown, *kept]] = True
   np.testing.assert_array_equal(found.mask[:12], np.repeat(wanted, channel_block))
