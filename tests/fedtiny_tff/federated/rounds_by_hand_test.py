@@ -15,14 +15,10 @@ pytestmark = pytest.mark.usefixtures("local_runtime")
 
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory) -> round_settings.Setting:
-  """One example (2, 0) of class 0 here, three (0, 4) of class 1 there."""
-  clients = [
-    support.Client(support.make_part([[2, 0]], [0]), round_settings.nothing(2)),
-    support.Client(support.make_part([[0, 4]] * 3, [1] * 3), round_settings.nothing(2)),
-  ]
   return round_settings.make_setting(
-    tmp_path_factory.mktemp("linear") / "records", support.linear_model(), clients,
-    round_settings.sgd(0.0, 1, 8), [schedules.AdjustmentEvent(1, 0, (1,))], 2,
+    tmp_path_factory.mktemp("linear") / "records", support.linear_model(),
+    support.linear_clients(), round_settings.sgd(0.0, 1, 8),
+    [schedules.AdjustmentEvent(1, 0, (1,))], 2,
   )  # fmt: skip
 
 

@@ -68,6 +68,21 @@ def image_clients(sizes: Sequence[int]) -> list[Client]:
   ]
 
 
+def linear_clients() -> list[Client]:
+  """Returns one example (2, 0) of class 0 here, three (0, 4) of class 1 there."""
+  nothing = make_part(np.zeros([0, 2]), [])
+  return [
+    Client(make_part([[2, 0]], [0]), nothing),
+    Client(make_part([[0, 4]] * 3, [1] * 3), nothing),
+  ]
+
+
+def clients_of_one(firsts: Sequence[float]) -> list[Client]:
+  """Returns clients of one example (first, 0) of class 0 each."""
+  nothing = make_part(np.zeros([0, 2]), [])
+  return [Client(make_part([[first, 0]], [0]), nothing) for first in firsts]
+
+
 def concatenate(parts: Sequence[Part]) -> Part:
   """Lays parts end to end."""
   return Part(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
