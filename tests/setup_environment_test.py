@@ -25,7 +25,8 @@ def test_a_finished_environment_is_left_alone(locks, tmp_path):
 def test_a_changed_lock_installs_again(locks, tmp_path):
   stamp = setup_environment.wanted_stamp(locks, GOOD, tmp_path)
   locks[1].write_text("six==1.16.0\n")
-  assert setup_environment.plan(stamp, setup_environment.wanted_stamp(locks, GOOD, tmp_path), GOOD) == "install"
+  wanted = setup_environment.wanted_stamp(locks, GOOD, tmp_path)
+  assert setup_environment.plan(stamp, wanted, GOOD) == "install"
 
 
 def test_moving_a_line_between_locks_changes_the_stamp(locks, tmp_path):

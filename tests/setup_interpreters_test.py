@@ -36,13 +36,15 @@ def test_a_wrong_interpreter_is_named_in_one_line(change, said):
 
 @pytest.mark.parametrize("glibc", ["2.31", "2.36", "2.100", "3.0"])
 def test_glibc_versions_compare_as_numbers(glibc):
-  assert setup_interpreters.interpreter_problem(GOOD._replace(libc=("glibc", glibc))) is None
+  interpreter = GOOD._replace(libc=("glibc", glibc))
+  assert setup_interpreters.interpreter_problem(interpreter) is None
 
 
 def test_the_first_usable_interpreter_is_chosen():
   newer = GOOD._replace(version=(3, 13, 0))
   there = {"python3": newer, "python3.11": GOOD}
-  assert setup_interpreters.choose_interpreter(["gone", "python3", "python3.11"], there.get) == GOOD
+  names = ["gone", "python3", "python3.11"]
+  assert setup_interpreters.choose_interpreter(names, there.get) == GOOD
 
 
 def test_no_usable_interpreter_tells_about_the_first_that_runs():

@@ -54,4 +54,4 @@ def test_it_runs_as_a_script_from_anywhere(tmp_path, options):
     cwd=tmp_path, capture_output=True, text=True, check=False,
   )  # fmt: skip
   assert ended.returncode == 2
-  assert ended.stderr.startswith("setup: no Python runs under the name missing; install")
+  assert ended.stderr.startswith("setup: no Python runs under the name missing; ")

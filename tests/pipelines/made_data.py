@@ -13,7 +13,9 @@ from pipelines import data_plan
 from pipelines.data_folder import RunData
 
 
-def records(store: ClientStore, first: int = 0, count: int | None = None) -> list[bytes]:
+def records(
+  store: ClientStore, first: int = 0, count: int | None = None
+) -> list[bytes]:
   """Reads records as they are stored, all of them by default."""
   count = store.num_records if count is None else count
   return [bytes(record) for record in store.read(first, count).numpy()]

@@ -47,7 +47,8 @@ def test_what_moves_is_told_of_the_pre_trained_model(world):
 
 def test_densities_are_shares_of_the_full_model(world):
   world.full.spec = spec_of_sizes(10, 22)
-  assert {row["density"] for row in world.phase().run(scripted_rounds.state()).rows} == {4 / 32}
+  rows = world.phase().run(scripted_rounds.state()).rows
+  assert {row["density"] for row in rows} == {4 / 32}
 
 
 def test_a_changed_density_is_a_defect_and_not_stored(world):

@@ -142,7 +142,8 @@ class TestReports:
     ]  # fmt: skip
 
   def test_a_round_with_too_few_is_repeated_with_others(self, world):
-    result = world.phase(client_dropout=0.5, min_reports=2, seed=1).run(scripted_rounds.state())
+    phase = world.phase(client_dropout=0.5, min_reports=2, seed=1)
+    result = phase.run(scripted_rounds.state())
     attempts = [row["attempts"] for row in result.rows]
     assert max(attempts) > 1
     # Those that drew too few were not run; state and rounds are as without.

@@ -70,9 +70,8 @@ class TestDirectory:
     # So short a run is right about little, and says so of the file to ship: that alone.
     warned = re.findall(r"warning: (.*)", finished.app.stderr)
     assert len(warned) == len(re.findall("warning", finished.app.stderr, re.I)) == 2
-    for line, about in zip(
-      warned, ("no example of these classes is", "accuracy is .* below that of"), strict=True
-    ):
+    told = ("no example of these classes is", "accuracy is .* below that of")
+    for line, about in zip(warned, told, strict=True):
       assert re.fullmatch(rf"android/\w+\.tflite: {about} .*", line)
     assert "round 4/4" not in finished.app.stdout
     figures = finished.report["accuracy"]
@@ -124,7 +123,8 @@ class TestMetrics:
     # Values: 3,699 active, 506 unpruned parameters, mean and variance of 144 channels.
     values = 4 * (support.ACTIVE + 506 + 2 * 144)
     rows = finished.rows()
-    plain = [int(row["bytes_up_per_client"]) for row in rows if not row["adjusted_block"]]
+    ordinary = [row for row in rows if not row["adjusted_block"]]
+    plain = [int(row["bytes_up_per_client"]) for row in ordinary]
     assert len(set(plain)) == 1
     # A few scalars (examples, loss, hits) travel along.
     assert 0 <= plain[0] - values <= 32

@@ -165,7 +165,7 @@ class TestShrinkingEvents:
     assert found.adjust_upload_bytes == builder.computation(1).upload_bytes
 
   def test_rounds_by_hand(self, builder, federation):
-    """Full kernel steps from zero: rows ±0.025 and ±0.15, see `rounds_by_hand_test`."""
+    """Full kernel steps from zero: rows ±0.025, ±0.15, see `rounds_by_hand_test`."""
     state = _run(builder, _state(), 0, federation)
     found = state.weights.prunable
     np.testing.assert_allclose(found, [0.025, -0.025, -0.15, 0.15], atol=1e-7)

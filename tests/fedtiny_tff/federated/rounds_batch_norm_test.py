@@ -21,13 +21,15 @@ class TestBatchNormAggregation:
     model_definition = support.normalized_linear_model()
 
     def clients(features):
+      nothing = round_settings.nothing(2)
       return [
-        support.Client(support.make_part(x, np.arange(len(x)) % 2), round_settings.nothing(2))
+        support.Client(support.make_part(x, np.arange(len(x)) % 2), nothing)
         for x in features
       ]
 
     start = clients([np.zeros([n, 2]) for n in counts])
-    setting = round_settings.make_setting(path, model_definition, start, round_settings.sgd(0.0, 1, 32), [], 3)
+    config = round_settings.sgd(0.0, 1, 32)
+    setting = round_settings.make_setting(path, model_definition, start, config, [], 3)
 
     def run_on(features, mean, variance):
       support.write_store(path, clients(features))

@@ -33,9 +33,9 @@ def zeros() -> states.ServerState:
 def perceptron(tmp_path_factory) -> round_settings.Setting:
   """Two clients of 3 and 5 examples; an event in the hidden layer at round 1."""
   generator = np.random.default_rng(7)
+  nothing = round_settings.nothing(3)
   clients = [
-    support.Client(support.random_part(generator, n, (3,), 2), round_settings.nothing(3))
-    for n in (3, 5)
+    support.Client(support.random_part(generator, n, (3,), 2), nothing) for n in (3, 5)
   ]
   return round_settings.make_setting(
     tmp_path_factory.mktemp("perceptron") / "records", support.perceptron(), clients,

@@ -15,12 +15,21 @@ from tests.fedtiny_tff.federated.dense_reference import (
   average_reference,
   train_reference,
 )
+from tests.fedtiny_tff.federated.round_settings import (
+  CNN_COUNTS,
+  CNN_RATE,
+  REFERENCES,
+  ROUND,
+  STATE,
+  Setting,
+  Step,
+)
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 
 
 @pytest.fixture(scope="module")
-def cnn(tmp_path_factory) -> round_settings.Setting:
+def cnn(tmp_path_factory) -> Setting:
   return round_settings.cnn(tmp_path_factory.mktemp("cnn"), 0)
 
 
@@ -30,14 +39,14 @@ def cnn_start(cnn) -> states.ServerState:
 
 
 @pytest.fixture(scope="module")
-def history(cnn, cnn_start) -> list[round_settings.Step]:
+def history(cnn, cnn_start) -> list[Step]:
   return round_settings.history(cnn, cnn_start)
 
 
 class TestTypes:
   def test_ordinary_round(self, cnn):
     found = cnn.builder.computation(0).next.type_signature.compact_representation()
-    assert found == round_settings.ROUND.format(40, 41, 10, 16, 0)
+    assert found == ROUND.format(40, 41, 10, 16, 0)
 
   @pytest.mark.parametrize(
     ("round_index", "block", "layers"), [(1, 2, 2), (2, 1, 1), (3, 0, 1)]
@@ -46,13 +55,13 @@ class TestTypes:
     assert cnn.builder.event(round_index).block == block
     computation = cnn.builder.computation(round_index)
     found = computation.next.type_signature.compact_representation()
-    assert found == round_settings.ROUND.format(40, 41, 10, 16, layers)
+    assert found == ROUND.format(40, 41, 10, 16, layers)
 
   def test_state_and_reference(self, cnn):
     found = cnn.builder.state_type(0).compact_representation()
-    assert found + "@SERVER" == round_settings.STATE.format(40, 41, 10, 16)
+    assert found + "@SERVER" == STATE.format(40, 41, 10, 16)
     found = messages.reference_type().compact_representation()
-    assert "{" + found + "}@CLIENTS" == round_settings.REFERENCES.format()
+    assert "{" + found + "}@CLIENTS" == REFERENCES.format()
 
   def test_each_computation_is_built_once(self, cnn):
     at = [cnn.builder.computation(r) for r in range(10)]
@@ -77,7 +86,7 @@ class TestBytes:
 
 
 def reference_round(
-  setting: round_settings.Setting, state: states.ServerState, round_index: int, rate: float
+  setting: Setting, state: states.ServerState, round_index: int, rate: float
 ) -> tuple[states.ServerState, list[np.ndarray], float]:
   """The round without its adjustment, its clients' gradients, its summed loss."""
   plain = PlainModel(setting.definition)
@@ -108,7 +117,7 @@ class TestEqualsDenseReference:
   def test_round(self, cnn, history, round_index):
     step = history[round_index]
     wanted, gradients, loss_sum = reference_round(
-      cnn, step.before, round_index, round_settings.CNN_RATE
+      cnn, step.before, round_index, CNN_RATE
     )
     for name, vector in wanted.weights._asdict().items():
       np.testing.assert_allclose(
@@ -136,7 +145,7 @@ class TestEvents:
 
   def test_density_stays(self, cnn, history):
     for step in history:
-      assert cnn.definition.spec.active_counts(step.after.mask) == round_settings.CNN_COUNTS
+      assert cnn.definition.spec.active_counts(step.after.mask) == CNN_COUNTS
 
   def test_pruned_weights_are_zero(self, history):
     for step in history:
@@ -206,19 +215,19 @@ class TestEvents:
 class TestReproducibility:
   def test_the_same_round_gives_the_same_bytes(self, cnn, history):
     for step in (history[0], history[1]):
-      state, metrics = cnn.run(step.before, step.round_index, round_settings.CNN_RATE)
+      state, metrics = cnn.run(step.before, step.round_index, CNN_RATE)
       assert support.to_bytes(state) == support.to_bytes(step.after)
       assert metrics == step.metrics
 
   def test_another_round_gives_another_order(self, cnn, cnn_start):
-    first, _ = cnn.run(cnn_start, 0, round_settings.CNN_RATE)
-    second, _ = cnn.run(cnn_start, 9, round_settings.CNN_RATE)
+    first, _ = cnn.run(cnn_start, 0, CNN_RATE)
+    second, _ = cnn.run(cnn_start, 9, CNN_RATE)
     assert not np.array_equal(first.weights.prunable, second.weights.prunable)
 
   def test_another_client_number_gives_another_order(self, cnn, cnn_start):
     client = cnn.references[1]
     runs = [
-      cnn.run(cnn_start, 0, round_settings.CNN_RATE, [client._replace(client=np.int64(number))])[0]
+      cnn.run(cnn_start, 0, CNN_RATE, [client._replace(client=np.int64(number))])[0]
       for number in (1, 1, 2)
     ]
     assert support.to_bytes(runs[0]) == support.to_bytes(runs[1])
@@ -226,7 +235,7 @@ class TestReproducibility:
 
   def test_another_seed_gives_another_order(self, tmp_path, cnn_start, history):
     other, _ = round_settings.cnn(tmp_path, 1).run(
-      cnn_start, 0, round_settings.CNN_RATE
+      cnn_start, 0, CNN_RATE
     )
     assert not np.array_equal(
       other.weights.prunable, history[0].after.weights.prunable
@@ -235,7 +244,7 @@ class TestReproducibility:
   def test_order_of_clients_does_not_matter(self, cnn, history):
     for step in (history[0], history[1]):
       state, metrics = cnn.run(
-        step.before, step.round_index, round_settings.CNN_RATE, cnn.references[::-1]
+        step.before, step.round_index, CNN_RATE, cnn.references[::-1]
       )
       np.testing.assert_array_equal(state.mask, step.after.mask)
       for found, wanted in zip(state.weights, step.after.weights, strict=True):
@@ -248,10 +257,10 @@ class TestInfluence:
     chosen = [cnn.references[0], cnn.references[2]]
     absent = cnn.references[1]
     for r in (0, 1):
-      wanted, metrics = cnn.run(cnn_start, r, round_settings.CNN_RATE, chosen)
+      wanted, metrics = cnn.run(cnn_start, r, CNN_RATE, chosen)
       count = absent.training_examples + absent.development_examples
       with support.overwritten(cnn.store, absent.first_record, count):
-        found, same_metrics = cnn.run(cnn_start, r, round_settings.CNN_RATE, chosen)
+        found, same_metrics = cnn.run(cnn_start, r, CNN_RATE, chosen)
       assert support.to_bytes(found) == support.to_bytes(wanted)
       assert same_metrics == metrics
 
@@ -262,18 +271,18 @@ class TestInfluence:
     ]
     for first, count in held_out:
       with support.overwritten(cnn.store, first, count):
-        found, _ = cnn.run(history[1].before, 1, round_settings.CNN_RATE)
+        found, _ = cnn.run(history[1].before, 1, CNN_RATE)
       assert support.to_bytes(found) == support.to_bytes(history[1].after)
 
   def test_own_records_do_change_the_round(self, cnn, history):
     with support.overwritten(cnn.store, cnn.references[1].first_record, 1):
-      found, _ = cnn.run(history[0].before, 0, round_settings.CNN_RATE)
+      found, _ = cnn.run(history[0].before, 0, CNN_RATE)
     assert support.to_bytes(found) != support.to_bytes(history[0].after)
 
   def test_a_client_without_examples_has_no_weight(self, cnn, history):
     empty = cnn.references[1]._replace(training_examples=np.int64(0))
     found, metrics = cnn.run(
-      history[0].before, 0, round_settings.CNN_RATE, [*cnn.references, empty]
+      history[0].before, 0, CNN_RATE, [*cnn.references, empty]
     )
     for ours, wanted in zip(found.weights, history[0].after.weights, strict=True):
       np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-6)

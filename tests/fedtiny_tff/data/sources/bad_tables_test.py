@@ -12,7 +12,8 @@ from fedtiny_tff.data.sources import tables
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.errors import InputError
 from tests.fedtiny_tff import support
-from tests.fedtiny_tff.data.sources import made_tables, whole_splits
+from tests.fedtiny_tff.data.sources.made_tables import made_csv, made_parquet, refused
+from tests.fedtiny_tff.data.sources.whole_splits import read
 
 
 def test_bad_cells(tmp_path):
@@ -30,8 +31,8 @@ def test_bad_cells(tmp_path):
     "a,v,1_0,3",
     "a,v,7,8",
   ]
-  dataset = made_tables.csv(tmp_path / "a.csv", "\n".join(lines))
-  features, labels, _, bad = whole_splits.read(dataset)
+  dataset = made_csv(tmp_path / "a.csv", "\n".join(lines))
+  features, labels, _, bad = read(dataset)
   assert (features, labels) == ([[1, 2], [7, 8]], [0, 1])
   prefix = f"{tmp_path}/a.csv, record "
   found = [b.removeprefix(prefix).replace(" (the header is row 1)", "") for b in bad]
@@ -57,7 +58,7 @@ def test_bad_cells_of_parquet(tmp_path):
     "x": pa.array([1.0, None, float("nan"), 1e300, 5.0]),
     "label": ["a", "b", "a", "b", None],
   }
-  _, labels, _, bad = whole_splits.read(made_tables.parquet(tmp_path / "a.parquet", columns))
+  _, labels, _, bad = read(made_parquet(tmp_path / "a.parquet", columns))
   assert labels == [0]
   assert [record.removeprefix(f"{tmp_path}/a.parquet, record ") for record in bad] == [
     "row 2, field x: is empty",
@@ -101,7 +102,7 @@ def test_bad_cells_of_parquet(tmp_path):
   ],
 )
 def test_csv_that_cannot_be_used(tmp_path, text, message):
-  made_tables.refused(message, made_tables.csv, tmp_path / "a.csv", text)
+  refused(message, made_csv, tmp_path / "a.csv", text)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_csv_that_cannot_be_used(tmp_path, text, message):
   ],
 )
 def test_parquet_that_cannot_be_used(tmp_path, columns, message):
-  made_tables.refused(message, made_tables.parquet, tmp_path / "a.parquet", columns)
+  refused(message, made_parquet, tmp_path / "a.parquet", columns)
 
 
 def test_a_parquet_that_is_none_or_damaged(tmp_path):
@@ -127,24 +128,24 @@ def test_a_parquet_that_is_none_or_damaged(tmp_path):
   options = SourceOptions(data_dir=str(path))
   for content in (b"", b"PAR1", b"x,label\n1,a\n", whole[:-50], whole[:40]):
     path.write_bytes(content)
-    made_tables.refused("a.parquet: cannot be read: ", tables.open_parquet, options)
+    refused("a.parquet: cannot be read: ", tables.open_parquet, options)
   path.write_bytes(whole[:4] + bytes(200) + whole[204:])
-  made_tables.refused("a.parquet: cannot be read: ", tables.open_parquet, options)
+  refused("a.parquet: cannot be read: ", tables.open_parquet, options)
 
 
 def test_missing_files(tmp_path):
-  made_tables.refused(
+  refused(
     "dataset csv needs --data_dir: a .csv file, or a folder",
     tables.open_csv,
     SourceOptions(),
   )
   (tmp_path / "test.parquet").write_bytes(b"")
-  made_tables.refused(
+  refused(
     "dataset parquet: .*/train.parquet not found; check --data_dir",
     tables.open_parquet,
     SourceOptions(data_dir=str(tmp_path)),
   )
-  made_tables.refused(
+  refused(
     "dataset csv: .*/no.csv not found",
     tables.open_csv,
     SourceOptions(data_dir=str(tmp_path / "no.csv")),
@@ -163,8 +164,8 @@ def test_every_row_is_an_example_or_a_bad_record(tmp_path_factory, rows):
   path = tmp_path_factory.mktemp("tables") / "a.csv"
   lines = ["label,x,y,z", "u,1,2,0", "v,1,2,0", *(f"u,{x},{y},1" for x, y in rows)]
   options = {"feature_columns": ("x", "y", "z")}
-  dataset = made_tables.csv(path, "\n".join(lines) + "\n", **options)
-  features, _, _, bad = whole_splits.read(dataset)
+  dataset = made_csv(path, "\n".join(lines) + "\n", **options)
+  features, _, _, bad = read(dataset)
   assert len(features) + len(bad) == len(rows) + 2
   good = [(x, y) for x, y in rows if _is_number(x) and _is_number(y)]
   expected = [[np.float32(x), np.float32(y), 1] for x, y in good]
@@ -189,8 +190,8 @@ def _finite(text):
 
 def test_text_that_is_no_utf_8_is_one_line(tmp_path):
   names = pa.array([b"u", b"\xff", b"v"], pa.binary()).view(pa.string())
-  made_tables.refused(
-    "a.parquet: cannot be read: In column 0: Invalid: Invalid UTF8", made_tables.parquet, tmp_path / "a.parquet",
+  refused(
+    "a.parquet: cannot be read: In column 0: Invalid: Invalid UTF8", made_parquet, tmp_path / "a.parquet",
     {"label": names, "x": [1.0, 2.0, 3.0]},
   )  # fmt: skip
 

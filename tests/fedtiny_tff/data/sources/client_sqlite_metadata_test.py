@@ -9,14 +9,20 @@ from fedtiny_tff.data.sources import (
   sqlite_files,
 )
 from fedtiny_tff.errors import InputError
-from tests.fedtiny_tff.data.sources import made_sqlite, whole_splits
+from tests.fedtiny_tff.data.sources.made_sqlite import (
+  describe,
+  open_file,
+  serialized,
+  write,
+)
+from tests.fedtiny_tff.data.sources.whole_splits import read
 
 # Ann has two training examples, of which one is a twin; bob one, and one to test on.
 _OWNED = [
-  ("train", "ann", made_sqlite.record(0, features=[1.0])),
-  ("train", "ann", made_sqlite.record(0, features=[1.0])),
-  ("train", "bob", made_sqlite.record(1, features=[2.0])),
-  ("test", "bob", made_sqlite.record(1, features=[3.0])),
+  ("train", "ann", serialized(0, features=[1.0])),
+  ("train", "ann", serialized(0, features=[1.0])),
+  ("train", "bob", serialized(1, features=[2.0])),
+  ("test", "bob", serialized(1, features=[3.0])),
 ]
 _LISTED = [("ann", "train", 2), ("bob", "train", 1), ("bob", "test", 1)]
 
@@ -34,9 +40,9 @@ _LISTED = [("ann", "train", 2), ("bob", "train", 1), ("bob", "test", 1)]
 )
 def test_clients_that_are_listed_rightly(tmp_path, listed):
   path = tmp_path / "x.sqlite"
-  made_sqlite.write(path, _OWNED, listed)
-  made_sqlite.describe(tmp_path, [1], {"train": ["x.sqlite"]})
-  _, _, clients, bad = whole_splits.read(made_sqlite.open_file(path))
+  write(path, _OWNED, listed)
+  describe(tmp_path, [1], {"train": ["x.sqlite"]})
+  _, _, clients, bad = read(open_file(path))
   assert clients == ["ann", "bob"]
   assert len(bad) == 1
 
@@ -82,23 +88,23 @@ def test_clients_that_are_listed_rightly(tmp_path, listed):
 )
 def test_clients_that_are_listed_wrongly(tmp_path, listed, message):
   path = tmp_path / "x.sqlite"
-  made_sqlite.write(path, _OWNED, listed)
-  made_sqlite.describe(tmp_path, [1], {"train": ["x.sqlite"]})
+  write(path, _OWNED, listed)
+  describe(tmp_path, [1], {"train": ["x.sqlite"]})
   with pytest.raises(InputError) as caught:
-    made_sqlite.open_file(path)
+    open_file(path)
   rest = "or drop table client_metadata, which only TFF needs"
   assert str(caught.value) == f"{path}: table client_metadata {message}{rest}"
   connection = sqlite3.connect(path)
   connection.execute("DROP TABLE client_metadata")
   connection.close()
-  assert whole_splits.read(made_sqlite.open_file(path))[2] == ["ann", "bob"]
+  assert read(open_file(path))[2] == ["ann", "bob"]
 
 
 def test_a_client_that_cannot_be_used_is_a_bad_row_not_a_missing_one(tmp_path):
   path = tmp_path / "x.sqlite"
-  made_sqlite.write(path, [*_OWNED, ("train", "", made_sqlite.record(0, features=[4.0]))], _LISTED)
-  made_sqlite.describe(tmp_path, [1], {"train": ["x.sqlite"]})
-  _, _, clients, bad = whole_splits.read(made_sqlite.open_file(path))
+  write(path, [*_OWNED, ("train", "", serialized(0, features=[4.0]))], _LISTED)
+  describe(tmp_path, [1], {"train": ["x.sqlite"]})
+  _, _, clients, bad = read(open_file(path))
   assert clients == ["ann", "bob"]
   assert "field client_id: is empty" in bad[0]
 
@@ -119,14 +125,14 @@ def test_a_client_that_cannot_be_used_is_a_bad_row_not_a_missing_one(tmp_path):
 )
 def test_another_table_of_clients(tmp_path, statement, message):
   path = tmp_path / "x.sqlite"
-  made_sqlite.write(path, _OWNED)
+  write(path, _OWNED)
   connection = sqlite3.connect(path)
   connection.execute("DROP TABLE client_metadata")
   connection.execute(statement)
   connection.close()
-  made_sqlite.describe(tmp_path, [1], {"train": ["x.sqlite"]})
+  describe(tmp_path, [1], {"train": ["x.sqlite"]})
   with pytest.raises(InputError, match=message):
-    made_sqlite.open_file(path)
+    open_file(path)
 
 
 def test_clients_that_are_numbers(tmp_path):
@@ -138,19 +144,19 @@ def test_clients_that_are_numbers(tmp_path):
   connection.execute(
     "CREATE TABLE client_metadata (client_id, split_name, num_examples)"
   )
-  rows = [("train", client, made_sqlite.record(0, features=[1.0])) for client in (7, "8")]
+  rows = [("train", client, serialized(0, features=[1.0])) for client in (7, "8")]
   connection.executemany(sqlite_files.INSERT_EXAMPLE, rows)
   listed = [("7", "train", 1), (8, "train", 1)]
   connection.executemany(sqlite_files.INSERT_CLIENT, listed)
   connection.commit()
   connection.close()
-  made_sqlite.describe(tmp_path, [1], {"train": ["x.sqlite"]})
-  assert whole_splits.read(made_sqlite.open_file(path))[2] == ["7", "8"]
+  describe(tmp_path, [1], {"train": ["x.sqlite"]})
+  assert read(open_file(path))[2] == ["7", "8"]
 
 
 def test_examples_are_counted_by_their_index_alone(tmp_path):
   path = tmp_path / "x.sqlite"
-  made_sqlite.write(path, _OWNED)
+  write(path, _OWNED)
   connection = sqlite3.connect(path)
   query = f"EXPLAIN QUERY PLAN {client_sqlite_metadata._COUNTS}"
   (step,) = connection.execute(query, ("train",)).fetchall()

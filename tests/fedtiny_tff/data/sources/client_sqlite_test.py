@@ -16,23 +16,29 @@ from fedtiny_tff.data.sources import (
 )
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.errors import InputError
-from tests.fedtiny_tff.data.sources import made_sqlite, whole_splits
+from tests.fedtiny_tff.data.sources.made_sqlite import (
+  describe,
+  open_file,
+  serialized,
+  write,
+)
+from tests.fedtiny_tff.data.sources.whole_splits import read
 
 
 def _floats(path, splits, shape=(2,), extra=(), names=("train",)):
   """Writes a few rows of two floats."""
   rows = [
-    (name, client, made_sqlite.record(n % 2, features=[float(n), 0.5]))
+    (name, client, serialized(n % 2, features=[float(n), 0.5]))
     for name in names
     for n, client in enumerate(["bob", "ann", "bob", "ann", "ann", "ann", "ann", "bob"])
   ]
-  made_sqlite.write(path, [*rows, *extra])
-  made_sqlite.describe(path.parent, list(shape), splits)
+  write(path, [*rows, *extra])
+  describe(path.parent, list(shape), splits)
 
 
 def test_floats(tmp_path):
   _floats(tmp_path / "x.sqlite", {"train": ["x.sqlite"]}, (2, 1), names=("all",))
-  dataset = made_sqlite.open_file(tmp_path, test_share=0.0)
+  dataset = open_file(tmp_path, test_share=0.0)
   assert dataset.info.shape == (2, 1)
   assert dataset.info.feature_type == "float32"
   assert dataset.info.class_names == ("a", "b")
@@ -40,7 +46,7 @@ def test_floats(tmp_path):
   assert dataset.has_clients
   assert dataset.measures_inputs
   for _ in range(2):
-    assert whole_splits.read(dataset) == (
+    assert read(dataset) == (
       [[[float(n)], [0.5]] for n in (1, 3, 4, 5, 6, 0, 2, 7)],
       [1, 1, 0, 1, 0, 0, 0, 1],
       ["ann"] * 5 + ["bob"] * 3,
@@ -50,29 +56,29 @@ def test_floats(tmp_path):
 
 def test_a_share_of_each_client_is_held_out_where_there_is_no_test_split(tmp_path):
   _floats(tmp_path / "x.sqlite", {"train": ["x.sqlite"]})
-  dataset = made_sqlite.open_file(tmp_path, test_share=0.4)
-  train, test = whole_splits.read(dataset), whole_splits.read(dataset, "test")
+  dataset = open_file(tmp_path, test_share=0.4)
+  train, test = read(dataset), read(dataset, "test")
   # Two of ann's five, none of bob's three.
   assert test[2] == ["ann", "ann"]
   assert sorted(f[0] for f in train[0] + test[0]) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_splits_in_one_file_or_in_several(tmp_path):
-  test_rows = [("test", "cem", made_sqlite.record(1, features=[9.0, 9.0]))]
+  test_rows = [("test", "cem", serialized(1, features=[9.0, 9.0]))]
   _floats(tmp_path / "x.sqlite", {"train": ["x.sqlite"]}, extra=test_rows)
   for path in (tmp_path, tmp_path / "x.sqlite"):
-    dataset = made_sqlite.open_file(path)
-    assert len(whole_splits.read(dataset)[0]) == 8
-    assert whole_splits.read(dataset, "test") == ([[9, 9]], [1], ["cem"], [])
-  made_sqlite.write(tmp_path / "t.sqlite", [("others", "dan", made_sqlite.record(0, features=[7.0, 7.0]))])
-  made_sqlite.describe(tmp_path, [2], {"train": ["x.sqlite"], "test": ["t.sqlite"]})
-  assert whole_splits.read(made_sqlite.open_file(tmp_path), "test") == ([[7, 7]], [0], ["dan"], [])
-  made_sqlite.write(tmp_path / "u.sqlite", [("train", "eva", made_sqlite.record(0, features=[6.0, 6.0]))])
-  made_sqlite.describe(tmp_path, [2], {"train": ["x.sqlite", "u.sqlite"], "test": ["t.sqlite"]})
-  assert whole_splits.read(made_sqlite.open_file(tmp_path))[2][-1] == "eva"
-  made_sqlite.describe(tmp_path, [2], {"train": ["x.sqlite"], "test": ["u.sqlite"]})
+    dataset = open_file(path)
+    assert len(read(dataset)[0]) == 8
+    assert read(dataset, "test") == ([[9, 9]], [1], ["cem"], [])
+  write(tmp_path / "t.sqlite", [("others", "dan", serialized(0, features=[7.0, 7.0]))])
+  describe(tmp_path, [2], {"train": ["x.sqlite"], "test": ["t.sqlite"]})
+  assert read(open_file(tmp_path), "test") == ([[7, 7]], [0], ["dan"], [])
+  write(tmp_path / "u.sqlite", [("train", "eva", serialized(0, features=[6.0, 6.0]))])
+  describe(tmp_path, [2], {"train": ["x.sqlite", "u.sqlite"], "test": ["t.sqlite"]})
+  assert read(open_file(tmp_path))[2][-1] == "eva"
+  describe(tmp_path, [2], {"train": ["x.sqlite"], "test": ["u.sqlite"]})
   with pytest.raises(InputError, match=r"u.sqlite: has no rows with split_name 'test'"):
-    made_sqlite.open_file(tmp_path)
+    open_file(tmp_path)
 
 
 def test_pixels_and_encoded_images(tmp_path):
@@ -85,60 +91,60 @@ def test_pixels_and_encoded_images(tmp_path):
   ):
     path = tmp_path / "x.sqlite"
     path.unlink(missing_ok=True)
-    made_sqlite.write(path, [("train", "a", made_sqlite.record(1, **content))])
-    made_sqlite.describe(tmp_path, [2, 2, 3], {"train": ["x.sqlite"]})
-    dataset = made_sqlite.open_file(tmp_path)
+    write(path, [("train", "a", serialized(1, **content))])
+    describe(tmp_path, [2, 2, 3], {"train": ["x.sqlite"]})
+    dataset = open_file(tmp_path)
     assert dataset.info.feature_type == "uint8"
     assert dataset.info.preprocessing.scale == 1 / 255
-    assert whole_splits.read(dataset)[:2] == ([pixels.tolist()], [1])
+    assert read(dataset)[:2] == ([pixels.tolist()], [1])
   # The last one holds pixels, not a file.
   with pytest.raises(
     InputError, match=r"--image_size: the examples in .* are no encoded"
   ):
-    made_sqlite.open_file(tmp_path, image_size=(4, 4))
+    open_file(tmp_path, image_size=(4, 4))
 
 
 def test_encoded_images_are_resized(tmp_path):
   encoded = tf.io.encode_png(np.full([5, 3, 1], 60, np.uint8)).numpy()
-  made_sqlite.write(tmp_path / "x.sqlite", [("train", "a", made_sqlite.record(0, image=encoded))])
-  made_sqlite.describe(tmp_path, [2, 2, 1], {"train": ["x.sqlite"]})
-  assert "is 5x3 pixels, expected 2x2" in whole_splits.read(made_sqlite.open_file(tmp_path))[3][0]
-  dataset = made_sqlite.open_file(tmp_path, image_size=(1, 2))
+  write(tmp_path / "x.sqlite", [("train", "a", serialized(0, image=encoded))])
+  describe(tmp_path, [2, 2, 1], {"train": ["x.sqlite"]})
+  assert "is 5x3 pixels, expected 2x2" in read(open_file(tmp_path))[3][0]
+  dataset = open_file(tmp_path, image_size=(1, 2))
   assert dataset.info.shape == (1, 2, 1)
-  assert whole_splits.read(dataset)[0] == [[[[60], [60]]]]
-  made_sqlite.describe(tmp_path, [4], {"train": ["x.sqlite"]})
+  assert read(dataset)[0] == [[[[60], [60]]]]
+  describe(tmp_path, [4], {"train": ["x.sqlite"]})
   with pytest.raises(InputError, match=r"shape of images must be .*, got \[4\]"):
-    made_sqlite.open_file(tmp_path)
+    open_file(tmp_path)
 
 
 def test_what_dataset_json_says_of_preprocessing_holds(tmp_path):
   _floats(tmp_path / "x.sqlite", {})
   said = {"scale": 0.5, "mean": [1.0], "deviation": [2.0]}
-  made_sqlite.describe(tmp_path, [2], {"train": ["x.sqlite"]}, preprocessing=said)
-  dataset = made_sqlite.open_file(tmp_path)
+  describe(tmp_path, [2], {"train": ["x.sqlite"]}, preprocessing=said)
+  dataset = open_file(tmp_path)
   assert dataset.info.preprocessing == Preprocessing(0.5, (1.0,), (2.0,))
   assert not dataset.measures_inputs
 
 
 def test_bad_rows(tmp_path):
-  good = made_sqlite.record(1, features=[1.0, 2.0])
+  good = serialized(1, features=[1.0, 2.0])
   bad = [
     b"\xff",
-    made_sqlite.record(2, features=[1.0, 2.0]),
-    made_sqlite.record(-1, features=[1.0, 2.0]),
-    made_sqlite.record(0, features=[1.0, float("nan")]),
-    made_sqlite.record(0, features=[1.0]),
-    made_sqlite.record(0, features=[1, 2]),
-    made_sqlite.record(0.5, features=[1.0, 2.0]),
-    made_sqlite.record(0, other=1),
+    serialized(2, features=[1.0, 2.0]),
+    serialized(-1, features=[1.0, 2.0]),
+    serialized(0, features=[1.0, float("nan")]),
+    serialized(0, features=[1.0]),
+    serialized(0, features=[1, 2]),
+    serialized(0.5, features=[1.0, 2.0]),
+    serialized(0, other=1),
     tf.train.Example().SerializeToString(),
     good,
     good,
   ]
-  made_sqlite.write(tmp_path / "x.sqlite", [("train", "ann", record) for record in [*bad, good]])
-  made_sqlite.describe(tmp_path, [2], {"train": ["x.sqlite"]})
-  dataset = made_sqlite.open_file(tmp_path, test_share=0.0)
-  features, labels, clients, told = whole_splits.read(dataset)
+  write(tmp_path / "x.sqlite", [("train", "ann", record) for record in [*bad, good]])
+  describe(tmp_path, [2], {"train": ["x.sqlite"]})
+  dataset = open_file(tmp_path, test_share=0.0)
+  features, labels, clients, told = read(dataset)
   assert (features, labels, clients) == ([[1, 2]], [1], ["ann"])
   prefix = f"{tmp_path}/x.sqlite, record 'ann' row "
   assert sorted((record.removeprefix(prefix) for record in told), key=_number) == [
@@ -163,10 +169,10 @@ def _number(told):
 
 
 def test_bad_pixels(tmp_path):
-  rows = [("train", "a", made_sqlite.record(0, pixels=[0, last])) for last in (255, 256, -1)]
-  made_sqlite.write(tmp_path / "x.sqlite", rows)
-  made_sqlite.describe(tmp_path, [2], {"train": ["x.sqlite"]})
-  features, _, _, told = whole_splits.read(made_sqlite.open_file(tmp_path))
+  rows = [("train", "a", serialized(0, pixels=[0, last])) for last in (255, 256, -1)]
+  write(tmp_path / "x.sqlite", rows)
+  describe(tmp_path, [2], {"train": ["x.sqlite"]})
+  features, _, _, told = read(open_file(tmp_path))
   assert features == [[0, 255]]
   assert [record.split("row ")[1] for record in told] == [
     "2, field pixels: value 1 is 256, expected 0 to 255",
@@ -175,15 +181,15 @@ def test_bad_pixels(tmp_path):
 
 
 def test_many_rows_come_in_batches(tmp_path):
-  rows = [("train", f"{n % 3}", made_sqlite.record(0, features=[float(n)])) for n in range(2500)]
+  rows = [("train", f"{n % 3}", serialized(0, features=[float(n)])) for n in range(2500)]
   rows[1200] = ("train", "1", b"\xff")
-  made_sqlite.write(tmp_path / "x.sqlite", rows)
-  made_sqlite.describe(tmp_path, [1], {"train": ["x.sqlite"]})
-  dataset = made_sqlite.open_file(tmp_path, test_share=0.0)
+  write(tmp_path / "x.sqlite", rows)
+  describe(tmp_path, [1], {"train": ["x.sqlite"]})
+  dataset = open_file(tmp_path, test_share=0.0)
   sizes = [len(batch.labels) for batch in dataset.read("train", lambda bad: None)]
   assert sum(sizes) == 2499
   assert max(sizes) <= 1000
-  features = [f[0] for f in whole_splits.read(dataset)[0]]
+  features = [f[0] for f in read(dataset)[0]]
   order = sorted((n % 3, n) for n in range(2500) if n != 1200)
   assert features == [n for _, n in order]
 
@@ -196,14 +202,14 @@ def test_files_that_are_missing_or_hold_nothing(tmp_path):
   with pytest.raises(
     InputError, match=r"dataset client_sqlite: .*/dataset.json not found"
   ):
-    made_sqlite.open_file(tmp_path)
-  made_sqlite.write(
-    tmp_path / "x.sqlite", [("train", "a", made_sqlite.record(0, other=1)), ("train", "b", b"?")]
+    open_file(tmp_path)
+  write(
+    tmp_path / "x.sqlite", [("train", "a", serialized(0, other=1)), ("train", "b", b"?")]
   )
-  made_sqlite.describe(tmp_path, [1], {"train": ["x.sqlite"]})
+  describe(tmp_path, [1], {"train": ["x.sqlite"]})
   message = "x.sqlite: no record .* one of the fields .*; found are 'label', 'other'$"
   with pytest.raises(InputError, match=message):
-    made_sqlite.open_file(tmp_path)
+    open_file(tmp_path)
 
 
 def _toy(features, has_clients=True):
@@ -238,21 +244,21 @@ def test_what_is_written_is_read_again_by_us_and_by_tff(tmp_path, shape, kind):
     for split in ("train", "test")
     for client, serialized in client_sqlite.rows(dataset, split)
   ]
-  made_sqlite.write(path, rows)
+  write(path, rows)
   connection = sqlite3.connect(path)
   clients = {(client, split, 1) for split, client, _ in rows}
   connection.executemany(sqlite_files.INSERT_CLIENT, sorted(clients))
   connection.commit()
   connection.close()
 
-  made_sqlite.describe(tmp_path, list(shape), {"train": ["data.sqlite"]})
-  again = made_sqlite.open_file(path)
+  describe(tmp_path, list(shape), {"train": ["data.sqlite"]})
+  again = open_file(path)
   assert again.info.feature_type == np.dtype(kind).name
-  found = whole_splits.read(again)
+  found = read(again)
   # Ordered by client: bob's is the last of four, zoe's the third.
   assert found[0] == [features[3].tolist(), features[2].tolist()]
   assert found[1:] == ([1, 0], ["bob", "zoe"], [])
-  assert whole_splits.read(again, "test")[2] == ["ann", "zoe"]
+  assert read(again, "test")[2] == ["ann", "zoe"]
 
   theirs = tff.simulation.datasets.SqlClientData(str(path), "train")
   assert theirs.client_ids == ["bob", "zoe"]

@@ -13,7 +13,7 @@ from fedtiny_tff.data.sources import client_sqlite, sqlite_files
 from fedtiny_tff.data.sources.options import SourceOptions
 
 
-def record(label: int | float, **fields: Any) -> bytes:
+def serialized(label: int | float, **fields: Any) -> bytes:
   """Serializes an example; fields are floats, integers or bytes by their type."""
   features = {}
   for name, values in {"label": label, **fields}.items():

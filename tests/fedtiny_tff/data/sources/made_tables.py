@@ -16,13 +16,15 @@ from fedtiny_tff.errors import InputError
 PLAIN = "label,x,y\nup,1,2\ndown,3,4\n"
 
 
-def csv(path: pathlib.Path, text: str | bytes, **options: Any) -> Dataset:
+def made_csv(path: pathlib.Path, text: str | bytes, **options: Any) -> Dataset:
   """Opens a CSV file of a text, all of it to train on."""
   path.write_bytes(text.encode() if isinstance(text, str) else text)
   return tables.open_csv(SourceOptions(data_dir=str(path), test_share=0.0, **options))
 
 
-def parquet(path: pathlib.Path, columns: Mapping[str, Any], **options: Any) -> Dataset:
+def made_parquet(
+  path: pathlib.Path, columns: Mapping[str, Any], **options: Any
+) -> Dataset:
   """Opens a Parquet file of columns, all of it to train on."""
   pyarrow.parquet.write_table(pa.table(columns), path)
   return tables.open_parquet(
