@@ -6,7 +6,8 @@ import pathlib
 import pytest
 
 from tflite_export import arm64_setup
-from tools import arm64, arm64_parts, setup
+from tools import arm64, arm64_parts
+from tools.setup_messages import SetupError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOCK = (
@@ -76,7 +77,7 @@ def test_the_committed_lock_has_them():
 
 
 def test_a_package_that_is_not_locked_is_an_error():
-  with pytest.raises(setup.SetupError, match="does not lock rich"):
+  with pytest.raises(SetupError, match="does not lock rich"):
     arm64.locked_requirements(LOCK, ("rich",))
 
 
@@ -111,7 +112,7 @@ def test_the_reason_of_a_failure_is_one_line(output, line):
 
 def test_a_failing_program_is_named_with_what_to_do(tmp_path):
   command = ["/bin/sh", "-c", "echo 'E: no network'; exit 100"]
-  with pytest.raises(setup.SetupError) as caught:
+  with pytest.raises(SetupError) as caught:
     arm64_parts.call(command, tmp_path, "check the network")
   assert str(caught.value) == "sh failed (E: no network); check the network"
   assert caught.value.exit_code == 2
@@ -151,7 +152,7 @@ def test_a_new_folder_takes_the_place_of_the_old_one(checkout, monkeypatch, caps
 @pytest.mark.parametrize(
   ("error", "code"),
   [
-    (setup.SetupError("apt-get failed"), 2),
+    (SetupError("apt-get failed"), 2),
     (OSError(28, "No space left on device"), 2),
     (KeyboardInterrupt(), 130),
   ],

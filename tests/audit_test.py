@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tools import audit
+from tools.setup_messages import SetupError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _FOUND = {"id": "PYSEC-2030-1", "aliases": ["CVE-2030-7"], "fix_versions": ["2.1"]}
@@ -44,7 +45,7 @@ def test_every_service_that_fails_is_told(tmp_path, monkeypatch):
   (tmp_path / audit.ANSWERS).write_text("")
   monkeypatch.setattr(audit, "_prepare", lambda root: root)
   monkeypatch.setattr(audit, "_ask", lambda python, root, service: None)
-  with pytest.raises(audit.setup.SetupError, match="no advisory service answers"):
+  with pytest.raises(SetupError, match="no advisory service answers"):
     audit.audit(tmp_path)
 
 

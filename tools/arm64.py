@@ -23,7 +23,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from tools import arm64_parts, setup
+from tools import arm64_parts, setup_environment
+from tools.setup_messages import SetupError
 
 FOLDER = pathlib.Path(".cache", "arm64")
 MARKER = "ready.json"
@@ -83,7 +84,7 @@ def locked_requirements(lock: str, names: Sequence[str]) -> str:
       rf"^{re.escape(name)}==\S+.*\n(?:[ \t]+.*\n?)*", lock, re.MULTILINE
     )
     if found is None:
-      raise setup.SetupError(f"requirements.txt does not lock {name}: run `make lock`")
+      raise SetupError(f"requirements.txt does not lock {name}: run `make lock`")
     blocks.append(found[0])
   return "".join(blocks)
 
@@ -96,7 +97,7 @@ def wanted_marker(requirements: str) -> dict[str, Any]:
 
 def is_ready(folder: pathlib.Path, wanted: Mapping[str, Any]) -> bool:
   """Tells whether a folder holds what is wanted, and its emulator is still there."""
-  marker = setup.read_stamp(folder / MARKER)
+  marker = setup_environment.read_stamp(folder / MARKER)
   if marker is None or {**marker, "emulator": ""} != {**wanted, "emulator": ""}:
     return False
   return os.access(folder / str(marker.get("emulator", "")), os.X_OK)
@@ -158,7 +159,7 @@ def prepare(root: pathlib.Path) -> None:
     return
   problem = machine_problem(platform.system(), platform.machine(), shutil.which)
   if problem:
-    raise setup.SetupError(problem)
+    raise SetupError(problem)
   started = time.monotonic()
   for left_over in folder.parent.glob("arm64.*"):
     shutil.rmtree(left_over, ignore_errors=True)
@@ -195,7 +196,7 @@ def main(root: pathlib.Path) -> int:
     # Two at once would remove each other's work.
     with _locked(root / FOLDER.parent):
       prepare(root)
-  except (setup.SetupError, OSError) as error:
+  except (SetupError, OSError) as error:
     print(f"arm64: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import sys
 import tarfile
 from collections.abc import Sequence
 
-from tools import setup
+from tools.setup_messages import SetupError
 
 EMULATOR = "qemu-aarch64-static"
 
@@ -70,7 +70,7 @@ def call(command: Sequence[str], folder: pathlib.Path, mend: str) -> None:
   )
   if done.returncode:
     reason = failure_line(done.stdout.decode(errors="replace"))
-    raise setup.SetupError(f"{pathlib.Path(command[0]).name} failed ({reason}); {mend}")
+    raise SetupError(f"{pathlib.Path(command[0]).name} failed ({reason}); {mend}")
 
 
 def download_packages(work: pathlib.Path, names: Sequence[str]) -> None:
@@ -111,7 +111,7 @@ def unpack_emulator(package: pathlib.Path, target: pathlib.Path) -> None:
         target.chmod(0o755)
         unpacked.kill()
         return
-  raise setup.SetupError(f"{package.name} holds no {EMULATOR}; use Debian 12")
+  raise SetupError(f"{package.name} holds no {EMULATOR}; use Debian 12")
 
 
 def download_wheels(work: pathlib.Path, requirements: str) -> None:

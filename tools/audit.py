@@ -15,7 +15,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-from tools import own_environment, setup
+from tools import own_environment
+from tools.setup_messages import SetupError
 
 FOLDER = ".cache/audit"
 LOCKS = ("requirements.txt", "requirements-dev.txt")
@@ -114,7 +115,7 @@ def audit(root: pathlib.Path) -> Verdict:
       return verdict
     found = found or verdict
   if found is None:
-    raise setup.SetupError("no advisory service answers: PyPI and OSV need the network")
+    raise SetupError("no advisory service answers: PyPI and OSV need the network")
   return found
 
 
@@ -122,7 +123,7 @@ def main() -> int:
   """Runs the audit for the checkout this file is in and returns the exit code."""
   try:
     verdict = audit(pathlib.Path(__file__).resolve().parents[1])
-  except setup.SetupError as error:
+  except SetupError as error:
     print(f"audit: {error}", file=sys.stderr)
     return 2
   print("\n".join(verdict.lines))

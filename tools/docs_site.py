@@ -16,7 +16,8 @@ import subprocess
 import sys
 from typing import Optional
 
-from tools import own_environment, setup
+from tools import own_environment
+from tools.setup_messages import SetupError
 
 FOLDER = ".cache/docs"
 LOCK = "requirements-docs.txt"
@@ -111,7 +112,7 @@ def main() -> int:
   root = pathlib.Path(__file__).resolve().parents[1]
   try:
     problems = build(root, root / SITE)
-  except setup.SetupError as error:
+  except SetupError as error:
     print(f"docs: {error}", file=sys.stderr)
     return 2
   if problems:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tools import setup
+from tools.setup_messages import SetupError
 
 
 def prepare(root: pathlib.Path, folder: str, lock: str) -> pathlib.Path:
@@ -40,4 +40,4 @@ def _call(command: Sequence[str], what: str) -> None:
   )
   if done.returncode:
     last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    raise setup.SetupError(f"could not {what} ({last})")
+    raise SetupError(f"could not {what} ({last})")

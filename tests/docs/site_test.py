@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from tools import docs_site, setup, site_hooks
+from tools import docs_site, site_hooks
+from tools.setup_messages import SetupError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -94,7 +95,7 @@ def test_what_a_page_loads_from_elsewhere(tmp_path, name, text, count):
 def test_the_site_is_built(tmp_path):
   try:
     assert docs_site.build(ROOT, tmp_path / "site") == []
-  except setup.SetupError as error:
+  except SetupError as error:
     pytest.skip(f"mkdocs cannot be installed: {error}")
   home = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
   assert 'src="dataflow.svg"' in home

@@ -56,6 +56,13 @@ def cnn() -> definition.ModelDefinition:
   return definition.define_model("tiny_cnn", build_cnn, (("conv2",), ("logits",)))
 
 
+def blocked_cnn(channel_block: int) -> definition.ModelDefinition:
+  """Returns the small network with weights that are pruned in groups."""
+  whole = cnn()
+  spec = whole.spec.with_channel_block(channel_block)
+  return definition.ModelDefinition("tiny_cnn", whole.build, spec)
+
+
 @functools.cache
 def linear() -> definition.ModelDefinition:
   """Returns the linear model."""
@@ -75,6 +82,17 @@ def spec_of_sizes(
     tuple(spec_lib.LayerSpec(f"layer{i}", (size,)) for i, size in enumerate(sizes)),
     tuple(tuple(b) for b in blocks) or tuple((i,) for i in range(len(sizes))),
   )
+
+
+def movable_groups(
+  generator: np.random.Generator, spec: spec_lib.PrunableSpec, mask: np.ndarray
+) -> list[int]:
+  """Draws for each layer how many groups an event may move."""
+  counts = []
+  for layer, count in zip(spec.layers, spec.active_counts(mask), strict=True):
+    active = count * layer.groups // layer.size
+    counts.append(int(generator.integers(0, min(active, layer.groups - active) + 1)))
+  return counts
 
 
 def pretrained(

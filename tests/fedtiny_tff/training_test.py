@@ -1,7 +1,6 @@
 """Local training against loops written out in plain TensorFlow and NumPy."""
 
 import dataclasses
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,95 +11,22 @@ from fedtiny_tff.models import definition
 from fedtiny_tff.optimizers import OptimizerConfig
 from fedtiny_tff.training import TrainingConfig
 from tests.fedtiny_tff import support
-
-_RATE, _MOMENTUM, _BATCH = 0.1, 0.9, 4
-
-
-class Seen(NamedTuple):
-  """Dense gradients, as a strategy would see them."""
-
-  gradients: tf.Tensor
-
-
-def _keep(gradients):
-  return Seen(tf.concat(list(gradients), 0))
-
-
-def _examples(records, order):
-  return batches.Examples(records, order, tf.constant([6, 7], tf.int32))
-
-
-def _config(name="sgd", epochs=2):
-  return TrainingConfig(
-    OptimizerConfig(name, _RATE, _MOMENTUM), local_epochs=epochs, batch_size=_BATCH
-  )
+from tests.fedtiny_tff.training_cases import (
+  BATCH,
+  RATE,
+  assert_same_weights,
+  config_of,
+  examples,
+  make_case,
+  reference_loop,
+  seen_gradients,
+  softmax,
+)
 
 
 @pytest.fixture(name="case", scope="module")
-def _case():
-  """Ten images in batches of 4, 4, 2; two epochs; 25 of 63 weights active."""
-  model = support.cnn()
-  features, labels = support.random_images(10, seed=1)
-  records, _ = support.labelled_records(features, labels)
-  order = batches.shuffled_order(tf.constant(10), 2, tf.constant([1, 2], tf.int32))
-  start = support.random_weights(model, seed=3)
-  mask = support.random_mask(model.spec.size, 25, seed=4)
-  trainer = training.LocalTrainer(model, _config(), support.decode_images)
-  return model, features, labels, records, order, start, mask, trainer
-
-
-def _softmax(logits):
-  shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-  return shifted / shifted.sum(axis=1, keepdims=True)
-
-
-def _reference_loop(model, features, labels, order, start, mask):
-  """Trains a plain Keras model by hand-written masked SGD with momentum.
-
-  Returns (model, summed loss, hits, kernel gradient of the last batch).
-  """
-  plain = support.plain_model(model, start, mask)
-  masks = model.spec.masks_by_layer(np.asarray(mask))
-  variables = plain.trainable_variables
-  by_id = {id(plain.get_layer(n).kernel): m for n, m in masks.items()}
-  velocities = [np.zeros(v.shape, np.float32) for v in variables]
-  loss_sum, hits, last = 0.0, 0, None
-  for epoch in np.asarray(order):
-    for first in range(0, len(epoch), _BATCH):
-      chosen = epoch[first : first + _BATCH]
-      with tf.GradientTape() as tape:
-        logits = plain(features[chosen], training=True)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[chosen], logits)
-        loss = tf.reduce_mean(losses)
-      gradients = tape.gradient(loss, variables)
-      named = dict(zip([id(v) for v in variables], gradients, strict=True))
-      last = np.concatenate(
-        [named[id(plain.get_layer(n).kernel)].numpy().reshape(-1) for n in masks]
-      )
-      for i, (variable, gradient) in enumerate(zip(variables, gradients, strict=True)):
-        masked = gradient.numpy() * by_id.get(id(variable), 1.0)
-        velocities[i] = _MOMENTUM * velocities[i] - _RATE * masked
-        variable.assign_add(velocities[i])
-      loss_sum += float(tf.reduce_sum(losses))
-      hits += int((logits.numpy().argmax(1) == labels[chosen]).sum())
-  return plain, loss_sum, hits, last
-
-
-def _assert_same_weights(weights, plain, model):
-  names = [layer.name for layer in model.spec.layers]
-  kernels = [plain.get_layer(n).kernel for n in names]
-  ids = {id(k) for k in kernels}
-  dense = [v for v in plain.trainable_variables if id(v) not in ids]
-  norms = [x for x in plain.layers if isinstance(x, tf.keras.layers.BatchNormalization)]
-  expected = (
-    kernels,
-    dense,
-    [n.moving_mean for n in norms],
-    [n.moving_variance for n in norms],
-  )
-  for vector, variables in zip(weights, expected, strict=True):
-    flat = np.concatenate([v.numpy().reshape(-1) for v in variables])
-    np.testing.assert_allclose(vector, flat, rtol=1e-4, atol=1e-5)
+def fixture_case():
+  return make_case()
 
 
 def test_one_step_by_hand():
@@ -109,7 +35,7 @@ def test_one_step_by_hand():
   labels = np.array([0, 1])
   kernel = support.floats([[0.5, -0.2], [0.3, 0.0]])
   keep = np.array([[True, True], [True, False]])
-  probability = _softmax(x @ kernel)
+  probability = softmax(x @ kernel)
   wanted = np.eye(2)[labels]
   gradient = x.T @ (probability - wanted) / 2
   expected = kernel - 0.1 * gradient * keep
@@ -121,7 +47,7 @@ def test_one_step_by_hand():
   )
   weights, metrics, seen = trainer.train_with_statistics(
     start, tf.constant(keep.reshape(-1)), batches.in_stored_order(records),
-    tf.constant(0.1), _keep,
+    tf.constant(0.1), seen_gradients,
   )  # fmt: skip
   np.testing.assert_allclose(weights.prunable, expected.reshape(-1), rtol=1e-5)
   assert weights.prunable[3] == 0.0
@@ -134,13 +60,13 @@ def test_one_step_by_hand():
 
 def test_training_equals_a_hand_written_loop(case):
   model, features, labels, records, order, start, mask, trainer = case
-  plain, loss_sum, hits, _ = _reference_loop(
+  plain, loss_sum, hits, _ = reference_loop(
     model, features, labels, order, start, mask
   )
   weights, metrics = trainer.train(
-    start, mask, _examples(records, order), tf.constant(_RATE)
+    start, mask, examples(records, order), tf.constant(RATE)
   )
-  _assert_same_weights(weights, plain, model)
+  assert_same_weights(weights, plain, model)
   np.testing.assert_allclose(metrics.loss_sum, loss_sum, rtol=1e-4)
   assert metrics.correct == hits
   # Ten examples, seen twice.
@@ -151,175 +77,6 @@ def test_training_equals_a_hand_written_loop(case):
   assert moved[mask.numpy()].all()
 
 
-def test_the_statistics_are_of_the_last_batch_before_its_update(case):
-  model, features, labels, records, order, start, mask, trainer = case
-  *_, last = _reference_loop(model, features, labels, order, start, mask)
-  arguments = (start, mask, _examples(records, order), tf.constant(_RATE))
-  weights, metrics, seen = trainer.train_with_statistics(*arguments, _keep)
-  np.testing.assert_allclose(seen.gradients, last, rtol=1e-3, atol=1e-5)
-  assert np.count_nonzero(seen.gradients.numpy()[~mask.numpy()])
-  plainly_trained, plain_metrics = trainer.train(*arguments)
-  for ours, theirs in zip(weights, plainly_trained, strict=True):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-  np.testing.assert_allclose(metrics, plain_metrics, rtol=1e-5)
-
-
-def test_statistics_of_a_single_step_are_of_the_start(case):
-  model, features, labels, records, _, start, mask, trainer = case
-  order = tf.constant([[5, 0]])
-  plain, *_, last = _reference_loop(model, features, labels, order, start, mask)
-  weights, _, seen = trainer.train_with_statistics(
-    start, mask, _examples(records, order), tf.constant(_RATE), _keep
-  )
-  np.testing.assert_allclose(seen.gradients, last, rtol=1e-3, atol=1e-5)
-  _assert_same_weights(weights, plain, model)
-
-
-def _count_and_add(seen, gradients):
-  steps, total = seen
-  return steps + 1, total + tf.concat(list(gradients), 0)
-
-
-def test_observing_sees_the_dense_gradient_of_every_step_before_its_update():
-  """Two steps by hand: of x W with W = 0, and of what the first step made of it."""
-  x = support.floats([[1.0, 2.0], [-1.0, 0.5]])
-  wanted = np.eye(2)[[0, 1]]
-  keep = np.array([[True, True], [True, False]])
-  kernel, gradients = np.zeros([2, 2]), []
-  for step in range(2):
-    row = x[step : step + 1]
-    gradients.append(row.T @ (_softmax(row @ kernel) - wanted[step : step + 1]))
-    kernel = kernel - 0.1 * gradients[-1] * keep
-  records, _ = support.labelled_records(x, np.array([0, 1]))
-  config = TrainingConfig(OptimizerConfig("sgd", 0.1, 0.0), 1, 1)
-  trainer = training.LocalTrainer(support.linear(), config, support.decode_vectors)
-  start = support.random_weights(support.linear())._replace(prunable=tf.zeros([4]))
-  weights, metrics, (steps, total) = trainer.train_observed(
-    start, tf.constant(keep.reshape(-1)), batches.in_stored_order(records),
-    tf.constant(0.1), _count_and_add, (tf.constant(0), tf.zeros([4])),
-  )  # fmt: skip
-  np.testing.assert_allclose(weights.prunable, kernel.reshape(-1), rtol=1e-5)
-  assert steps == 2
-  # Dense: the pruned weight has a gradient too, and it does not move.
-  np.testing.assert_allclose(total, np.sum(gradients, 0).reshape(-1), rtol=1e-5)
-  assert total[3] != 0.0
-  assert metrics.examples == 2.0
-
-
-def test_observing_changes_nothing(case):
-  *_, records, order, start, mask, trainer = case
-  arguments = (start, mask, _examples(records, order), tf.constant(_RATE))
-  plainly_trained, plain_metrics = trainer.train(*arguments)
-  weights, metrics, (steps, total) = trainer.train_observed(
-    *arguments, _count_and_add, (tf.constant(0), tf.zeros([63]))
-  )
-  for ours, theirs in zip(weights, plainly_trained, strict=True):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-  np.testing.assert_allclose(metrics, plain_metrics, rtol=1e-5)
-  # Batches of 4, 4, 2 in each of two epochs.
-  assert steps == 6
-  assert np.count_nonzero(total.numpy()[~mask.numpy()])
-
-
-def test_observing_no_record_sees_what_was_seen_before(case):
-  *_, records, _, start, mask, trainer = case
-  nothing = _examples(records[:0], tf.zeros([2, 0], tf.int32))
-  _, metrics, (steps, total) = trainer.train_observed(
-    start, mask, nothing, tf.constant(_RATE), _count_and_add,
-    (tf.constant(7), tf.ones([63])),
-  )  # fmt: skip
-  assert steps == 7
-  assert total.numpy().tolist() == [1.0] * 63
-  assert metrics.examples == 0.0
-
-
-class TestReadjusted:
-  """Six steps in all: batches of 4, 4, 2 in each of two epochs."""
-
-  def readjust(self, case, mask, steps_before):
-    """Trains for another mask after some steps."""
-    *_, records, order, start, before, trainer = case
-
-    def change(weights, gradients):
-      del gradients
-      kept = tf.where(mask, weights.prunable, 0.0)
-      return weights._replace(prunable=kept), mask
-
-    return trainer.train_readjusted(
-      start, before, _examples(records, order), tf.constant(_RATE),
-      tf.constant(steps_before), change,
-    )  # fmt: skip
-
-  @pytest.mark.parametrize("steps_before", [1, 3, 6])
-  def test_the_same_mask_trains_as_ever(self, case, steps_before):
-    *_, records, order, start, mask, trainer = case
-    plainly_trained, plain_metrics = trainer.train(
-      start, mask, _examples(records, order), tf.constant(_RATE)
-    )
-    weights, new_mask, metrics = self.readjust(case, mask, steps_before)
-    np.testing.assert_array_equal(new_mask, mask)
-    # Momentum goes on as well: nothing is begun anew in the middle.
-    for ours, theirs in zip(weights, plainly_trained, strict=True):
-      np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(metrics, plain_metrics, rtol=1e-5)
-
-  def test_a_dropped_weight_stays_zero_and_a_grown_one_trains(self, case):
-    before = case[6].numpy()
-    dropped, grown = np.flatnonzero(before)[:5], np.flatnonzero(~before)[:5]
-    mask = before.copy()
-    mask[dropped], mask[grown] = False, True
-    weights, new_mask, metrics = self.readjust(case, tf.constant(mask), 3)
-    np.testing.assert_array_equal(new_mask, mask)
-    # The momentum of three steps would have brought the dropped ones back.
-    assert not weights.prunable.numpy()[~mask].any()
-    assert weights.prunable.numpy()[grown].all()
-    assert metrics.examples == 20.0
-
-  def test_equals_two_hand_written_parts(self, case):
-    """Without momentum the two parts are two trainings, one after the other."""
-    model, _, _, records, order, start, mask, _ = case
-    config = TrainingConfig(OptimizerConfig("sgd", _RATE, 0.0), 2, _BATCH)
-    trainer = training.LocalTrainer(model, config, support.decode_images)
-    other = support.random_mask(model.spec.size, 25, seed=9)
-
-    def change(weights, gradients):
-      del gradients
-      kept = tf.where(other, weights.prunable, 0.0)
-      return weights._replace(prunable=kept), other
-
-    weights, _, metrics = trainer.train_readjusted(
-      start, mask, _examples(records, order), tf.constant(_RATE), tf.constant(3), change
-    )
-    first, first_metrics = trainer.train(
-      start, mask, _examples(records, order[:1]), tf.constant(_RATE)
-    )
-    masked = first._replace(prunable=tf.where(other, first.prunable, 0.0))
-    second, second_metrics = trainer.train(
-      masked, other, _examples(records, order[1:]), tf.constant(_RATE)
-    )
-    for ours, theirs in zip(weights, second, strict=True):
-      np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-    both = training.add_metrics(first_metrics, second_metrics)
-    np.testing.assert_allclose(metrics, both, rtol=1e-5)
-
-  def test_the_change_sees_weights_and_gradient_of_the_step_before_it(self, case):
-    """What the change returns as weights is what is trained on: here the gradient."""
-    model, features, labels, records, order, start, mask, trainer = case
-    *_, last = _reference_loop(model, features, labels, order[:, :8], start, mask)
-    everywhere = tf.ones([model.spec.size], tf.bool)
-
-    def change(weights, gradients):
-      return weights._replace(prunable=tf.concat(list(gradients), 0)), everywhere
-
-    # Four steps of full batches, the change after the last: nothing follows it.
-    weights, _, metrics = trainer.train_readjusted(
-      start, mask, _examples(records, order[:, :8]), tf.constant(_RATE), tf.constant(4),
-      change,
-    )  # fmt: skip
-    np.testing.assert_allclose(weights.prunable, last, rtol=1e-3, atol=1e-5)
-    assert metrics.examples == 16.0
-
-
 def test_a_penalty_adds_its_gradient_and_leaves_the_metrics(case):
   model, features, labels, _, _, start, mask, trainer = case
 
@@ -328,11 +85,11 @@ def test_a_penalty_adds_its_gradient_and_leaves_the_metrics(case):
     return 0.5 * tf.reduce_sum(tf.square(first)) + 3.0 * tf.reduce_sum(second)
 
   penalised = training.LocalTrainer(
-    model, _config(), support.decode_images, penalty=penalty
+    model, config_of(), support.decode_images, penalty=penalty
   )
   found = []
   for each in (trainer, penalised):
-    each.start(start, mask, tf.constant(_RATE))
+    each.start(start, mask, tf.constant(RATE))
     found.append(tf.function(each.gradients)(tf.constant(features), tf.constant(labels)))
   (plain, metrics), (with_penalty, same) = found
   masked = np.where(mask, start.prunable, 0.0)
@@ -347,11 +104,11 @@ def test_a_penalty_adds_its_gradient_and_leaves_the_metrics(case):
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_the_optimizers_state_is_new_in_every_call(case, name):
   model, _, _, records, order, start, mask, _ = case
-  trainer = training.LocalTrainer(model, _config(name), support.decode_images)
-  arguments = (start, mask, _examples(records, order), tf.constant(0.05))
+  trainer = training.LocalTrainer(model, config_of(name), support.decode_images)
+  arguments = (start, mask, examples(records, order), tf.constant(0.05))
   first, _ = trainer.train(*arguments)
   second, _ = trainer.train(*arguments)
-  third, _, _ = trainer.train_with_statistics(*arguments, _keep)
+  third, _, _ = trainer.train_with_statistics(*arguments, seen_gradients)
   for a, b, c in zip(first, second, third, strict=True):
     np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(c, a, rtol=1e-5, atol=1e-6)
@@ -360,7 +117,7 @@ def test_the_optimizers_state_is_new_in_every_call(case, name):
 def test_no_optimizer_state_grows_at_pruned_positions(case):
   *_, records, order, start, mask, trainer = case
   trainer.train(
-    start, mask, _examples(records, order), tf.constant(_RATE)
+    start, mask, examples(records, order), tf.constant(RATE)
   )
   # Masked weights alone would not show it, so this looks inside.
   momenta = trainer._optimizer.momentums[: len(trainer._masked.kernels)]
@@ -371,7 +128,7 @@ def test_no_optimizer_state_grows_at_pruned_positions(case):
 
 def test_the_learning_rate_of_the_call_counts(case):
   *_, records, order, start, mask, trainer = case
-  still, _ = trainer.train(start, mask, _examples(records, order), tf.constant(0.0))
+  still, _ = trainer.train(start, mask, examples(records, order), tf.constant(0.0))
   np.testing.assert_array_equal(still.prunable, np.where(mask, start.prunable, 0.0))
   np.testing.assert_array_equal(still.dense, start.dense)
   # Batch norm has seen the data all the same.
@@ -382,7 +139,7 @@ def test_no_record_trains_nothing(case):
   *_, records, _, start, mask, trainer = case
   order = tf.zeros([2, 0], tf.int32)
   weights, metrics = trainer.train(
-    start, mask, _examples(records[:0], order), tf.constant(_RATE)
+    start, mask, examples(records[:0], order), tf.constant(RATE)
   )
   np.testing.assert_array_equal(weights.dense, start.dense)
   assert [float(m) for m in metrics] == [0.0, 0.0, 0.0]
@@ -423,7 +180,7 @@ def test_evaluation_uses_running_statistics_whatever_the_batch_size(case):
   model, features, labels, records, _, start, mask, _ = case
   plain = support.plain_model(model, start, mask)
   logits = plain(features, training=False).numpy()
-  losses = -np.log(_softmax(logits)[np.arange(10), labels])
+  losses = -np.log(softmax(logits)[np.arange(10), labels])
   hits = (logits.argmax(1) == labels).sum()
   for size in (1, 3, 10, 64):
     evaluator = training.Evaluator(model, support.decode_images, size)
@@ -450,16 +207,16 @@ def test_counts_below_one_are_refused(field, value):
 def test_gradients_are_masked_then_clipped_then_decayed(case):
   model, features, labels, records, _, start, mask, _ = case
   order = tf.constant([[5, 0]])
-  *_, last = _reference_loop(model, features, labels, order, start, mask)
-  optimizer = OptimizerConfig("sgd", _RATE, 0.0, weight_decay=0.01, clip_norm=1e-3)
-  config = TrainingConfig(optimizer, 1, _BATCH)
+  *_, last = reference_loop(model, features, labels, order, start, mask)
+  optimizer = OptimizerConfig("sgd", RATE, 0.0, weight_decay=0.01, clip_norm=1e-3)
+  config = TrainingConfig(optimizer, 1, BATCH)
   trainer = training.LocalTrainer(model, config, support.decode_images)
   weights, _ = trainer.train(
-    start, mask, _examples(records, order), tf.constant(_RATE)
+    start, mask, examples(records, order), tf.constant(RATE)
   )
   # The clipped gradient is at most 1e-3 long, so the decay explains the rest.
-  moved = (weights.prunable - start.prunable * (1 - _RATE * 0.01)).numpy()
-  assert 0.0 < np.linalg.norm(moved[mask.numpy()]) <= _RATE * 1e-3 * 1.01
+  moved = (weights.prunable - start.prunable * (1 - RATE * 0.01)).numpy()
+  assert 0.0 < np.linalg.norm(moved[mask.numpy()]) <= RATE * 1e-3 * 1.01
   # In the direction of the masked gradient.
   direction = -moved[mask.numpy()] @ last[mask.numpy()]
   assert direction > 0.99 * np.linalg.norm(moved[mask.numpy()]) * np.linalg.norm(
@@ -469,7 +226,7 @@ def test_gradients_are_masked_then_clipped_then_decayed(case):
 
 def test_augmentation_follows_the_seed(case):
   model, _, _, records, order, start, mask, _ = case
-  config = dataclasses.replace(_config(), augmentations=("crop", "flip"))
+  config = dataclasses.replace(config_of(), augmentations=("crop", "flip"))
   trainer = training.LocalTrainer(model, config, support.decode_images)
 
   def losses(*seed):
@@ -487,9 +244,9 @@ def test_an_unknown_augmentation_is_refused():
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32(case):
   model, _, _, records, order, start, mask, trainer = case
-  config = dataclasses.replace(_config(), compute_dtype="bfloat16")
+  config = dataclasses.replace(config_of(), compute_dtype="bfloat16")
   other = training.LocalTrainer(model, config, support.decode_images)
-  arguments = (start, mask, _examples(records, order), tf.constant(_RATE))
+  arguments = (start, mask, examples(records, order), tf.constant(RATE))
   weights, metrics = other.train(*arguments)
   exact, exact_metrics = trainer.train(*arguments)
   assert {vector.dtype for vector in weights} == {tf.float32}
@@ -504,4 +261,4 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32(case):
 
 def test_an_unknown_compute_dtype_is_refused():
   with pytest.raises(ValueError, match="float32, bfloat16, got 'auto'"):
-    dataclasses.replace(_config(), compute_dtype="auto")
+    dataclasses.replace(config_of(), compute_dtype="auto")

@@ -13,6 +13,7 @@ from pipelines.datasets import data_stage
 from pipelines.exports import export_stage
 from pipelines.settings import config
 from tests.pipelines import support
+from tests.pipelines.handmade_reports import artifact, toy_bundle
 from tflite_export import arm64, arm64_setup, litert, targets
 from tflite_export.artifacts import ExportBundle, VerificationError
 from tflite_export.convert import convert
@@ -27,7 +28,7 @@ def fixture_run(tmp_path_factory):
 @pytest.fixture(name="pretended")
 def fixture_pretended(monkeypatch):
   """One Android file, and this machine's LiteRT in the emulator's place."""
-  [row] = support.toy_bundle("android", "fp32_dense").artifacts
+  [row] = toy_bundle("android", "fp32_dense").artifacts
 
   def exporter(request):
     return ExportBundle({row.path: convert(request.model, row.format)}, (row,))
@@ -107,7 +108,7 @@ def test_files_not_yet_verified_on_arm_are_exported_again(
   path = f"export/{target}/fp32_dense.tflite"
   (run[0].path / path).parent.mkdir(parents=True, exist_ok=True)
   (run[0].path / path).write_bytes(b"bytes")
-  row = support.artifact(path, bytes=5, arm64=figures)
+  row = artifact(path, bytes=5, arm64=figures)
   made = {"artifacts": [row]}
   verified, plain = (export_stage.ExportSteps(verify_arm64=v) for v in (True, False))
   wanted = [target] * missing

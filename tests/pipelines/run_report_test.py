@@ -1,4 +1,4 @@
-"""Artifacts in the report, the closing table, and the schema."""
+"""Artifacts in the report, and the closing table."""
 
 import copy
 import io
@@ -15,7 +15,8 @@ from fedtiny_tff import tasks
 from pipelines import run_report
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.tracking import base
-from tests.pipelines import support
+from tests.pipelines import report_schema
+from tests.pipelines.handmade_reports import artifact, handmade_report
 
 ANDROID = "export/android/fp32_sparse.tflite"
 MCU = "export/mcu/model.tflite"
@@ -23,110 +24,14 @@ MCU = "export/mcu/model.tflite"
 
 @pytest.fixture(name="schema", scope="module")
 def fixture_schema():
-  text = (support.ROOT / "pipelines" / "report.schema.json").read_text()
-  return jsonschema.Draft202012Validator(json.loads(text))
-
-
-def test_the_schema_is_a_schema(schema):
-  jsonschema.Draft202012Validator.check_schema(schema.schema)
-
-
-@pytest.mark.parametrize(
-  "artifacts",
-  [
-    [],
-    [support.artifact(ANDROID)],
-    [support.artifact(ANDROID, accuracy=None)],
-    [support.artifact(MCU, format="int8_decode", arena_bytes=26_816)],
-  ],
-)
-def test_good_reports_fit(schema, artifacts):
-  schema.validate(support.handmade_report(artifacts))
-
-
-def _with_objects(**changes):
-  row: dict[str, Any] = {
-    "compiler": "arm-none-eabi-g++ 12.2.1", "cpu": "cortex-m4", "source": "model_data.cc",
-    "text_bytes": 0, "rodata_bytes": 4_960, "data_bytes": 0, "bss_bytes": 0,
-  }  # fmt: skip
-  made = support.artifact(MCU, firmware_objects=[row | changes])
-  return support.handmade_report([made])
-
-
-def test_objects_of_firmware_fit(schema):
-  schema.validate(_with_objects())
-  unfit: list[dict[str, Any]] = [
-    {"text_bytes": -1}, {"bss_bytes": 0.5}, {"cpu": ""}, {"speed": 1},
-  ]  # fmt: skip
-  for changes in unfit:
-    assert not schema.is_valid(_with_objects(**changes)), changes
-  for name in _with_objects()["artifacts"][0]["firmware_objects"][0]:
-    made = _with_objects()
-    del made["artifacts"][0]["firmware_objects"][0][name]
-    assert not schema.is_valid(made), name
-  made = _with_objects()
-  made["artifacts"][0]["firmware_objects"] = []
-  assert not schema.is_valid(made)
-
-
-def test_reports_from_before_there_were_objects_fit(schema):
-  made = support.handmade_report([support.artifact(MCU)])
-  del made["artifacts"][0]["firmware_objects"]
-  schema.validate(made)
-
-
-def test_what_was_not_computed_may_be_empty(schema):
-  made = support.handmade_report()
-  made["accuracy"]["dense"] = None
-  made["selection"][0] |= {"loss": None, "accuracy": None}
-  made["events"] = []
-  schema.validate(made)
-
-
-@pytest.mark.parametrize(
-  "name",
-  [
-    "fp32_sparse", "fp16_sparse", "int8_sparse", "dynamic_range_sparse", "int8_decode",
-    "fp32_dense", "fp16_dense", "int8_dense", "dynamic_range_dense",
-  ],
-)  # fmt: skip
-def test_documented_formats_fit(schema, name):
-  schema.validate(support.handmade_report([support.artifact(MCU, format=name)]))
-
-
-def _required(schema, node, path=()):
-  """Lists every required member that the handmade report has."""
-  found = [(*path, name) for name in node.get("required", ())]
-  for name, child in node.get("properties", {}).items():
-    found += _required(schema, child, (*path, name))
-  if "items" in node and "required" in node["items"]:
-    found += _required(schema, node["items"], (*path, 0))
-  if "$ref" in node:
-    definition = schema["$defs"][node["$ref"].split("/")[-1]]
-    found += _required(schema, definition, path)
-  for child in node.get("allOf", ()):
-    found += _required(schema, child, path)
-  return found
-
-
-def test_every_required_member_is_missed(schema):
-  whole = support.handmade_report([support.artifact(ANDROID)])
-  required = _required(schema.schema, schema.schema)
-  assert len(required) > 60
-  for *path, last in required:
-    made = copy.deepcopy(whole)
-    node = made
-    for key in path:
-      node = node[key]
-    del node[last]
-    assert not schema.is_valid(made), f"{path} without {last}"
+  return report_schema.validator()
 
 
 def test_artifacts_are_put_in_by_path():
   made = run_report.add_artifacts(
-    support.handmade_report(),
+    handmade_report(),
     ["mcu", "android"],
-    [support.artifact(MCU, accuracy=0.5), support.artifact(ANDROID, accuracy=0.75)],
+    [artifact(MCU, accuracy=0.5), artifact(ANDROID, accuracy=0.75)],
     {"export_mcu": 1.23456, "sparse_rounds": 99.0},
   )
   assert [row["path"] for row in made["artifacts"]] == [ANDROID, MCU]
@@ -141,30 +46,30 @@ def test_artifacts_are_put_in_by_path():
 
 
 def test_artifacts_of_other_targets_stay():
-  before = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
+  before = handmade_report([artifact(ANDROID), artifact(MCU)])
   other = "export/mcu/other.tflite"
-  made = run_report.add_artifacts(before, ["mcu"], [support.artifact(other)], {})
+  made = run_report.add_artifacts(before, ["mcu"], [artifact(other)], {})
   assert [row["path"] for row in made["artifacts"]] == [ANDROID, other]
   assert set(made["accuracy"]) == {"dense", "sparse", ANDROID, other}
 
 
 def test_artifacts_of_a_failed_target_go():
-  before = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
+  before = handmade_report([artifact(ANDROID), artifact(MCU)])
   made = run_report.add_artifacts(before, ["mcu"], [], {})
   assert [row["path"] for row in made["artifacts"]] == [ANDROID]
   assert MCU not in made["accuracy"]
 
 
 def test_adding_does_not_change_the_old_report():
-  before = support.handmade_report()
+  before = handmade_report()
   kept = copy.deepcopy(before)
-  run_report.add_artifacts(before, ["mcu"], [support.artifact(MCU)], {"export_mcu": 1.0})
+  run_report.add_artifacts(before, ["mcu"], [artifact(MCU)], {"export_mcu": 1.0})
   assert before == kept
 
 
-@pytest.mark.parametrize("prunefl", [None, support.handmade_report()["cost"]["dense"]])
+@pytest.mark.parametrize("prunefl", [None, handmade_report()["cost"]["dense"]])
 def test_reports_name_versions_and_a_rival(schema, prunefl):
-  made = support.handmade_report()
+  made = handmade_report()
   made["cost"]["prunefl"] = prunefl
   made["versions"] = {"fedtiny-tff": "0.1.0"}
   schema.validate(made)
@@ -176,7 +81,7 @@ def test_reports_name_versions_and_a_rival(schema, prunefl):
 
 def test_a_report_is_written_with_its_page(tmp_path):
   run = RunDirectory(tmp_path)
-  made = support.handmade_report([support.artifact(ANDROID)])
+  made = handmade_report([artifact(ANDROID)])
   run_report.write(run, made)
   assert "<title>fedtiny on digits</title>" in run.page.read_text()
 
@@ -186,17 +91,17 @@ def test_a_page_is_never_that_of_the_report_before(tmp_path, monkeypatch):
     raise KeyboardInterrupt
 
   run = RunDirectory(tmp_path)
-  run_report.write(run, support.handmade_report())
+  run_report.write(run, handmade_report())
   monkeypatch.setattr(run_report, "write_page", killed)
   with pytest.raises(KeyboardInterrupt):
-    run_report.write(run, support.handmade_report([support.artifact(ANDROID)]))
+    run_report.write(run, handmade_report([artifact(ANDROID)]))
   assert run.read_report()["artifacts"]
   assert not run.page.exists()
 
 
 def test_a_report_is_written_as_readable_json(tmp_path):
   run = RunDirectory(tmp_path)
-  made = support.handmade_report()
+  made = handmade_report()
   run_report.write(run, made)
   text = run.report.read_text()
   assert json.loads(text) == run.read_report() == made
@@ -212,8 +117,8 @@ def _summary(tmp_path, made):
 
 
 def test_the_summary_shows_figures_and_places(tmp_path):
-  rows = [support.artifact(ANDROID), support.artifact(MCU, arena_bytes=26_816)]
-  text = _summary(tmp_path, support.handmade_report(rows))
+  rows = [artifact(ANDROID), artifact(MCU, arena_bytes=26_816)]
+  text = _summary(tmp_path, handmade_report(rows))
   assert "fedtiny on digits" in text
   for figure in (
     "97.50 %", "96.25 %", "87.50 %", "10.00 %", "27,532", "152,856", "26,816",
@@ -225,15 +130,15 @@ def test_the_summary_shows_figures_and_places(tmp_path):
 
 
 def test_the_summary_names_the_file_to_ship(tmp_path, schema):
-  rows = [support.artifact(ANDROID, recommended=True), support.artifact(MCU)]
-  made = support.handmade_report(rows)
+  rows = [artifact(ANDROID, recommended=True), artifact(MCU)]
+  made = handmade_report(rows)
   schema.validate(made)
   lines = _summary(tmp_path, made).splitlines()
   assert any(line.startswith(f"Ship: {tmp_path}/a run/{ANDROID} (") for line in lines)
 
 
 def test_the_summary_tells_of_an_early_end(tmp_path):
-  made = support.handmade_report()
+  made = handmade_report()
   assert "Stopped early" not in _summary(tmp_path, made)
   made["rounds"] = {"planned": 9, "run": 4, "stopped_early": True, "best_round": 2}
   assert (
@@ -246,7 +151,7 @@ def test_the_summary_tells_of_an_early_end(tmp_path):
 
 
 def test_the_summary_sums_what_moved_by_block(tmp_path):
-  made = support.handmade_report()
+  made = handmade_report()
   made["events"] = [
     {
       "round": number,
@@ -267,11 +172,11 @@ def test_the_summary_sums_what_moved_by_block(tmp_path):
 
 
 def test_without_events_nothing_moved(tmp_path):
-  assert "Block" not in _summary(tmp_path, support.handmade_report() | {"events": []})
+  assert "Block" not in _summary(tmp_path, handmade_report() | {"events": []})
 
 
 def test_the_summary_shows_what_was_not_computed_as_a_dash(tmp_path):
-  made = support.handmade_report([support.artifact(ANDROID, accuracy=None)])
+  made = handmade_report([artifact(ANDROID, accuracy=None)])
   made["accuracy"]["dense"] = None
   text = _summary(tmp_path, made)
   assert "None" not in text
@@ -306,13 +211,13 @@ def test_auc_ranks_the_anomalies(monkeypatch):
 
 
 def _reconstruction_report():
-  made = support.handmade_report()
+  made = handmade_report()
   made |= {"task": "reconstruct", "auc": 0.75}
   made["accuracy"] |= {"dense": None, "sparse": None}
   made["auc_by_model"] |= {"dense": 0.875, "sparse": 0.75}
   made["dataset"]["anomaly_classes"] = ["1"]
   made["selection"][0]["accuracy"] = None
-  row = support.artifact(MCU, accuracy=None, auc=0.5, argmax_agreement=None)
+  row = artifact(MCU, accuracy=None, auc=0.5, argmax_agreement=None)
   return run_report.add_artifacts(made, ["mcu"], [row], {})
 
 

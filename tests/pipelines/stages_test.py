@@ -13,6 +13,7 @@ from pipelines.exports import export_stage
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.training import experiments
 from tests.pipelines import support
+from tests.pipelines.handmade_reports import artifact, handmade_report
 from tflite_export import targets
 from tflite_export.artifacts import VerificationError
 
@@ -31,7 +32,7 @@ def fixture_directory(tmp_path):
   directory = RunDirectory(tmp_path / "run")
   for path in (ANDROID, MCU):
     (directory.path / path).parent.mkdir(parents=True)
-    (directory.path / path).write_bytes(bytes(support.artifact(path)["bytes"]))
+    (directory.path / path).write_bytes(bytes(artifact(path)["bytes"]))
   return directory
 
 
@@ -46,20 +47,20 @@ def fixture_directory(tmp_path):
   ],
 )
 def test_targets_with_missing_files_are_named(directory, named, lost, missing):
-  made = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
+  made = handmade_report([artifact(ANDROID), artifact(MCU)])
   for path in lost:
     (directory.path / path).unlink()
   assert stages.missing_targets(made, directory, named, PLAIN) == missing
 
 
 def test_a_target_whose_file_was_truncated_is_missing(directory):
-  made = support.handmade_report([support.artifact(ANDROID), support.artifact(MCU)])
+  made = handmade_report([artifact(ANDROID), artifact(MCU)])
   (directory.path / MCU).write_bytes(b"x")
   assert stages.missing_targets(made, directory, ["android", "mcu"], PLAIN) == ["mcu"]
 
 
 def test_targets_never_exported_are_missing(directory):
-  made = support.handmade_report([support.artifact(ANDROID)])
+  made = handmade_report([artifact(ANDROID)])
   assert stages.missing_targets(made, directory, ["android", "mcu"], PLAIN) == ["mcu"]
 
 
@@ -112,7 +113,7 @@ def test_a_failed_target_is_tried_again_by_the_next_run(tmp_path, monkeypatch, c
 
 def test_the_summary_goes_to_stdout(tmp_path, capsys):
   directory = RunDirectory(tmp_path / ("long" * 40))
-  stages.summarize(directory, support.handmade_report([support.artifact(ANDROID)]))
+  stages.summarize(directory, handmade_report([artifact(ANDROID)]))
   printed = capsys.readouterr()
   # A path is never broken over lines where it is not shown on a terminal.
   assert str(directory.page) in printed.out

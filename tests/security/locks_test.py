@@ -13,7 +13,9 @@ from tools import audit, docs_site, setup
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PIN = re.compile(r"[\w.-]+(\[[\w,-]+\])?==[^\s;\\]+( ; [^\\]+)? \\")
 _HASH = re.compile(r" {4}--hash=sha256:[0-9a-f]{64}( \\)?")
-_INSTALLERS = ("tools/setup.py", "tools/arm64_parts.py", "tools/own_environment.py")
+_INSTALLERS = (
+  "tools/setup_packages.py", "tools/arm64_parts.py", "tools/own_environment.py",
+)  # fmt: skip
 
 
 def _unlocked(text: str) -> list[str]:
@@ -28,7 +30,7 @@ def _unlocked(text: str) -> list[str]:
   return wrong
 
 
-_LOCKS = {*setup._LOCKS, *audit.LOCKS, audit.TOOL_LOCK, docs_site.LOCK}
+_LOCKS = {*setup.LOCKS, *audit.LOCKS, audit.TOOL_LOCK, docs_site.LOCK}
 
 
 @pytest.mark.parametrize("name", sorted(_LOCKS))

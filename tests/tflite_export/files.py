@@ -85,16 +85,28 @@ def chain(buffers, weights, layers):
   ]
   first = len(tensors)
   tensors += [quantised((1, WIDTH), 0, 3) for _ in range(len(layers) + 1)]
-  options = schema.FullyConnectedOptionsT()
+  stored = [schema.BufferT(data=array.view(np.uint8).reshape(-1)) for array in buffers]
+  return connected(tensors, first, layers, [schema.BufferT(), *stored])
+
+
+def connected(tensors, first, weights, buffers):
+  """Returns a model of fully connected layers, one after the other.
+
+  Args:
+    tensors: All of them; from `first` on those between the layers, in their order.
+    first: The input.
+    weights: The weight tensor of each layer in turn.
+    buffers: As the schema has them.
+  """
   operators = [
     schema.OperatorT(
       opcodeIndex=0,
       inputs=[first + number, weight, -1],
       outputs=[first + number + 1],
       builtinOptionsType=schema.BuiltinOptions.FullyConnectedOptions,
-      builtinOptions=options,
+      builtinOptions=schema.FullyConnectedOptionsT(),
     )
-    for number, weight in enumerate(layers)
+    for number, weight in enumerate(weights)
   ]
   code = schema.BuiltinOperator.FULLY_CONNECTED
   return schema.ModelT(
@@ -110,8 +122,7 @@ def chain(buffers, weights, layers):
         operators=operators,
       )
     ],
-    buffers=[schema.BufferT()]
-    + [schema.BufferT(data=array.view(np.uint8).reshape(-1)) for array in buffers],
+    buffers=buffers,
   )
 
 
@@ -125,6 +136,17 @@ def written(model):
   builder = flatbuffers.Builder(1024)
   builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
   return bytes(builder.Output())
+
+
+def damaged(content, seed, damages):
+  """Returns a file with some bytes changed, or cut short where none is."""
+  generator = np.random.default_rng(seed)
+  changed = bytearray(content)
+  for _ in range(damages):
+    position = generator.integers(len(changed))
+    changed[position] = generator.choice([0, 1, 127, 128, 255])
+  length = len(changed) if damages else generator.integers(len(changed))
+  return bytes(changed[:length])
 
 
 def vector_of(builder, start, offset, count):

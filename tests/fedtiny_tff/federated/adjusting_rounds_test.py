@@ -26,13 +26,8 @@ SIZES = ModelWeights(4, 2, 0, 0)
 
 @pytest.fixture(name="federation", scope="module")
 def fixture_federation(tmp_path_factory):
-  """One example (2, 0) of class 0 here, three (0, 4) of class 1 there."""
-  nothing = support.make_part(np.zeros([0, 2]), [])
-  clients = [
-    support.Client(support.make_part([[2, 0]], [0]), nothing),
-    support.Client(support.make_part([[0, 4]] * 3, [1] * 3), nothing),
-  ]
-  return support.write_store(tmp_path_factory.mktemp("adjusting") / "records", clients)
+  path = tmp_path_factory.mktemp("adjusting") / "records"
+  return support.write_store(path, support.linear_clients())
 
 
 def _state(active=(0, 1, 2, 3), memory=()):
@@ -170,7 +165,7 @@ class TestShrinkingEvents:
     assert found.adjust_upload_bytes == builder.computation(1).upload_bytes
 
   def test_rounds_by_hand(self, builder, federation):
-    """Full kernel steps from zero: rows ±0.025 and ±0.15, see `rounds_test`."""
+    """Full kernel steps from zero: rows ±0.025, ±0.15, see `rounds_by_hand_test`."""
     state = _run(builder, _state(), 0, federation)
     found = state.weights.prunable
     np.testing.assert_allclose(found, [0.025, -0.025, -0.15, 0.15], atol=1e-7)

@@ -8,6 +8,12 @@ from fedtiny_tff.federated import client_work, messages, rounds, traffic
 from fedtiny_tff.strategies import base, fedtiny
 from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.federated import support
+from tests.fedtiny_tff.federated.dense_reference import (
+  PlainModel,
+  average_reference,
+  largest,
+  train_reference,
+)
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 
@@ -47,13 +53,8 @@ class TestPairsByHand:
 
   @pytest.fixture(scope="class")
   def federation(self, tmp_path_factory):
-    nothing = support.make_part(np.zeros([0, 2]), [])
-    clients = [
-      support.Client(support.make_part([[2, 0]], [0]), nothing),
-      support.Client(support.make_part([[0, 4]] * 3, [1] * 3), nothing),
-    ]
     path = tmp_path_factory.mktemp("pairs") / "records"
-    return support.write_store(path, clients)
+    return support.write_store(path, support.linear_clients())
 
   @pytest.fixture(scope="class")
   def start(self):
@@ -104,6 +105,29 @@ class TestPairsByHand:
     assert event == ordinary + 4 + 2 * 4
 
 
+def _dense_event(model, start, clients, kept_groups, moved):
+  """Returns the hidden layer's weights, and which groups stay and which grow."""
+  plain = PlainModel(model)
+  results = [
+    train_reference(
+      plain, start, client.training, [np.arange(len(client.training.labels))], 0.1, 0.0
+    )
+    for client in clients
+  ]
+  hidden = average_reference([r.weights for r in results], [3, 5]).prunable[:12]
+  active = np.flatnonzero(kept_groups)
+  pruned = np.flatnonzero(~kept_groups)
+  mean = np.zeros([kept_groups.size, 12 // kept_groups.size])
+  for result, share in zip(results, (3 / 8, 5 / 8), strict=True):
+    gradient = result.gradient[:12].reshape(mean.shape)
+    top = pruned[largest(np.linalg.norm(gradient[pruned], axis=1), moved)]
+    mean[top] += share * gradient[top]
+  grown = pruned[largest(np.linalg.norm(mean[pruned], axis=1), moved)]
+  norms = np.linalg.norm(hidden.reshape(mean.shape)[active], axis=1)
+  kept = active[largest(norms, len(active) - moved)]
+  return hidden, kept, grown
+
+
 @pytest.mark.parametrize(("channel_block", "moved"), [(1, 3), (2, 2), (4, 1)])
 def test_an_event_equals_the_dense_reference(tmp_path, channel_block, moved):
   """A hidden layer of 3 × 4: 12 weights, 6 pairs or 3 fours."""
@@ -123,24 +147,7 @@ def test_an_event_equals_the_dense_reference(tmp_path, channel_block, moved):
 
   found = _run(builder, start, 1, references)
 
-  plain = support.PlainModel(model)
-  results = [
-    support.train_reference(
-      plain, start, client.training, [np.arange(len(client.training.labels))], 0.1, 0.0
-    )
-    for client in clients
-  ]
-  hidden = support.average_reference([r.weights for r in results], [3, 5]).prunable[:12]
-  active = np.flatnonzero(kept_groups)
-  pruned = np.flatnonzero(~kept_groups)
-  mean = np.zeros([12 // channel_block, channel_block])
-  for result, share in zip(results, (3 / 8, 5 / 8), strict=True):
-    gradient = result.gradient[:12].reshape(mean.shape)
-    top = pruned[support.largest(np.linalg.norm(gradient[pruned], axis=1), moved)]
-    mean[top] += share * gradient[top]
-  grown = pruned[support.largest(np.linalg.norm(mean[pruned], axis=1), moved)]
-  norms = np.linalg.norm(hidden.reshape(mean.shape)[active], axis=1)
-  kept = active[support.largest(norms, len(active) - moved)]
+  hidden, kept, grown = _dense_event(model, start, clients, kept_groups, moved)
   wanted = np.zeros(12 // channel_block, bool)
   wanted[[*grown, *kept]] = True
   np.testing.assert_array_equal(found.mask[:12], np.repeat(wanted, channel_block))

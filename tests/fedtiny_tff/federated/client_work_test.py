@@ -87,3 +87,15 @@ def test_a_shape_that_is_not_static_is_a_defect(tmp_path):
 
   with pytest.raises(TypeError, match=r"they send \[\(\(None,\), 'float32'\)"):
     _build(tmp_path, unknown)
+
+
+class TestClientSeed:
+  def test_differs_by_seed_round_and_client(self):
+    numbers = [0, 1, 2, 2**31 - 1]
+    found = {
+      tuple(client_work.client_seed(seed, tf.constant(r), tf.constant(c, tf.int64)).numpy())
+      for seed in (*numbers, 2**31, 2**40)
+      for r in numbers
+      for c in numbers
+    }
+    assert len(found) == 6 * 4 * 4

@@ -5,6 +5,7 @@ import pytest
 
 from fedtiny_tff.federated import evaluation, states
 from tests.fedtiny_tff.federated import support
+from tests.fedtiny_tff.federated.dense_reference import PlainModel
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 
@@ -50,7 +51,7 @@ def state():
 
 def direct(state, parts):
   """Sums of the plain model over the concatenation, in inference mode."""
-  plain = support.PlainModel(MODEL)
+  plain = PlainModel(MODEL)
   plain.set(state.weights)
   return plain.metrics(support.concatenate(parts))
 

@@ -22,12 +22,7 @@ GUARDED = [name for name in AGGREGATIONS if name != "mean"]
 
 
 def _federation(folder, firsts):
-  """Clients of one example (first, 0) of class 0 each."""
-  nothing = support.make_part(np.zeros([0, 2]), [])
-  clients = [
-    support.Client(support.make_part([[first, 0]], [0]), nothing) for first in firsts
-  ]
-  return support.write_store(folder / "records", clients)
+  return support.write_store(folder / "records", support.clients_of_one(firsts))
 
 
 def _zeros(mask):

@@ -22,14 +22,7 @@ EVENTS = (
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory):
-  generator = np.random.default_rng(3)
-  clients = [
-    support.Client(
-      support.random_part(generator, n, (4, 4, 1), 3),
-      support.random_part(generator, 2, (4, 4, 1), 3),
-    )
-    for n in (6, 5)
-  ]
+  clients = support.image_clients((6, 5))
   return support.write_store(tmp_path_factory.mktemp("held") / "records", clients)
 
 

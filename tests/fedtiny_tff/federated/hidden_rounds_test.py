@@ -34,11 +34,7 @@ def _builder(federation, model, aggregation, active, events=(), strategy=None):
 
 
 def _linear(folder, firsts):
-  nothing = support.make_part(np.zeros([0, 2]), [])
-  clients = [
-    support.Client(support.make_part([[first, 0]], [0]), nothing) for first in firsts
-  ]
-  return support.write_store(folder / "records", clients)
+  return support.write_store(folder / "records", support.clients_of_one(firsts))
 
 
 class _Linear:

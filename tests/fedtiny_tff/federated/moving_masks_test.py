@@ -17,6 +17,13 @@ from fedtiny_tff.models.definition import ModelDefinition
 from fedtiny_tff.strategies import base, fedrts, registry
 from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.federated import support
+from tests.fedtiny_tff.federated.dense_reference import (
+  PlainModel,
+  adjust_reference,
+  average_reference,
+  largest,
+  train_reference,
+)
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 
@@ -83,10 +90,10 @@ def _run(federation, builder, start, count=3):
 
 def _steps(federation, state, part, count=STEPS):
   """Returns what a client ends with after each of its steps."""
-  plain, results = support.PlainModel(federation.model), []
+  plain, results = PlainModel(federation.model), []
   for _ in range(count):
     results.append(
-      support.train_reference(
+      train_reference(
         plain, state, part, [np.arange(len(part.labels))], RATE, 0.0
       )
     )
@@ -97,7 +104,7 @@ def _steps(federation, state, part, count=STEPS):
 def _averaged(federation, state):
   """Returns each client's steps, and the state with the mean of what they end with."""
   clients = [_steps(federation, state, part) for part in federation.parts]
-  mean = support.average_reference([steps[-1].weights for steps in clients], EXAMPLES)
+  mean = average_reference([steps[-1].weights for steps in clients], EXAMPLES)
   return clients, state._replace(weights=mean)
 
 
@@ -126,10 +133,10 @@ class TestPruneFL:
     for where, moved in zip(_layers(federation), MOVED, strict=True):
       active = where[states[1].mask[where]]
       pruned = where[~states[1].mask[where]]
-      mask[active[support.largest(np.abs(prunable[active]), len(active) - moved)]] = (
+      mask[active[largest(np.abs(prunable[active]), len(active) - moved)]] = (
         True
       )
-      mask[pruned[support.largest(mean[pruned], moved)]] = True
+      mask[pruned[largest(mean[pruned], moved)]] = True
     np.testing.assert_array_equal(states[2].mask, mask)
     kept = np.where(mask & states[1].mask, prunable, 0.0)
     np.testing.assert_allclose(states[2].weights.prunable, kept, atol=1e-6)
@@ -152,7 +159,7 @@ class TestFedDST:
     """Returns a client's model and mask: moved after one of two steps."""
     (first,) = _steps(federation, state, part, 1)
     trained = state._replace(weights=first.weights)
-    prunable, mask = support.adjust_reference(
+    prunable, mask = adjust_reference(
       federation.model, trained, [first.gradient], [1], 0, MOVED
     )
     weights = first.weights._replace(prunable=prunable.astype(np.float32))
@@ -168,13 +175,13 @@ class TestFedDST:
     mask = np.zeros(20, bool)
     for where, kept in zip(_layers(federation), COUNTS, strict=True):
       held = where[masks.any(0)[where]]
-      mask[held[support.largest(np.abs(averages[held]), kept)]] = True
+      mask[held[largest(np.abs(averages[held]), kept)]] = True
     np.testing.assert_array_equal(states[2].mask, mask)
     found = states[2].weights
     np.testing.assert_allclose(found.prunable, np.where(mask, averages, 0), atol=1e-6)
     # Clients went apart, and what is not prunable is averaged as ever.
     assert (masks[0] != masks[1]).any()
-    rest = support.average_reference([weights for weights, _ in own], EXAMPLES)
+    rest = average_reference([weights for weights, _ in own], EXAMPLES)
     np.testing.assert_allclose(found.dense, rest.dense, atol=1e-6)
 
   def test_other_rounds_train(self, federation, states):
@@ -205,10 +212,10 @@ class TestFedRTS:
     marked = np.zeros(20)
     for where, moved in zip(_layers(federation), MOVED, strict=True):
       active, pruned = where[state.mask[where]], where[~state.mask[where]]
-      kept = support.largest(np.abs(weights[active]), len(active) - moved)
+      kept = largest(np.abs(weights[active]), len(active) - moved)
       marked[active[kept]] = 1.0
       if gradient is not None:
-        marked[pruned[support.largest(np.abs(gradient[pruned]), moved)]] = 1.0
+        marked[pruned[largest(np.abs(gradient[pruned]), moved)]] = 1.0
     return marked
 
   def test_outcomes_equal_the_reference(self, federation, states):
@@ -277,7 +284,7 @@ class TestLotteryFL:
     prunable, mask = averaged.weights.prunable, np.zeros(20, bool)
     for where, moved in zip(_layers(federation), MOVED, strict=True):
       active = where[before.mask[where]]
-      mask[active[support.largest(np.abs(prunable[active]), len(active) - moved)]] = (
+      mask[active[largest(np.abs(prunable[active]), len(active) - moved)]] = (
         True
       )
     np.testing.assert_array_equal(after.mask, mask)

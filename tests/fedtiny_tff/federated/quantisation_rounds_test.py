@@ -23,6 +23,7 @@ from fedtiny_tff.quantisation_training import QuantisedWeights
 from fedtiny_tff.tfmot_masking import ModelWeights
 from fedtiny_tff.tfmot_quantisation import Ranges
 from tests.fedtiny_tff.federated import support
+from tests.fedtiny_tff.federated.dense_reference import average_reference
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 
@@ -190,7 +191,7 @@ class TestNext:
   def test_equals_the_means_of_clients_computed_here(self, rounds, stored, begun, mask):
     after, metrics = rounds.run(begun, mask, stored[1], 3, 0.05)
     alone = [trained_alone(stored, number, begun, mask, 3) for number in (0, 1)]
-    wanted = support.average_reference([one.weights for one, _ in alone], [6, 9])
+    wanted = average_reference([one.weights for one, _ in alone], [6, 9])
     for found, mean in zip(after.weights, wanted, strict=True):
       np.testing.assert_allclose(found, mean, atol=1e-5)
     for end in Ranges._fields:

@@ -4,7 +4,6 @@ import _thread
 import contextlib
 import functools
 import logging
-import threading
 
 import numpy as np
 import pytest
@@ -78,14 +77,6 @@ def slow_sum(seconds):
   return total
 
 
-def later(seconds, *actions):
-  def act():
-    for action in actions:
-      action()
-
-  threading.Timer(seconds, act).start()
-
-
 def test_each_worker_has_a_part_and_the_rest_runs_beside_us(running, spread):
   used = used_workers()
   assert used == running.pids
@@ -98,7 +89,7 @@ def test_a_worker_lost_meanwhile_is_replaced_and_used_again_when_it_is_back(
   running, spread, caplog
 ):
   total = slow_sum(0.4)
-  later(0.2, lambda: running.kill(1))
+  workers.later(0.2, lambda: running.kill(1))
   with caplog.at_level(logging.WARNING):
     # No client is left out, none counted twice.
     assert total([1, 2, 4]) == 7
@@ -156,11 +147,11 @@ def test_clients_that_no_worker_is_left_for():
   total = slow_sum(0.5)
   with workers.running_workers(2) as running, spread_over(running, 2.0) as runtime:
     # All are lost, one comes back.
-    later(0.2, *(functools.partial(running.kill, n) for n in range(2)))
-    later(0.5, lambda: running.start(1))
+    workers.later(0.2, *(functools.partial(running.kill, n) for n in range(2)))
+    workers.later(0.5, lambda: running.start(1))
     assert total([1, 2]) == 3
     assert runtime.answering == (running.addresses[1],)
-    later(0.2, lambda: running.kill(1))
+    workers.later(0.2, lambda: running.kill(1))
     with pytest.raises(InputError) as raised:
       total([1, 2])
     addresses = ", ".join(running.addresses)
@@ -177,8 +168,8 @@ def test_clients_that_end_every_worker_end_the_run():
     workers.running_workers(1) as running,
     spread_over(running),
   ):
-    later(0.3, lambda: running.kill(0), lambda: running.start(0))
-    later(2.3, lambda: running.kill(0), lambda: running.start(0))
+    workers.later(0.3, lambda: running.kill(0), lambda: running.start(0))
+    workers.later(2.3, lambda: running.kill(0), lambda: running.start(0))
     with pytest.raises(InputError, match="the same client lost 2 workers, the last at"):
       total([1])
 
@@ -191,7 +182,7 @@ def test_an_interruption_does_not_wait_for_the_workers():
       pytest.raises(KeyboardInterrupt),
       remote_runtime.RemoteRuntime(busy.addresses) as runtime,
     ):
-      later(0.5, _thread.interrupt_main)
+      workers.later(0.5, _thread.interrupt_main)
       total([1])
     (worker,) = runtime._workers
     assert not worker.answers

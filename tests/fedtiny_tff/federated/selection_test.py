@@ -7,6 +7,7 @@ from fedtiny_tff.federated import selection
 from fedtiny_tff.models.definition import ModelDefinition
 from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.federated import support
+from tests.fedtiny_tff.federated.dense_reference import PlainModel
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 
@@ -42,7 +43,7 @@ def moments_of_all(
   model_definition: ModelDefinition, weights: ModelWeights, parts
 ) -> tuple[np.ndarray, np.ndarray]:
   """Runs the plain model batch by batch; moments of all that its norms received."""
-  plain = support.PlainModel(model_definition)
+  plain = PlainModel(model_definition)
   plain.set(weights)
   seen = [
     plain.norm_inputs(part.features[start:stop])
@@ -63,7 +64,7 @@ def scores_of_all(
   model_definition: ModelDefinition, weights: ModelWeights, statistics, parts
 ) -> tuple[float, int, int]:
   """Evaluates the plain model on all held-out parts under given statistics."""
-  plain = support.PlainModel(model_definition)
+  plain = PlainModel(model_definition)
   mean, variance = (np.asarray(s, np.float32) for s in statistics)
   plain.set(weights._replace(batch_norm_mean=mean, batch_norm_variance=variance))
   return plain.metrics(support.concatenate(parts))

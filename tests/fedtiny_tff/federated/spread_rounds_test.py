@@ -1,7 +1,6 @@
 """Rounds over three workers on this machine equal those of one, however disturbed."""
 
 import logging
-import threading
 
 import pytest
 
@@ -58,14 +57,6 @@ def test_rounds_equal_those_of_one_machine_in_every_bit(rounds, expected, name):
     assert (state.mask != rounds.mask).any() == (number == 1)
 
 
-def later(seconds, *actions):
-  def act():
-    for action in actions:
-      action()
-
-  threading.Timer(seconds, act).start()
-
-
 @pytest.mark.parametrize("name", ["mean", "median"])
 @pytest.mark.parametrize("adjusts", [False, True])
 def test_disturbed_rounds_equal_those_as_well(
@@ -73,7 +64,7 @@ def test_disturbed_rounds_equal_those_as_well(
 ):
   call = rounds.calls[name][adjusts]
   # Seven clients; two workers are lost with those they have first.
-  later(
+  workers.later(
     slow_rounds.CLIENT_SECONDS / 2,
     lambda: running.kill(0),
     lambda: running.silence(1),

@@ -6,9 +6,10 @@ import os
 import pathlib
 import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import numpy as np
 import psutil
@@ -85,6 +86,16 @@ def free_ports(count: int) -> list[int]:
 
 # The kernel ends a worker with the thread that started it.
 _STARTER = concurrent.futures.ThreadPoolExecutor(1)
+
+
+def later(seconds: float, *actions: Callable[[], Any]) -> None:
+  """Has something done after a while, by a thread of its own."""
+
+  def act():
+    for action in actions:
+      action()
+
+  threading.Timer(seconds, act).start()
 
 
 class Workers:

@@ -221,11 +221,7 @@ def test_every_layer_keeps_its_count_in_whole_groups(seed, size):
   generator = np.random.default_rng(seed)
   spec = support.spec_of_sizes(24, 16, blocks=((0, 1),)).with_channel_block(size)
   mask = np.repeat(generator.random(40 // size) < 0.5, size)
-  active = [count // size for count in spec.active_counts(mask)]
-  counts = [
-    int(generator.integers(0, min(n, layer.groups - n) + 1))
-    for n, layer in zip(active, spec.layers, strict=True)
-  ]
+  counts = support.movable_groups(generator, spec, mask)
   adjustment = _planned(spec, int(mask.sum()), seed)
   # Few values, so that ties are common.
   weights, gradients = (

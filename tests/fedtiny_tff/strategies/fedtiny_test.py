@@ -351,11 +351,7 @@ def test_events_of_groups_keep_density_and_move_whole_groups(seed, size):
   groups = generator.random(40 // size) < 0.5
   mask = np.repeat(groups, size)
   weights = np.where(mask, generator.integers(-2, 3, 40), 0).astype(np.float32)
-  active = [count // size for count in spec.active_counts(mask)]
-  counts = [
-    int(generator.integers(0, min(n, layer.groups - n) + 1))
-    for n, layer in zip(active, spec.layers, strict=True)
-  ]
+  counts = support.movable_groups(generator, spec, mask)
   adjustment = _planned(spec, 0, counts)
   total = adjustment.zero()
   for _ in range(2):

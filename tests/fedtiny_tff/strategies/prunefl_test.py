@@ -109,11 +109,7 @@ def test_densities_are_invariant(seed, size):
   mask = np.repeat(generator.random(20 // size) < 0.5, size)
   # Few values, so that ties are common.
   weights = np.where(mask, generator.integers(-2, 3, 20), 0).astype(np.float32)
-  active = [count // size for count in spec.active_counts(mask)]
-  counts = [
-    int(generator.integers(0, min(n, layer.groups - n) + 1))
-    for n, layer in zip(active, spec.layers, strict=True)
-  ]
+  counts = support.movable_groups(generator, spec, mask)
   mean = tf.constant(generator.integers(0, 3, 20), tf.float32)
   new_weights, new_mask = _applied(
     _planned(spec, tuple(counts)), tf.constant(weights), tf.constant(mask), mean, counts

@@ -195,11 +195,9 @@ def test_a_layer_of_little_flow_keeps_a_weight():
 @pytest.mark.parametrize("density", [0.05, 0.3, 0.9])
 @pytest.mark.parametrize("block", [1, 3])
 def test_density_is_exact_in_whole_groups(density, block):
-  cnn = support.cnn()
-  spec = cnn.spec.with_channel_block(block)
-  grouped = definition.ModelDefinition("tiny_cnn", cnn.build, spec)
+  grouped = support.blocked_cnn(block)
   mask = _mask(_start(grouped), density)
-  assert mask.sum() == densities.total_count(spec, density)
+  assert mask.sum() == densities.total_count(grouped.spec, density)
   assert set(mask.reshape(-1, block).sum(axis=1)) == {0, block}
 
 

@@ -8,10 +8,10 @@ import pytest
 import rich.console
 
 from pipelines.exports import artifact_table
-from tests.pipelines import support
+from tests.pipelines.handmade_reports import artifact
 
-DENSE = support.artifact("export/android/fp32_dense.tflite", format="fp32_dense")
-SPARSE = support.artifact("export/android/fp32_sparse.tflite")
+DENSE = artifact("export/android/fp32_dense.tflite", format="fp32_dense")
+SPARSE = artifact("export/android/fp32_sparse.tflite")
 
 
 def _shown(rows, has_classes=True, models=(), width=160, **more):
@@ -36,7 +36,7 @@ def _line(text, start):
 
 
 def test_a_row_a_model_and_a_file():
-  rows = [SPARSE, support.artifact("export/mcu/m.tflite", arena_bytes=9_000)]
+  rows = [SPARSE, artifact("export/mcu/m.tflite", arena_bytes=9_000)]
   text = _shown(rows, models=[("dense model", "97.50 %", "100.00 %", "1,000", "")])
   assert "a title" in text
   assert _line(text, "dense model")[1:4] == ["97.50 %", "100.00 %", "1,000"]
@@ -47,7 +47,7 @@ def test_a_row_a_model_and_a_file():
 
 
 def test_what_reconstructs_has_an_area():
-  text = _shown([support.artifact("export/mcu/m.tflite", auc=0.25)], has_classes=False)
+  text = _shown([artifact("export/mcu/m.tflite", auc=0.25)], has_classes=False)
   assert "AUC" in text
   assert "0.2500" in text
   assert "accuracy" not in text
@@ -63,8 +63,8 @@ def test_what_reconstructs_has_an_area():
 )
 def test_columns_are_those_there_is_room_for(width, columns):
   rows = [
-    support.artifact("export/android/d.tflite", format="dynamic_range_sparse"),
-    support.artifact("export/mcu/m.tflite", target="mcu", format="int8_decode"),
+    artifact("export/android/d.tflite", format="dynamic_range_sparse"),
+    artifact("export/mcu/m.tflite", target="mcu", format="int8_decode"),
   ]
   lines = _shown(rows, width=width).splitlines()
   assert max(map(len, lines)) <= width
@@ -76,7 +76,7 @@ def test_columns_are_those_there_is_room_for(width, columns):
 
 
 def test_a_file_is_measured_by_its_dense_twin():
-  row = support.artifact("export/mcu/m.tflite", bytes=250, dense_bytes=1000)
+  row = artifact("export/mcu/m.tflite", bytes=250, dense_bytes=1000)
   assert "25.0 %" in _shown([row])
 
 
@@ -122,7 +122,7 @@ def test_the_file_to_ship_is_named_in_a_line(has_classes, figures, told):
 
 
 def test_files_of_an_earlier_export_are_not_shown():
-  earlier = support.artifact("export/mcu/m.tflite", format="int8_decode")
+  earlier = artifact("export/mcu/m.tflite", format="int8_decode")
   text = _shown([SPARSE, earlier], targets=["android"])
   assert "int8_decode" not in text
   assert text.endswith("Exported earlier, and not shown: mcu\n")

@@ -15,6 +15,7 @@ from pipelines.exports import export_stage
 from pipelines.firmware import firmware_build
 from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
+from tests.pipelines.handmade_reports import toy_bundle
 from tflite_export import handover, targets
 from tflite_export.artifacts import BudgetError, VerificationError
 from tflite_export.firmware_objects import FirmwareObject
@@ -71,7 +72,7 @@ def fixture_uncompiled(monkeypatch):
 def fixture_toys(monkeypatch, uncompiled):
   """Two scripted targets, and nothing beside their files; a test may replace either."""
   monkeypatch.setattr(handover, "with_handover", lambda bundle, request, arm64: bundle)
-  made = {name: lambda request, name=name: support.toy_bundle(name) for name in ("android", "mcu")}
+  made = {name: lambda request, name=name: toy_bundle(name) for name in ("android", "mcu")}
   monkeypatch.setattr(targets, "TARGETS", made)
   return made
 
@@ -171,10 +172,10 @@ def test_objects_belong_to_the_file_that_the_sources_hold(
 
 
 def test_files_of_an_earlier_export_are_gone(run, request_, toys):
-  toys["mcu"] = lambda request: support.toy_bundle("mcu", more={"mcu/old.h": b""})
+  toys["mcu"] = lambda request: toy_bundle("mcu", more={"mcu/old.h": b""})
   _export(run, request_, ["mcu"])
   assert "export/mcu/old.h" in _exported(run)
-  toys["mcu"] = lambda request: support.toy_bundle("mcu")
+  toys["mcu"] = lambda request: toy_bundle("mcu")
   _export(run, request_, ["mcu"])
   assert "export/mcu/old.h" not in _exported(run)
 
@@ -193,7 +194,7 @@ def test_a_failing_target_leaves_nothing_and_the_others_go_on(run, request_, toy
 
 @pytest.mark.parametrize("path", ["mcu/x", "x", "android/", "../x"])
 def test_files_outside_the_targets_folder_are_a_defect(run, request_, toys, path):
-  toys["android"] = lambda request: support.toy_bundle("android", more={path: b""})
+  toys["android"] = lambda request: toy_bundle("android", more={path: b""})
   with pytest.raises(ValueError, match="outside its folder"):
     _export(run, request_, ["android"])
   assert _exported(run) == {}
@@ -213,7 +214,7 @@ def test_a_failed_verification_ends_the_command_with_3(
 ):
   """With the real exporter for the other target, and files from before."""
   arguments = [f"--run_dir={run.path}", "--targets=android,mcu"]
-  monkeypatch.setitem(targets.TARGETS, "mcu", lambda request: support.toy_bundle("mcu"))
+  monkeypatch.setitem(targets.TARGETS, "mcu", lambda request: toy_bundle("mcu"))
   assert support.call("export", export.main, *arguments) == 0
   assert "export/mcu/model.tflite" in run.read_report()["accuracy"]
   monkeypatch.setitem(targets.TARGETS, "mcu", _fail)

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from benchmarks.made_runs import Shape, make
-from tests.pipelines import support
+from tests.pipelines.handmade_reports import artifact
 from tests.tflite_export import mcu_chain
 from tflite_export import sparsify, tflm_decode
 
@@ -27,7 +27,7 @@ def make_whole(folder: pathlib.Path, shape: Shape = SHAPE) -> pathlib.Path:
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).write_bytes(content)
     rows.append(
-      support.artifact(
+      artifact(
         path, format=name, bytes=len(content), dense_bytes=len(content) * 2, arena_bytes=arena_bytes
       )
     )

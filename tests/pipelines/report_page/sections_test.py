@@ -13,7 +13,7 @@ from fedtiny_tff.errors import InputError
 from pipelines.report_page import rendering, run_record, single, writing
 from pipelines.runs.run_directory import RunDirectory
 from tests.fedtiny_tff import support as core
-from tests.pipelines import support
+from tests.pipelines.handmade_reports import artifact
 
 SECTIONS = [
   "summary", "rounds", "selection", "layers", "events", "masks", "labels", "clients",
@@ -144,8 +144,8 @@ def test_an_autoencoder_has_an_auc(tmp_path):
 )
 def test_the_cards_name_the_file_to_ship(folder, recommended, label, path):
   rows = [
-    support.artifact("export/android/large.tflite", bytes=200, dense_bytes=400, **recommended),
-    support.artifact("export/android/small.tflite", bytes=100, dense_bytes=400),
+    artifact("export/android/large.tflite", bytes=200, dense_bytes=400, **recommended),
+    artifact("export/android/small.tflite", bytes=100, dense_bytes=400),
   ]
   page = _page(_changed(folder, artifacts=rows))
   (card,) = (each for each in page.sections[0].blocks[0].cards if "Android" in each.label)
@@ -172,7 +172,7 @@ def test_first_densities_are_led_back_from_events(folder):
 
 
 def test_a_lost_exported_file_is_told(folder):
-  rows = [support.artifact("export/mcu/model.tflite")]
+  rows = [artifact("export/mcu/model.tflite")]
   report = json.loads((folder / "report.json").read_text())
   _changed(folder, artifacts=rows, accuracy={**report["accuracy"], rows[0]["path"]: 0.9})
   section = _section(folder, "sizes")
@@ -185,7 +185,7 @@ def test_a_lost_exported_file_is_told(folder):
 
 def test_a_report_does_not_read_elsewhere(folder, tmp_path):
   (tmp_path / "secret.tflite").write_bytes(b"secret")
-  rows = [support.artifact("export/../../secret.tflite")]
+  rows = [artifact("export/../../secret.tflite")]
   _changed(folder, artifacts=rows)
   assert "lies outside the run directory" in _section(folder, "sizes").absent
 

@@ -7,6 +7,7 @@ import pytest
 from fedtiny_tff.errors import InputError
 from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
+from tests.pipelines.handmade_reports import handmade_report
 
 
 @pytest.fixture(name="run")
@@ -121,7 +122,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
 
 def test_the_report_is_read(run):
   _claimed(run)
-  report = support.handmade_report()
+  report = handmade_report()
   run.report.write_text(json.dumps(report))
   assert run.read_report() == json.loads(json.dumps(report))
 

@@ -101,6 +101,14 @@ def check_schema(facts) -> None:
   jsonschema.Draft202012Validator(part).validate(facts)
 
 
+def check_same(again, outcome):
+  assert again.facts == outcome.facts
+  for one, two in zip(
+    again.model.get_weights(), outcome.model.get_weights(), strict=True
+  ):
+    np.testing.assert_array_equal(one, two)
+
+
 class TestAuto:
   def test_trains_where_a_point_is_lost_and_wins_some_back(self, outcome):
     facts = outcome.facts
@@ -120,12 +128,7 @@ class TestAuto:
 
   def test_is_finished_and_not_begun_again(self, hurt, outcome, monkeypatch):
     monkeypatch.setattr(quantisation_stage.runtimes, "choose", None)
-    again = hurt.quantise("auto")
-    assert again.facts == outcome.facts
-    for one, two in zip(
-      again.model.get_weights(), outcome.model.get_weights(), strict=True
-    ):
-      np.testing.assert_array_equal(one, two)
+    check_same(hurt.quantise("auto"), outcome)
 
   def test_goes_on_after_an_interrupted_round_to_the_same_bytes(self, hurt, outcome):
     folder = RunDirectory(hurt.path).state / "quantisation"
@@ -138,12 +141,7 @@ class TestAuto:
     latest = store.load_latest()
     assert latest is not None
     assert latest[0] == 1
-    again = hurt.quantise("auto")
-    assert again.facts == outcome.facts
-    for one, two in zip(
-      again.model.get_weights(), outcome.model.get_weights(), strict=True
-    ):
-      np.testing.assert_array_equal(one, two)
+    check_same(hurt.quantise("auto"), outcome)
 
   @pytest.mark.slow
   def test_leaves_a_model_alone_that_loses_nothing(self, tmp_path):

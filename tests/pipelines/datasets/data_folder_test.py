@@ -1,0 +1,96 @@
+"""Written once; altered or damaged data are refused."""
+
+import json
+
+import pytest
+
+from fedtiny_tff.errors import InputError
+from pipelines.datasets import data_folder, data_stage
+from tests.pipelines import support
+from tests.pipelines.datasets import made_data
+
+
+def test_records_lie_as_the_references_say(tmp_path):
+  data = data_stage.write_data(made_data.toy_plan(), tmp_path / "data")
+  assert data.references.tolist() == [[0, 0, 2, 1], [1, 3, 3, 2]]
+  assert data_folder.read_all(data.clients)[0][:, 0].tolist() == [0, 9, 8, 1, 2, 3, 5, 6]
+  assert data_folder.read_all(data.public)[0][:, 0].tolist() == [4]
+  assert data_folder.read_all(data.test)[0][:, 0].tolist() == list(range(100, 110))
+
+
+def test_finished_data_are_not_written_again(tmp_path):
+  folder = tmp_path / "data"
+  data_stage.write_data(made_data.toy_plan(), folder)
+  before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+  data_stage.write_data(made_data.toy_plan(), folder)
+  assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_unfinished_data_are_written_again(tmp_path):
+  folder = tmp_path / "data"
+  data_stage.write_data(made_data.toy_plan(), folder)
+  whole = support.snapshot(folder)
+  (folder / "dataset.json").unlink()
+  (folder / "test.records").unlink()
+  (folder / "clients.records").write_bytes(b"half")
+  data_stage.write_data(made_data.toy_plan(), folder)
+  assert support.snapshot(folder) == whole
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "clients.records", "public.records", "test.records", "clients.npy",
+    "test_clients.npy", "client_ids.json", "partition.json",
+  ],
+)  # fmt: skip
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-1] + b"\xff", lambda b: b""])
+def test_altered_data_are_refused(tmp_path, name, damage):
+  folder = tmp_path / "data"
+  data_stage.write_data(made_data.toy_plan(), folder)
+  path = folder / name
+  path.write_bytes(damage(path.read_bytes()))
+  with pytest.raises(InputError, match=f"{name}: altered or truncated; delete"):
+    data_stage.write_data(made_data.toy_plan(), folder)
+
+
+@pytest.mark.parametrize("member", ["made", "assignment", "files", "info", "anomalies"])
+def test_descriptions_that_lack_something_are_refused(tmp_path, member):
+  folder = tmp_path / "data"
+  data_stage.write_data(made_data.toy_plan(), folder)
+  document = json.loads((folder / "dataset.json").read_text())
+  del document[member]
+  (folder / "dataset.json").write_text(json.dumps(document))
+  with pytest.raises(InputError, match=r"cannot be read .* delete .* and run again"):
+    data_folder.open_folder(folder)
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda d: d["info"].update(shape=[4]),
+    lambda d: d["info"].update(shape=[]),
+    lambda d: d["info"].update(shape=[-2]),
+    lambda d: d.update(anomalies=[2]),
+    lambda d: d["info"]["preprocessing"].update(mean=[0.0] * 3, deviation=[1.0] * 3),
+  ],
+)
+def test_descriptions_of_other_data_are_refused(tmp_path, change):
+  folder = tmp_path / "data"
+  data_stage.write_data(made_data.toy_plan(), folder)
+  document = json.loads((folder / "dataset.json").read_text())
+  change(document)
+  (folder / "dataset.json").write_text(json.dumps(document))
+  with pytest.raises(InputError, match=r"cannot be read .* delete .* and run again"):
+    data_folder.open_folder(folder)
+
+
+@pytest.mark.parametrize(
+  "content", ["", "[]", "{}", '{"format": "other"}', "[" * 100_000]
+)
+def test_damaged_descriptions_are_refused(tmp_path, content):
+  folder = tmp_path / "data"
+  data_stage.write_data(made_data.toy_plan(), folder)
+  (folder / "dataset.json").write_text(content)
+  with pytest.raises(InputError, match=r"cannot be read .* delete .* and run again"):
+    data_stage.write_data(made_data.toy_plan(), folder)
