@@ -53,7 +53,8 @@ class FixedPoint:
   @property
   def largest(self) -> int:
     """Largest integer that a client sends."""
-    return (2 ** (self.bits - 1) - 1) // self.clients
+    largest_sum: int = 2 ** (self.bits - 1) - 1
+    return largest_sum // self.clients
 
   @property
   def step(self) -> float:

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerSpec:
@@ -128,7 +130,7 @@ class PrunableSpec:
       tuple(self.layers[i] for i in kept), tuple(block for block in blocks if block)
     )
 
-  def active_counts(self, mask: np.ndarray) -> tuple[int, ...]:
+  def active_counts(self, mask: Array) -> tuple[int, ...]:
     """Counts unpruned weights per layer.
 
     Args:
@@ -141,7 +143,7 @@ class PrunableSpec:
       int(np.count_nonzero(mask[self.slice(i)])) for i in range(len(self.layers))
     )
 
-  def masks_by_layer(self, mask: np.ndarray) -> dict[str, np.ndarray]:
+  def masks_by_layer(self, mask: Array) -> dict[str, Array]:
     """Splits a flat mask into kernels.
 
     Args:
