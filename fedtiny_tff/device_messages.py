@@ -51,6 +51,7 @@ class Envelope:
   answers: str = ""
 
   def __post_init__(self) -> None:
+    """Refuses negative numbers with a ValueError."""
     for name in ("round_index", "client"):
       if (getattr(self, name) or 0) < 0:
         raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -70,6 +71,7 @@ class Envelope:
     return told
 
   def __str__(self) -> str:
+    """Returns what an error calls the message."""
     sender = "" if self.client is None else f" of client {self.client}"
     return f"{self.kind} message{sender} for round {self.round_index}"
 
@@ -92,6 +94,7 @@ class TensorLayout:
     return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
   def __str__(self) -> str:
+    """Returns type and shape, as in `float32[2, 3]`."""
     return f"{self.dtype}{list(self.shape)}"
 
 

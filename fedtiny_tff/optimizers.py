@@ -27,6 +27,7 @@ class OptimizerConfig:
   clip_norm: float = 0.0
 
   def __post_init__(self) -> None:
+    """Refuses unknown names and impossible rates with a ValueError."""
     if self.name not in OPTIMIZERS:
       raise ValueError(
         f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.name!r}"

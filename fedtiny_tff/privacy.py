@@ -45,6 +45,7 @@ class Sampling:
   releases: int
 
   def __post_init__(self) -> None:
+    """Refuses clients and releases that cannot be with a ValueError."""
     if not 0 < self.expected_clients <= self.population:
       raise ValueError(
         f"{self.expected_clients} clients a round of a population of {self.population}"

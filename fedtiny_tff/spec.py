@@ -31,6 +31,7 @@ class LayerSpec:
   channel_block: int = 1
 
   def __post_init__(self) -> None:
+    """Refuses blocks that do not divide the channels with a ValueError."""
     if self.channel_block < 1 or self.shape[-1] % self.channel_block:
       raise ValueError(
         f"channel_block of layer {self.name!r} must divide its {self.shape[-1]} output "
@@ -65,6 +66,7 @@ class PrunableSpec:
   blocks: tuple[tuple[int, ...], ...]
 
   def __post_init__(self) -> None:
+    """Refuses blocks that do not hold each layer once with a ValueError."""
     if not self.layers:
       raise ValueError("a model must have at least one prunable layer, got none")
     covered = sorted(index for block in self.blocks for index in block)

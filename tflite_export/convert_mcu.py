@@ -41,6 +41,7 @@ class McuSettings:
   float_ends: bool = False
 
   def __post_init__(self) -> None:
+    """Refuses widths that TFLM has no kernels for with an InputError."""
     if self.activation_bits not in _OPERATORS:
       raise InputError(
         f"activation_bits must be 8 or 16, got {self.activation_bits}; TFLM has no "

@@ -1,5 +1,7 @@
 """Exports from Python: a Keras model and some examples in, verified files out.
 
+For an Android app:
+
     exported = export_android(model, examples)
     print(exported)
     exported.write("export")

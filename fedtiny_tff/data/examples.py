@@ -73,6 +73,7 @@ class BadRecord:
   reason: str
 
   def __str__(self) -> str:
+    """Returns where the record is and why it cannot be used, on one line."""
     where = self.file
     where += "" if self.record is None else f", record {self.record}"
     where += "" if self.field is None else f", field {self.field}"

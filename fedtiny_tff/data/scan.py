@@ -35,6 +35,7 @@ class SplitFacts:
   owners: Optional[Array]
 
   def __len__(self) -> int:
+    """Returns the number of examples."""
     return len(self.labels)
 
 

@@ -1,6 +1,6 @@
 """How a round is wired around the client work.
 
-    server state -> sparse model -> clients train -> weighted means -> server state
+A round: server state -> sparse model -> clients train -> weighted means -> server state
 """
 
 from collections.abc import Callable

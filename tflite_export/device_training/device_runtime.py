@@ -46,6 +46,7 @@ class DeviceExamples:
   labels: Array
 
   def __len__(self) -> int:
+    """Returns the number of examples."""
     return len(self.labels)
 
   def batch(self, rows: Array, size: int) -> Tensors:

@@ -25,6 +25,7 @@ class Windows:
   rows: int
 
   def __len__(self) -> int:
+    """Returns the number of windows."""
     return len(self.starts)
 
   def chosen(self, mask: Array) -> "Windows":
