@@ -57,7 +57,9 @@ def test_elias_fano_by_hand(places, encoded):
 
 def test_a_bitmap_by_hand():
   model = PlannedModel("m", "", (1,), "classify", 10, 2, 0, 0, 2, 0)
-  mask = device_positions.decode_mask(np.array([0b00100000, 0b01000000], np.uint8), model)
+  mask = device_positions.decode_mask(
+    np.array([0b00100000, 0b01000000], np.uint8), model
+  )
   assert np.flatnonzero(mask).tolist() == [2, 9]
   assert mask.dtype == bool
 
@@ -77,7 +79,7 @@ def test_any_bytes_are_a_mask_or_refused(content):
   ("low_bits", "encoded", "message"),
   [
     (0, [0b11100000, 0], "mark 3 weights, the plan has 2"),
-    (3, [0b00000000, 0b00001100], "one is"),
+    (3, [0b00000000, 0b00001100], "one is 32, the model has 16 weights"),
     # Weights 0 and 16, the first that there is not.
     (3, [0b00000000, 0b10010000], "one is 16, the model has 16 weights"),
     (3, [0b00000000, 0b10000000], "mark 1 weights, the plan has 2"),
@@ -85,5 +87,8 @@ def test_any_bytes_are_a_mask_or_refused(content):
 )
 def test_other_marks_are_refused(low_bits, encoded, message):
   model = PlannedModel("m", "", (1,), "classify", 16, 2, 0, 0, 2, low_bits)
-  with pytest.raises(InputError, match=message):
+  with pytest.raises(InputError) as refused:
     device_positions.decode_mask(np.array(encoded, np.uint8), model)
+  assert str(refused.value) == (
+    f"positions: {message}; send them as the plan codes them"
+  )

@@ -72,6 +72,8 @@ def test_what_was_encoded_fits(mask, low_bits):
     (16, [0b01101000, 0b11000100], True),
     # 2, 14, 13.
     (16, [0b10100100, 0b10001100], False),
+    # The third mark is padding.
+    (16, [0b10011000, 0b10100001], False),
   ],
 )
 def test_which_elias_fano_codes_fit(size, encoded, fits):
@@ -81,7 +83,14 @@ def test_which_elias_fano_codes_fit(size, encoded, fits):
 
 
 @pytest.mark.parametrize(
-  ("encoded", "fits"), [(0b10110000, True), (0b10100000, False), (0b11110000, False)]
+  ("encoded", "fits"),
+  [
+    (0b10110000, True),
+    (0b10100000, False),
+    (0b11110000, False),
+    # The third mark is padding.
+    (0b10100001, False),
+  ],
 )
 def test_a_bitmap_fits_with_its_number_of_marks(encoded, fits):
   code = positions.PositionCode(5, 3, None)
