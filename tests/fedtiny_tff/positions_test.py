@@ -116,6 +116,16 @@ def test_sizes_by_hand():
   assert positions.smallest_code(1_000_000, 500_000).low_bits is None
   assert positions.smallest_code(1_000_000, 500_000).encoded_bytes == 125_000
   assert positions.smallest_code(16, 16) == positions.PositionCode(16, 16, None)
+  # 3 of 25: cut at 1 bit 3 and 3 + 12 + 1 bits, at 2 bits 6 and 3 + 6 + 1: 3 bytes
+  # each. Both sides take the lower cut.
+  assert positions.smallest_code(25, 3) == positions.PositionCode(25, 3, 1)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_positions_that_the_count_says_have_the_type_of_others(count):
+  found = positions.PositionCode(5, count, None).decode(tf.zeros([0], tf.uint8))
+  assert found.dtype == tf.int64
+  assert found.numpy().tolist() == list(range(count))
 
 
 @pytest.mark.parametrize("low_bits", [None, 2])
