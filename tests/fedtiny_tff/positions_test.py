@@ -102,6 +102,19 @@ def test_no_bytes_fit_where_the_count_says_all(count):
   assert positions.PositionCode(5, count, 2).fits(tf.zeros([0], tf.uint8))
 
 
+@pytest.mark.parametrize(
+  ("low_bits", "encoded", "places"),
+  [
+    (None, [0b10100001, 0b00000011], [0, 2, 7]),
+    # Lower bits 10 and 01, upper parts 0 and 1: 2 and 5.
+    (2, [0b10011111, 0b10100011], [2, 5]),
+  ],
+)
+def test_padding_is_not_read(low_bits, encoded, places):
+  code = positions.PositionCode(14, len(places), low_bits)
+  assert code.decode(tf.constant(encoded, tf.uint8)).numpy().tolist() == places
+
+
 def test_a_mask_of_positions_by_hand():
   mask = positions.mask_at(tf.constant([1, 3], tf.int64), 5)
   assert mask.dtype == tf.bool
