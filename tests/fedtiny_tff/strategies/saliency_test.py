@@ -207,6 +207,21 @@ class TestPlainModel:
     np.testing.assert_allclose(plain.model(public[0]), sparse, rtol=1e-5)
     assert not np.allclose(expected, sparse)
 
+  def test_consists_of_the_layers_that_are_made(self):
+    made = []
+
+    def make(layer):
+      made.append(type(layer).from_config(layer.get_config()))
+      return made[-1]
+
+    cnn = support.cnn()
+    weights = support.random_weights(cnn)
+    start = base.Pretrained(cnn, weights, support.random_images(1))
+    plain = saliency.PlainModel(start, make)
+    with_weights = [layer for layer in plain.model.layers if layer.weights]
+    assert set(map(id, with_weights)) <= set(map(id, made))
+    assert len(with_weights) >= len(cnn.spec.layers)
+
   def test_kernels_are_in_the_order_of_the_spec(self):
     cnn = support.cnn()
     weights = tfmot_masking.ModelWeights(
