@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 FOLDER = pathlib.PurePath("build") / "mutation"
 LEAST_PERCENT = 85
@@ -94,8 +94,8 @@ def settings(module: Module) -> str:
   return "\n".join(["[tool.mutmut]", *lines, ""])
 
 
-def outcome(module: Module, record: Mapping[str, int]) -> Outcome:
-  """Reads how the tests ended, by mutmut's name of the change."""
+def outcome(module: Module, record: Mapping[str, Optional[int]]) -> Outcome:
+  """Reads how the tests of each change ended; None: they did not run."""
   unseen = sorted(name for name, code in record.items() if code not in _NOTICED)
   return Outcome(module.name, len(record), tuple(unseen))
 
