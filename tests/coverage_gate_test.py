@@ -30,8 +30,8 @@ def _report(**files):
     (80, ""),
     (
       79,
-      "lines run by tests: fedtiny_tff 89.0 %, less than 90 %; add tests of the modules "
-      "above",
+      "lines run by tests: fedtiny_tff 89.0 %, less than 90 %; add tests of the "
+      "modules above",
     ),
   ],
 )

@@ -39,10 +39,10 @@ class Counts(NamedTuple):
 
   def __str__(self) -> str:
     """Returns both shares, for people."""
-    return (
-      f"lines {_percent(self.run_lines, self.lines)} ({self.run_lines} of {self.lines}), "
-      f"branches {_percent(self.taken_branches, self.branches)}"
-    )
+    of_lines = _percent(self.run_lines, self.lines)
+    of_branches = _percent(self.taken_branches, self.branches)
+    counted = f"({self.run_lines} of {self.lines})"
+    return f"lines {of_lines} {counted}, branches {of_branches}"
 
 
 class Verdict(NamedTuple):
@@ -77,8 +77,8 @@ def judge(report: Mapping[str, Any]) -> Verdict:
       short.append(f"{library} {_percent(found.run_lines, found.lines)}")
   lines += _least_covered(modules)
   error = (
-    f"lines run by tests: {', '.join(short)}, less than {LEAST_PERCENT} %; add tests of "
-    "the modules above"
+    f"lines run by tests: {', '.join(short)}, less than {LEAST_PERCENT} %; add tests "
+    "of the modules above"
   )
   return Verdict(tuple(lines), error if short else "")
 
