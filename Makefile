@@ -7,6 +7,8 @@ OUT ?= runs/digits
 ARGS ?=
 # Processes that run tests side by side.
 JOBS ?= 2
+# What `make mutation` changes: names of modules; empty is all that it can.
+MODULES ?=
 # What `make bench` measures; BENCH="wire population" picks some.
 BENCH ?= wire mask_adapter population data_scale feeding memory selection long_run round_throughput compute_dtype \
   peer_library selection_quality android mcu_size mcu_accuracy mcu_budgets \
@@ -45,6 +47,15 @@ run: setup ## Sets up, trains and prunes on handwritten digits, exports (OUT=dir
 
 test: setup ## Sets up and runs the quick tests.
 	@$(PY) -m pytest -m "not slow and not arm64" -n $(JOBS) --dist=loadfile $(ARGS)
+
+.PHONY: coverage mutation
+coverage: ## Runs the quick tests; fails if they leave too many of the libraries' lines out.
+	@$(MAKE) --no-print-directory test \
+	  ARGS="--cov --cov-report=json:build/coverage.json $(ARGS)"
+	@$(PY) -m tools.coverage_gate build/coverage.json
+
+mutation: | $(PY) ## Tells which changes of masks, packing and strategies no test sees (hours; MODULES=names).
+	@$(PY) -m tools.mutation $(MODULES)
 
 test-slow: setup ## Runs the tests that need minutes.
 	@$(PY) -m pytest -m slow $(ARGS)

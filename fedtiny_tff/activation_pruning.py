@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 
 # Of the activations of a mini-batch, as a share of all of them.
 KEPT_SHARE = 0.3
@@ -127,8 +128,8 @@ def standardised(kernel: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
 
 def standardise_convolutions(
-  prunable: np.ndarray, mask: np.ndarray, spec: spec_lib.PrunableSpec
-) -> np.ndarray:
+  prunable: Array, mask: Array, spec: spec_lib.PrunableSpec
+) -> Array:
   """Bakes the standardisation into the weights of a model.
 
   Args:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
+
 # Parts of a tensor's range whose values are counted.
 BINS = 2048
 
@@ -60,7 +62,8 @@ def measure(
       )
     return total
 
-  return measured(records)
+  ranges: Ranges = measured(records)
+  return ranges
 
 
 def _extremes(tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -113,7 +116,7 @@ def count(
   return counted(records)
 
 
-def cut_tails(counts: np.ndarray, ranges: Ranges, percentile: float) -> Ranges:
+def cut_tails(counts: Array, ranges: Ranges, percentile: float) -> Ranges:
   """Cuts the rare extremes off every range.
 
   Where a tensor has positive values, its range ends with the part that holds the
@@ -137,7 +140,7 @@ def cut_tails(counts: np.ndarray, ranges: Ranges, percentile: float) -> Ranges:
 
 
 def _cut_tails(
-  counts: np.ndarray, low: float, high: float, percentile: float
+  counts: Array, low: float, high: float, percentile: float
 ) -> tuple[float, float]:
   kept = _parts_kept(counts, percentile), _parts_kept(counts[::-1], percentile)
   part = (high - low) / BINS
@@ -147,7 +150,7 @@ def _cut_tails(
   return (min(lower, 0.0) if low < 0 else low, max(upper, 0.0) if high > 0 else high)
 
 
-def _parts_kept(counts: np.ndarray, percentile: float) -> int:
+def _parts_kept(counts: Array, percentile: float) -> int:
   """Returns how many parts, from the first, hold that share of all values."""
   # Rounded, so that 99.99 % of 10,000 values are 9,999 and not one more.
   wanted = np.ceil(np.round(counts.sum() * (percentile / 100), 6))

@@ -46,6 +46,7 @@ class Aggregation:
   secure: Optional[SecureSums] = None
 
   def __post_init__(self) -> None:
+    """Refuses unknown names and shares with an InputError."""
     if self.name not in AGGREGATIONS:
       raise InputError(
         f"aggregation must be one of {', '.join(AGGREGATIONS)}, got {self.name!r}"

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from fedtiny_tff import densities, masks, seeds
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 
 
 def default_pool_size(density: float) -> int:
@@ -20,8 +21,8 @@ def default_pool_size(density: float) -> int:
 
 
 def magnitude_mask_by_layer(
-  prunable: np.ndarray, spec: spec_lib.PrunableSpec, counts: Sequence[int]
-) -> np.ndarray:
+  prunable: Array, spec: spec_lib.PrunableSpec, counts: Sequence[int]
+) -> Array:
   """Keeps in each layer the given number of largest weights, in whole groups.
 
   Args:
@@ -73,14 +74,14 @@ def candidate_counts(
 
 
 def candidate_masks(
-  prunable: np.ndarray,
+  prunable: Array,
   spec: spec_lib.PrunableSpec,
   *,
   density: float,
   pool_size: int,
   layer_counts: str,
   seed: int,
-) -> np.ndarray:
+) -> Array:
   """Draws the pool.
 
   Args:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 
 # Fractions that floats cannot hold must not cost a weight: 0.3 * 10 is 3.
 _FLOOR_SLACK = 1e-9
@@ -137,7 +138,7 @@ def noisy_erk_counts(
 
 
 def _drawn_around(
-  centres: np.ndarray,
+  centres: Array,
   spec: spec_lib.PrunableSpec,
   density: float,
   generator: np.random.Generator,
@@ -175,7 +176,7 @@ def erk_counts(
   return fit_counts(wanted, spec.sizes, total, spec.channel_blocks)
 
 
-def _erk_densities(spec: spec_lib.PrunableSpec, total: int) -> np.ndarray:
+def _erk_densities(spec: spec_lib.PrunableSpec, total: int) -> Array:
   """Returns the Erdős–Rényi-kernel density of each layer at `total` weights in all."""
   raw = np.array([sum(layer.shape) / layer.size for layer in spec.layers])
   sizes = np.asarray(spec.sizes)

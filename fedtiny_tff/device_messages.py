@@ -18,6 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 
 FORMAT_VERSION = "1"
@@ -50,6 +51,7 @@ class Envelope:
   answers: str = ""
 
   def __post_init__(self) -> None:
+    """Refuses negative numbers with a ValueError."""
     for name in ("round_index", "client"):
       if (getattr(self, name) or 0) < 0:
         raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -69,6 +71,7 @@ class Envelope:
     return told
 
   def __str__(self) -> str:
+    """Returns what an error calls the message."""
     sender = "" if self.client is None else f" of client {self.client}"
     return f"{self.kind} message{sender} for round {self.round_index}"
 
@@ -91,15 +94,16 @@ class TensorLayout:
     return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
   def __str__(self) -> str:
+    """Returns type and shape, as in `float32[2, 3]`."""
     return f"{self.dtype}{list(self.shape)}"
 
 
-def layout_of(array: np.ndarray) -> TensorLayout:
+def layout_of(array: Array) -> TensorLayout:
   """Returns the layout that an array has."""
   return TensorLayout(array.dtype.name, tuple(array.shape))
 
 
-def write(envelope: Envelope, tensors: Mapping[str, np.ndarray]) -> bytes:
+def write(envelope: Envelope, tensors: Mapping[str, Array]) -> bytes:
   """Makes a message.
 
   Args:
@@ -121,7 +125,7 @@ def largest_bytes(layouts: Mapping[str, TensorLayout]) -> int:
 
 def read(
   content: bytes, envelope: Envelope, layouts: Mapping[str, TensorLayout]
-) -> dict[str, np.ndarray]:
+) -> dict[str, Array]:
   """Reads a message, if it is the one it must be.
 
   Args:
@@ -147,7 +151,7 @@ def read(
   return arrays
 
 
-def _parsed(content: bytes, where: str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def _parsed(content: bytes, where: str) -> tuple[dict[str, str], dict[str, Array]]:
   """Returns the text and the tensors of a safetensors file."""
   try:
     arrays = safetensors.numpy.load(content)
@@ -184,7 +188,7 @@ def _check_envelope(told: Mapping[str, str], envelope: Envelope) -> None:
 
 
 def _check_tensors(
-  arrays: Mapping[str, np.ndarray], layouts: Mapping[str, TensorLayout], where: str
+  arrays: Mapping[str, Array], layouts: Mapping[str, TensorLayout], where: str
 ) -> None:
   if arrays.keys() != layouts.keys():
     raise InputError(
@@ -199,7 +203,7 @@ def _check_tensors(
       )
 
 
-def _digest(told: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
+def _digest(told: Mapping[str, str], arrays: Mapping[str, Array]) -> str:
   """Returns the SHA-256 of everything that a message says."""
   digest = hashlib.sha256()
   for name, text in sorted(told.items()):

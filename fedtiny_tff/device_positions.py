@@ -5,11 +5,12 @@ The codes are those of `positions`: none, a bitmap, or Elias-Fano.
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.device_plan import PlannedModel
 from fedtiny_tff.errors import InputError
 
 
-def decode_mask(encoded: np.ndarray, model: PlannedModel) -> np.ndarray:
+def decode_mask(encoded: Array, model: PlannedModel) -> Array:
   """Decodes a mask.
 
   Args:
@@ -45,7 +46,7 @@ def decode_mask(encoded: np.ndarray, model: PlannedModel) -> np.ndarray:
   return mask
 
 
-def _elias_fano(bits: np.ndarray, model: PlannedModel) -> np.ndarray:
+def _elias_fano(bits: Array, model: PlannedModel) -> Array:
   """Returns the positions that bits stand for, as many as there are."""
   low_bits, count = model.position_low_bits, model.active
   lower_bytes = -(-count * low_bits // 8)
@@ -53,4 +54,5 @@ def _elias_fano(bits: np.ndarray, model: PlannedModel) -> np.ndarray:
   lower = digits @ (1 << np.arange(low_bits - 1, -1, -1, dtype=np.int64))
   marked = np.flatnonzero(bits[lower_bytes * 8 :])[:count]
   upper = marked - np.arange(len(marked))
-  return (upper << low_bits) + lower[: len(upper)]
+  places: Array = (upper << low_bits) + lower[: len(upper)]
+  return places

@@ -6,7 +6,7 @@ broken clients out; against clients that lie within such bounds there are the
 aggregations of `fedtiny_tff.robust`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 
@@ -17,6 +17,8 @@ from fedtiny_tff.tasks import Metrics
 _OUTLANDISH_FACTOR = 10.0
 # Sums of float32 over a hundred thousand examples are off by less.
 _COUNT_TOLERANCE = 1e-3
+
+_Report = TypeVar("_Report")
 
 
 class Verdict(NamedTuple):
@@ -90,7 +92,7 @@ def judge(finite: tf.Tensor, counted: tf.Tensor, near: tf.Tensor) -> Verdict:
   return Verdict(*(tf.cast(each, tf.float32) for each in parts))
 
 
-def blank_unless(accepted: tf.Tensor, report: Any) -> Any:
+def blank_unless(accepted: tf.Tensor, report: _Report) -> _Report:
   """Returns a report, all zeros unless it is accepted.
 
   Args:
@@ -99,6 +101,7 @@ def blank_unless(accepted: tf.Tensor, report: Any) -> Any:
   """
   keep = accepted > 0.0
   # A product would keep what is no number.
-  return tf.nest.map_structure(
+  kept: _Report = tf.nest.map_structure(
     lambda each: tf.where(keep, each, tf.zeros_like(each)), report
   )
+  return kept

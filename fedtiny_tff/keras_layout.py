@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import keras_graphs, tfmot_masking
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -51,7 +52,7 @@ class KerasLayout:
 
   def read(
     self, weights: ModelWeights
-  ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+  ) -> tuple[list[Array], list[Array]]:
     """Returns the values of trainable and of other variables, float32.
 
     Args:
@@ -67,7 +68,7 @@ class KerasLayout:
     return trainable, others
 
   def write(
-    self, trainable: Sequence[np.ndarray], non_trainable: Sequence[np.ndarray]
+    self, trainable: Sequence[Array], non_trainable: Sequence[Array]
   ) -> ModelWeights:
     """Returns flat vectors, float32 NumPy arrays.
 

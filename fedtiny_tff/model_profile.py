@@ -77,7 +77,8 @@ def _layer_macs(layer: tf.keras.layers.Layer) -> int:
   if not weights:
     return 0
   is_transposed = isinstance(layer, _TRANSPOSED)
-  shape = (layer.input_shape if is_transposed else layer.output_shape)[1:]
+  whole = layer.input_shape if is_transposed else layer.output_shape
+  shape: tuple[int, ...] = whole[1:]
   channels_first = getattr(layer, "data_format", None) == "channels_first"
   return weights * math.prod(shape[1:] if channels_first else shape[:-1])
 

@@ -29,6 +29,7 @@ class OptimizerConfig:
   clip_norm: float = 0.0
 
   def __post_init__(self) -> None:
+    """Refuses unknown names and impossible rates with a ValueError."""
     field_types.check(self)
     if self.name not in OPTIMIZERS:
       raise ValueError(

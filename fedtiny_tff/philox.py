@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
+
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
@@ -60,7 +62,7 @@ def fold_in(seed: tuple[int, int], number: int) -> tuple[int, int]:
   return drawn - (1 << 32) if drawn >> 31 else drawn, number
 
 
-def permutation(count: int, seed: tuple[int, int]) -> np.ndarray:
+def permutation(count: int, seed: tuple[int, int]) -> Array:
   """Draws an order of `count` elements, int32 [count]."""
   order = np.arange(count, dtype=np.int32)
   for i, word in zip(range(count - 1), words(seed), strict=False):
@@ -69,7 +71,7 @@ def permutation(count: int, seed: tuple[int, int]) -> np.ndarray:
   return order
 
 
-def shuffled_order(count: int, epochs: int, seed: tuple[int, int]) -> np.ndarray:
+def shuffled_order(count: int, epochs: int, seed: tuple[int, int]) -> Array:
   """Draws the order in which every epoch visits the records.
 
   The same as `batches.shuffled_order`.

@@ -40,6 +40,7 @@ class PositionCode:
   low_bits: Optional[int]
 
   def __post_init__(self) -> None:
+    """Refuses counts and cuts that no vector has with a ValueError."""
     if not 0 <= self.count <= self.size:
       raise ValueError(f"count must be in [0, {self.size}], got {self.count}")
     if self.low_bits is not None and self.low_bits < 1:

@@ -45,6 +45,7 @@ class Sampling:
   releases: int
 
   def __post_init__(self) -> None:
+    """Refuses clients and releases that cannot be with a ValueError."""
     if not 0 < self.expected_clients <= self.population:
       raise ValueError(
         f"{self.expected_clients} clients a round of a population of {self.population}"
@@ -60,7 +61,8 @@ class Sampling:
   @property
   def default_delta(self) -> float:
     """A chance of failure that is well below one client of the population."""
-    return float(self.population) ** -1.1
+    delta: float = float(self.population) ** -1.1
+    return delta
 
 
 @functools.lru_cache(maxsize=64)
@@ -181,7 +183,8 @@ class Privacy:
     if not self.adaptive:
       return noise
     # The share's sensitivity is a half.
-    return (noise**-2 - (2.0 * self.share_noise) ** -2) ** -0.5
+    of_mean: float = (noise**-2 - (2.0 * self.share_noise) ** -2) ** -0.5
+    return of_mean
 
 
 def check(

@@ -6,7 +6,7 @@ TensorFlow only. The same code works in a TFF client and on the server's own sam
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,7 @@ from fedtiny_tff import (
   training,
 )
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -69,7 +70,7 @@ class QuantisedTrainer(training.LocalTrainer):
     mask: tf.Tensor,
     examples: batches.Examples,
     learning_rate: tf.Tensor,
-  ) -> tuple[QuantisedWeights, training.Metrics]:
+  ) -> tuple[QuantisedWeights, tasks.Metrics]:
     """Trains over all epochs.
 
     Args:
@@ -104,7 +105,7 @@ class QuantisedEvaluator(training.Evaluator):
   @tf.function
   def evaluate_quantised(
     self, quantised: QuantisedWeights, mask: tf.Tensor, records: tf.Tensor
-  ) -> training.Metrics:
+  ) -> tasks.Metrics:
     """Sums metrics over all records, weights and activations being rounded.
 
     Args:
@@ -113,7 +114,8 @@ class QuantisedEvaluator(training.Evaluator):
       records: Raw records, [n, ...].
     """
     self._quantised.assign_ranges(quantised.ranges)
-    return self.evaluate(quantised.weights, mask, records)
+    metrics = self.evaluate(quantised.weights, mask, records)
+    return cast("tasks.Metrics", metrics)
 
   @tf.function
   def observe(
@@ -136,7 +138,7 @@ class QuantisedEvaluator(training.Evaluator):
 
 
 def finished_model(
-  plan: QuantisedPlan, quantised: QuantisedWeights, mask: np.ndarray
+  plan: QuantisedPlan, quantised: QuantisedWeights, mask: Array
 ) -> tf.keras.Model:
   """Returns the Keras model that `tflite_export.convert_quantised` takes, eagerly.
 
@@ -188,10 +190,10 @@ class FineTuning:
 
 def fine_tune(
   model: tf.keras.Model,
-  masks: Mapping[str, np.ndarray],
+  masks: Mapping[str, Array],
   task: tasks.Task,
-  inputs: np.ndarray,
-  labels: np.ndarray,
+  inputs: Array,
+  labels: Array,
   how: FineTuning,
 ) -> tf.keras.Model:
   """Adapts a plain Keras model to int8 on labelled rows, without clients.
@@ -246,12 +248,12 @@ def _trained(
   examples = batches.shuffled(places, how.epochs, tf.constant(seed, tf.int32))
   rate = tf.constant(how.optimizer.learning_rate, tf.float32)
   trained, _ = trainer.train_quantised(start, mask, examples, rate)
-  return trained
+  return cast("QuantisedWeights", trained)
 
 
 def as_definition(
-  model: tf.keras.Model, masks: Mapping[str, np.ndarray], task: tasks.Task
-) -> tuple[definition.ModelDefinition, np.ndarray]:
+  model: tf.keras.Model, masks: Mapping[str, Array], task: tasks.Task
+) -> tuple[definition.ModelDefinition, Array]:
   """Describes a Keras model and its masks as a run does.
 
   Args:

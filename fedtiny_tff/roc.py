@@ -4,15 +4,18 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 
-def _average_ranks(scores: np.ndarray) -> np.ndarray:
+
+def _average_ranks(scores: Array) -> Array:
   """Ranks scores from 1; equal scores share the mean of their ranks, float64 [N]."""
   _, kind, counts = np.unique(scores, return_inverse=True, return_counts=True)
   last = np.cumsum(counts)
-  return ((last - counts + 1 + last) / 2)[kind]
+  ranks: Array = ((last - counts + 1 + last) / 2)[kind]
+  return ranks
 
 
-def area_under_roc(scores: np.ndarray, is_positive: np.ndarray) -> Optional[float]:
+def area_under_roc(scores: Array, is_positive: Array) -> Optional[float]:
   """Returns how likely a random positive example scores above a random negative one.
 
   A tie counts half. Computed exactly, from the sum of the positives' ranks (the

@@ -43,6 +43,7 @@ class FixedPoint:
   clients: int
 
   def __post_init__(self) -> None:
+    """Refuses fewer steps than a sum needs with an InputError."""
     if self.largest < _LEAST_STEPS:
       raise InputError(
         f"--secure_bits={self.bits} leave {max(self.largest, 0)} steps on either side "
@@ -53,7 +54,8 @@ class FixedPoint:
   @property
   def largest(self) -> int:
     """Largest integer that a client sends."""
-    return (2 ** (self.bits - 1) - 1) // self.clients
+    largest_sum: int = 2 ** (self.bits - 1) - 1
+    return largest_sum // self.clients
 
   @property
   def step(self) -> float:
@@ -92,6 +94,7 @@ class SecureSums:
   seed: int = 0
 
   def __post_init__(self) -> None:
+    """Refuses unknown modes and impossible bits with an InputError."""
     if self.mode not in (BITWIDTH, MODULAR):
       raise InputError(
         f"--secure_aggregation must be one of {', '.join(MODES)}, got {self.mode!r}"

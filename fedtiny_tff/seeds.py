@@ -7,6 +7,8 @@ import zlib
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
+
 
 def generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
   """Returns a NumPy generator for one purpose.
@@ -21,7 +23,7 @@ def generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
   return np.random.default_rng(np.random.SeedSequence(entropy))
 
 
-def stateless(seed: int) -> np.ndarray:
+def stateless(seed: int) -> Array:
   """Returns int32 [2], what seeds of TensorFlow's stateless operations start from.
 
   Args:

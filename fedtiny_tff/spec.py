@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerSpec:
@@ -29,6 +31,7 @@ class LayerSpec:
   channel_block: int = 1
 
   def __post_init__(self) -> None:
+    """Refuses blocks that do not divide the channels with a ValueError."""
     if self.channel_block < 1 or self.shape[-1] % self.channel_block:
       raise ValueError(
         f"channel_block of layer {self.name!r} must divide its {self.shape[-1]} output "
@@ -63,6 +66,7 @@ class PrunableSpec:
   blocks: tuple[tuple[int, ...], ...]
 
   def __post_init__(self) -> None:
+    """Refuses blocks that do not hold each layer once with a ValueError."""
     if not self.layers:
       raise ValueError("a model must have at least one prunable layer, got none")
     covered = sorted(index for block in self.blocks for index in block)
@@ -128,7 +132,7 @@ class PrunableSpec:
       tuple(self.layers[i] for i in kept), tuple(block for block in blocks if block)
     )
 
-  def active_counts(self, mask: np.ndarray) -> tuple[int, ...]:
+  def active_counts(self, mask: Array) -> tuple[int, ...]:
     """Counts unpruned weights per layer.
 
     Args:
@@ -141,7 +145,7 @@ class PrunableSpec:
       int(np.count_nonzero(mask[self.slice(i)])) for i in range(len(self.layers))
     )
 
-  def masks_by_layer(self, mask: np.ndarray) -> dict[str, np.ndarray]:
+  def masks_by_layer(self, mask: Array) -> dict[str, Array]:
     """Splits a flat mask into kernels.
 
     Args:

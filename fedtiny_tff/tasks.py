@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import roc
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 
 
@@ -65,7 +66,7 @@ class Task:
   name: str
   has_classes: bool
   batch_metrics: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Metrics]
-  quality: Callable[[np.ndarray, np.ndarray, np.ndarray], Quality]
+  quality: Callable[[Array, Array, Array], Quality]
 
   def num_outputs(
     self, model: str, input_shape: tuple[int, ...], num_classes: Optional[int]
@@ -102,9 +103,7 @@ def _classification_metrics(
   )
 
 
-def _classification_quality(
-  inputs: np.ndarray, logits: np.ndarray, labels: np.ndarray
-) -> Quality:
+def _classification_quality(inputs: Array, logits: Array, labels: Array) -> Quality:
   del inputs
   exact = logits.astype(np.float64)
   shifted = exact - exact.max(axis=1, keepdims=True)
@@ -117,7 +116,7 @@ def _classification_quality(
 
 
 def class_accuracy(
-  classes: np.ndarray, labels: np.ndarray, num_classes: int
+  classes: Array, labels: Array, num_classes: int
 ) -> tuple[Optional[float], ...]:
   """Returns the share of hits among the examples of each class.
 
@@ -147,9 +146,7 @@ def _reconstruction_metrics(
   return Metrics(tf.reduce_sum(errors), tf.zeros([], tf.float32), count)
 
 
-def _reconstruction_quality(
-  inputs: np.ndarray, outputs: np.ndarray, labels: np.ndarray
-) -> Quality:
+def _reconstruction_quality(inputs: Array, outputs: Array, labels: Array) -> Quality:
   count = len(labels)
   difference = outputs.reshape(count, -1).astype(np.float64) - inputs.reshape(count, -1)
   errors = np.square(difference).mean(axis=1)

@@ -68,7 +68,7 @@ class QuantisedPlan:
 
 
 def _last_name(variable: tf.Variable) -> str:
-  return variable.name.rpartition("/")[2].partition(":")[0]
+  return str(variable.name).rpartition("/")[2].partition(":")[0]
 
 
 def _folded_pairs(plain: tf.keras.Model) -> tuple[tuple[str, str], ...]:

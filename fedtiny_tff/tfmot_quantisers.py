@@ -190,7 +190,7 @@ class MaskedQuantizeConfig(tfmot.quantization.keras.QuantizeConfig):
     for quantizer in self._quantizers:
       quantizer.folded = layer
 
-  def get_weights_and_quantizers(self, layer: tf.keras.layers.Layer) -> list:
+  def get_weights_and_quantizers(self, layer: tf.keras.layers.Layer) -> list[Any]:
     """Pairs each quantised weight with a quantiser of the same granularity."""
     found = self._upstream.get_weights_and_quantizers(layer)
     self._quantizers = [
@@ -198,22 +198,24 @@ class MaskedQuantizeConfig(tfmot.quantization.keras.QuantizeConfig):
     ]
     return [(w, ours) for (w, _), ours in zip(found, self._quantizers, strict=True)]
 
-  def get_activations_and_quantizers(self, layer: tf.keras.layers.Layer) -> list:
+  def get_activations_and_quantizers(self, layer: tf.keras.layers.Layer) -> list[Any]:
     """Pairs each quantised activation with a quantiser."""
     found = self._upstream.get_activations_and_quantizers(layer)
     return [(activation, ActivationQuantizer()) for activation, _ in found]
 
-  def set_quantize_weights(self, layer: tf.keras.layers.Layer, weights: list) -> None:
+  def set_quantize_weights(
+    self, layer: tf.keras.layers.Layer, weights: list[Any]
+  ) -> None:
     """Puts quantised weights into the layer."""
     self._upstream.set_quantize_weights(layer, weights)
 
   def set_quantize_activations(
-    self, layer: tf.keras.layers.Layer, activations: list
+    self, layer: tf.keras.layers.Layer, activations: list[Any]
   ) -> None:
     """Puts quantising activations into the layer."""
     self._upstream.set_quantize_activations(layer, activations)
 
-  def get_output_quantizers(self, layer: tf.keras.layers.Layer) -> list:
+  def get_output_quantizers(self, layer: tf.keras.layers.Layer) -> list[Any]:
     """Returns a quantiser where tfmot quantises the layer's output."""
     found = [] if self._fused else self._upstream.get_output_quantizers(layer)
     return [ActivationQuantizer() for _ in found]
@@ -267,8 +269,8 @@ class _LayoutTransform(tfmot.quantization.keras.QuantizeLayoutTransform):
     self._upstream = upstream
 
   def apply(
-    self, model: tf.keras.Model, layer_quantize_map: dict[str, dict]
-  ) -> tuple[tf.keras.Model, dict[str, dict]]:
+    self, model: tf.keras.Model, layer_quantize_map: dict[str, dict[str, Any]]
+  ) -> tuple[tf.keras.Model, dict[str, dict[str, Any]]]:
     """Returns the transformed model and what is quantised in it."""
     fused, chosen = self._upstream.apply(model, layer_quantize_map)
     before_relu = _before_relu(fused)
@@ -313,7 +315,10 @@ class MaskedPruningPreservingScheme(
     return _LayoutTransform(super().get_layout_transformer())
 
 
-def scope() -> contextlib.AbstractContextManager:
+def scope() -> contextlib.AbstractContextManager[None]:
   """Lets Keras find the classes of tfmot and of this module by their names."""
   ours = (MaskedQuantizeConfig, MaskedWeightQuantizer, ActivationQuantizer)
-  return tfmot.quantization.keras.quantize_scope({cls.__name__: cls for cls in ours})
+  known: contextlib.AbstractContextManager[None] = (
+    tfmot.quantization.keras.quantize_scope({cls.__name__: cls for cls in ours})
+  )
+  return known

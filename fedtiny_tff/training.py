@@ -44,6 +44,7 @@ class TrainingConfig:
   max_local_steps: int = 0
 
   def __post_init__(self) -> None:
+    """Refuses numbers and augmentations that cannot be with a ValueError."""
     field_types.check(self)
     if self.max_local_steps < 0:
       raise ValueError(f"max_local_steps must be at least 0, got {self.max_local_steps}")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.tfmot_masking import ModelWeights
 
 
@@ -47,9 +48,9 @@ class VariableLayout:
 
 def lay_out(
   model: tf.keras.Model,
-  masks: Mapping[str, np.ndarray],
-  constants: Sequence[np.ndarray] = (),
-) -> tuple[VariableLayout, ModelWeights, np.ndarray]:
+  masks: Mapping[str, Array],
+  constants: Sequence[Array] = (),
+) -> tuple[VariableLayout, ModelWeights, Array]:
   """Lays a model's variables out.
 
   Args:
@@ -69,7 +70,7 @@ def lay_out(
     tuple(tuple(variable.shape) for variable in variables),
     tuple(id(variable) in mask_of for variable in variables),
   )
-  vectors: dict[bool, list[np.ndarray]] = {True: [], False: []}
+  vectors: dict[bool, list[Array]] = {True: [], False: []}
   flat_masks = []
   for variable, masked in zip(variables, layout.masked, strict=True):
     vectors[masked].append(np.asarray(variable, np.float32).ravel())

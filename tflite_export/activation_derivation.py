@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from tflite_export import flatbuffer_model
 from tflite_export.activation_match import Match
 from tflite_export.activation_ranges import activation_indices
@@ -76,7 +77,7 @@ class Derived:
   graph: tf.compat.v1.GraphDef
   tensors: tuple[Optional[str], ...]
   placeholders: tuple[str, ...]
-  constants: tuple[np.ndarray, ...]
+  constants: tuple[Array, ...]
 
 
 class _Unknown(Exception):
@@ -121,7 +122,7 @@ class _Deriver:
       for operator in self._subgraph.operators
       for index in operator.outputs
     }
-    self.constants: dict[str, np.ndarray] = {}
+    self.constants: dict[str, Array] = {}
     self._values: dict[int, tf.Tensor] = {}
     for index, match in zip(activation_indices(model), matches, strict=True):
       if match.tensor and match.in_order:
@@ -163,7 +164,7 @@ class _Deriver:
     operands = [self._operand(index, rank) for index in operator.inputs]
     return fused(_ELEMENTWISE[code](*operands))
 
-  def _constant(self, index: int) -> np.ndarray:
+  def _constant(self, index: int) -> Array:
     tensor = self._subgraph.tensors[index]
     if not flatbuffer_model.is_constant(self._model, tensor):
       raise _Unknown

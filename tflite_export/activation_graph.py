@@ -10,7 +10,7 @@ graph, so that they travel like those of any round.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Optional
+from typing import Optional, cast
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ from tensorflow.python.framework.convert_to_constants import (
   convert_variables_to_constants_v2,
 )
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import activation_match, float_activations
 from tflite_export.activation_derivation import derive
@@ -43,7 +44,7 @@ class ActivationGraph:
   names: tuple[str, ...]
   graph: tf.compat.v1.GraphDef
   variables: tuple[Optional[str], ...]
-  constants: tuple[np.ndarray, ...]
+  constants: tuple[Array, ...]
   tensors: tuple[str, ...]
 
   def __call__(
@@ -66,9 +67,10 @@ class ActivationGraph:
     }
     # Identities, because a tensor from outside of a loop is none of its body's graph.
     here = {f"{name}:0": tf.identity(value) for name, value in fed.items()}
-    return tf.graph_util.import_graph_def(
+    tensors = tf.graph_util.import_graph_def(
       self.graph, input_map=here, return_elements=list(self.tensors)
     )
+    return cast("list[tf.Tensor]", tensors)
 
 
 def activation_graph(model: tf.keras.Model) -> ActivationGraph:
@@ -112,7 +114,7 @@ def _check(
   found: ActivationGraph,
   values: Sequence[tf.Tensor],
   content: bytes,
-  probes: np.ndarray,
+  probes: Array,
 ) -> None:
   """Raises `InputError` unless each activation equals the file's on all probes."""
   left = [index for index, name in enumerate(found.tensors) if not name]
@@ -132,11 +134,13 @@ def _computed(
   graph: ActivationGraph,
   values: Sequence[tf.Tensor],
   content: bytes,
-  probes: np.ndarray,
+  probes: Array,
 ) -> activation_match.Computed:
   """Returns a function from tensor names to their values and the file's, by probe."""
 
-  def computed(tensors: Sequence[str], first: int, last: int) -> Iterator:
+  def computed(
+    tensors: Sequence[str], first: int, last: int
+  ) -> Iterator[tuple[list[Array], list[Array]]]:
     asked = dataclasses.replace(graph, tensors=tuple(tensors))
     compute = tf.function(lambda inputs: asked(inputs, values))
     rows = probes[first * _PROBES_AT_A_TIME : last * _PROBES_AT_A_TIME]
@@ -149,7 +153,7 @@ def _computed(
   return activation_match.Computed(computed, len(probes) // _PROBES_AT_A_TIME)
 
 
-def _probes(shape: tuple[int, ...]) -> np.ndarray:
+def _probes(shape: tuple[int, ...]) -> Array:
   """Returns inputs [N, ...] that switch on as much of a model as possible."""
   generator = np.random.default_rng(0)
   size = (_PROBES_AT_A_TIME, *shape)
@@ -161,7 +165,8 @@ def _probes(shape: tuple[int, ...]) -> np.ndarray:
     for _ in range(3)
   ]
   parts.append(generator.uniform(size=size))
-  return np.concatenate(parts).astype(np.float32)
+  examples: Array = np.concatenate(parts).astype(np.float32)
+  return examples
 
 
 def _graph(

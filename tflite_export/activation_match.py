@@ -7,6 +7,8 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
+
 # Largest difference of equal tensors, as a share of the largest value: the file's
 # batch norms are folded, so that its sums are rounded elsewhere.
 _TOLERANCE = 1e-4
@@ -34,9 +36,7 @@ class Computed:
     probes: Number of probes, at least 2.
   """
 
-  values: Callable[
-    [Sequence[str], int, int], Iterator[tuple[list[np.ndarray], list[np.ndarray]]]
-  ]
+  values: Callable[[Sequence[str], int, int], Iterator[tuple[list[Array], list[Array]]]]
   probes: int
 
 
@@ -108,14 +108,14 @@ def _narrowed(
   return left, in_order
 
 
-def _is_equal(wanted: np.ndarray, found: np.ndarray) -> bool:
+def _is_equal(wanted: Array, found: Array) -> bool:
   """Compares ascending values; their ends first, which tell nearly all pairs apart."""
   if wanted.size != found.size or not wanted.size:
     return wanted.size == found.size
   return _is_close(wanted[[0, -1]], found[[0, -1]]) and _is_close(wanted, found)
 
 
-def _is_close(wanted: np.ndarray, found: np.ndarray) -> bool:
+def _is_close(wanted: Array, found: Array) -> bool:
   # Written so that a NaN is not close.
   largest = np.abs(wanted).max(initial=0.0)
   return bool(np.abs(wanted - found).max(initial=0.0) <= _TOLERANCE * largest)

@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import flatbuffer_model
 from tflite_export.flatbuffer_writer import write_model
@@ -27,8 +28,8 @@ class ActivationRanges:
   """
 
   names: tuple[str, ...]
-  minimum: np.ndarray
-  maximum: np.ndarray
+  minimum: Array
+  maximum: Array
 
   def __post_init__(self) -> None:
     """Checks that these can be ranges.

@@ -14,6 +14,7 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import eligibility, litert, model_metadata, output_meaning
 from tflite_export.android_description import describe
@@ -107,7 +108,7 @@ def export_android(request: ExportRequest) -> ExportBundle:
   reference = keras_outputs(request.model, request.evaluation_inputs)
   dense: dict[str, bytes] = {}
   files: dict[str, bytes] = {}
-  outputs: dict[str, np.ndarray] = {}
+  outputs: dict[str, Array] = {}
   artifacts = []
   for entry in ANDROID_FORMATS:
     note = None
@@ -180,7 +181,7 @@ def _artifact(
 def check_weights(
   entry: AndroidFormat,
   model_bytes: bytes,
-  masks: Mapping[str, np.ndarray],
+  masks: Mapping[str, Array],
   is_withheld: bool = False,
 ) -> MaskedWeights:
   """Checks masked zeros and, for a sparse format, that weights are stored sparse.
@@ -215,7 +216,7 @@ def check_weights(
   return weights
 
 
-def run(entry: AndroidFormat, model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
+def run(entry: AndroidFormat, model_bytes: bytes, inputs: Array) -> Array:
   """Returns the outputs [N, values] of a file in LiteRT, flat.
 
   Raises:
@@ -227,9 +228,7 @@ def run(entry: AndroidFormat, model_bytes: bytes, inputs: np.ndarray) -> np.ndar
     raise VerificationError(f"{entry.path}: {error}") from error
 
 
-def check_identical(
-  entry: AndroidFormat, dense_outputs: np.ndarray, outputs: np.ndarray
-) -> None:
+def check_identical(entry: AndroidFormat, dense_outputs: Array, outputs: Array) -> None:
   """Checks that a sparse file gave the same numbers as its twin.
 
   On x86 it must: there XNNPACK runs both with the same dense kernels.
@@ -249,9 +248,9 @@ def check_identical(
 
 def check_outputs(
   entry: AndroidFormat,
-  outputs: np.ndarray,
+  outputs: Array,
   request: ExportRequest,
-  reference: np.ndarray,
+  reference: Array,
 ) -> Comparison:
   """Checks a file's outputs [N, values] against the Keras model's.
 

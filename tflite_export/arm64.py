@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import arm64_setup, litert
 from tflite_export.artifacts import VerificationError
@@ -27,7 +28,7 @@ def runtime_name() -> str:
   return f"{litert.runtime_name()} (aarch64, emulated)"
 
 
-def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
+def run(model_bytes: bytes, inputs: Array) -> Array:
   """Computes the outputs of a one-input, one-output file on ARM64.
 
   The same as `litert.run`, in one emulated process for all rows.
@@ -49,7 +50,7 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
   return _answer("outputs", [model_bytes], {"inputs": inputs})
 
 
-def invoke_seconds(models: Sequence[bytes], runs: int) -> np.ndarray:
+def invoke_seconds(models: Sequence[bytes], runs: int) -> Array:
   """Measures inferences of some files in turn, in one emulated process.
 
   Args:
@@ -72,9 +73,9 @@ def invoke_seconds(models: Sequence[bytes], runs: int) -> np.ndarray:
 def _answer(
   question: str,
   models: Sequence[bytes],
-  arrays: dict[str, np.ndarray],
+  arrays: dict[str, Array],
   *arguments: str,
-) -> np.ndarray:
+) -> Array:
   """Puts a question to `arm64_child` and returns its answer."""
   emulator = arm64_setup.find()
   if emulator is None:
@@ -94,7 +95,8 @@ def _answer(
     if not answer.is_file():
       raise VerificationError(f"on ARM64 the runtime gave no answer: {printed}")
     with np.load(answer, allow_pickle=False) as stored:
-      return stored["answer"]
+      outputs: Array = stored["answer"]
+      return outputs
 
 
 def _run_child(

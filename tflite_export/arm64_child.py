@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from ai_edge_litert import interpreter as runtime
 
+from fedtiny_tff.arrays import Array
 from tflite_export import litert
 from tflite_export.artifacts import VerificationError
 
@@ -21,14 +22,14 @@ from tflite_export.artifacts import VerificationError
 _WARM_UP_RUNS = 2
 
 
-def outputs(folder: pathlib.Path) -> np.ndarray:
+def outputs(folder: pathlib.Path) -> Array:
   """Returns float32 [N, values] of `0.tflite` for `inputs.npz`."""
   with np.load(folder / "inputs.npz", allow_pickle=False) as stored:
     inputs = stored["inputs"]
   return litert.run((folder / "0.tflite").read_bytes(), inputs)
 
 
-def seconds(folder: pathlib.Path, runs: int) -> np.ndarray:
+def seconds(folder: pathlib.Path, runs: int) -> Array:
   """Returns the emulator's CPU seconds [files, runs] of one inference on zeros.
 
   The files take turns, so that a change of the machine's speed meets all of them.

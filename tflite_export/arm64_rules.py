@@ -6,6 +6,7 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import flatbuffer_model
 from tflite_export.artifacts import VerificationError
@@ -85,7 +86,7 @@ def check(rule: AgreementRule, found: Mapping[str, Optional[float]]) -> None:
     )
 
 
-def within_one(outputs: np.ndarray, reference: np.ndarray, quantum: float) -> float:
+def within_one(outputs: Array, reference: Array, quantum: float) -> float:
   """Returns the share of outputs at most one quantum from the reference's.
 
   Args:

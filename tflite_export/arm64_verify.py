@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from tflite_export import arm64, arm64_rules, compare, litert
 from tflite_export.artifacts import (
   Artifact,
@@ -102,7 +103,7 @@ def sample(request: ExportRequest) -> ExportRequest:
 
 
 def check_agreement(
-  format: str, content: bytes, request: ExportRequest, keras_outputs: np.ndarray
+  format: str, content: bytes, request: ExportRequest, keras_outputs: Array
 ) -> dict[str, Any]:
   """Runs a file on ARM64 and compares its outputs with the reference of its rule.
 

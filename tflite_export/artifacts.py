@@ -8,8 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Optional
 
-import numpy as np
-
+from fedtiny_tff.arrays import Array
 from tflite_export.mcu_options import McuOptions
 from tflite_export.provenance import Provenance
 
@@ -59,11 +58,11 @@ class ExportRequest:
   """
 
   model: "tf.keras.Model"
-  masks: Mapping[str, np.ndarray]
+  masks: Mapping[str, Array]
   task: "tasks.Task"
-  calibration: "np.ndarray | ActivationRanges"
-  evaluation_inputs: np.ndarray
-  evaluation_labels: Optional[np.ndarray]
+  calibration: "Array | ActivationRanges"
+  evaluation_inputs: Array
+  evaluation_labels: Optional[Array]
   class_names: tuple[str, ...]
   provenance: Provenance
   quantisation_aware_model: "Optional[tf.keras.Model]" = None

@@ -5,7 +5,7 @@ from typing import Optional
 
 import numpy as np
 
-from fedtiny_tff.data.extraction import Extraction
+from fedtiny_tff.data.extraction_base import Extraction
 from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export.mcu_scores import Scores
 from tflite_export.raw_layout import RawLayout

@@ -21,6 +21,8 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
+
 # So that float16 still holds the kernels that are divided.
 _LARGEST_FACTOR = 256.0
 # Standard deviations above the mean to which a channel is taken to reach.
@@ -144,7 +146,7 @@ def _equalise(chain: _Chain) -> int:
   return int((factor > 1).sum())
 
 
-def _settle_constants(chain: _Chain) -> np.ndarray:
+def _settle_constants(chain: _Chain) -> Array:
   """Gives channels without weights a batch norm of gain 1 and the same output.
 
   They have a variance of 0, so that their gain is all that epsilon allows; multiplied,

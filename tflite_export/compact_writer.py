@@ -16,6 +16,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from tflite_export.flatbuffer_writer import BUFFER_ALIGNMENT_BYTES
 from tflite_export.vector_order import Vector, without_gaps
 
@@ -89,7 +90,7 @@ class _SharingBuilder(flatbuffers.Builder):
     """Returns the distinct vectors of numbers written so far."""
     return [key for key in self._positions if isinstance(key, Vector)]
 
-  def vector(self, values: np.ndarray, alignment_bytes: int) -> int:
+  def vector(self, values: Array, alignment_bytes: int) -> int:
     """Returns the position of a one-dimensional vector of numbers."""
     little = values.astype(values.dtype.newbyteorder("<"))
     key = Vector(little.tobytes(), little.itemsize, alignment_bytes)
@@ -102,7 +103,7 @@ class _SharingBuilder(flatbuffers.Builder):
 
     return self._once(key, write)
 
-  def CreateNumpyVector(self, x: np.ndarray) -> int:
+  def CreateNumpyVector(self, x: Array) -> int:
     """Returns the position of a vector of numbers."""
     return self.vector(x, x.dtype.alignment)
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import tasks
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export.artifacts import ExportRequest
 
@@ -39,7 +40,7 @@ class Comparison:
 
 
 def compare(
-  request: ExportRequest, reference_outputs: np.ndarray, outputs: np.ndarray
+  request: ExportRequest, reference_outputs: Array, outputs: Array
 ) -> Comparison:
   """Compares two sets of outputs.
 
@@ -96,7 +97,7 @@ def _ratio(error: float, magnitude: float) -> float:
   return error / magnitude
 
 
-def keras_outputs(model: tf.keras.Model, inputs: np.ndarray) -> np.ndarray:
+def keras_outputs(model: tf.keras.Model, inputs: Array) -> Array:
   """Returns the model's inference outputs [N, values] for float inputs [N, ...].
 
   Raises:
@@ -113,4 +114,5 @@ def keras_outputs(model: tf.keras.Model, inputs: np.ndarray) -> np.ndarray:
     for start in range(0, len(inputs), _REFERENCE_BATCH)
   ]
   outputs = np.concatenate(batches)
-  return outputs.reshape(len(outputs), -1)
+  flat: Array = outputs.reshape(len(outputs), -1)
+  return flat

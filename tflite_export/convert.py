@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export.activation_ranges import ActivationRanges, write_ranges
 from tflite_export.native_output import captured_stderr
@@ -61,7 +62,7 @@ FORMATS: dict[str, ConverterSettings] = {
 def convert(
   model: tf.keras.Model,
   format: str,
-  calibration: Optional[np.ndarray | ActivationRanges] = None,
+  calibration: Optional[Array | ActivationRanges] = None,
   output_name: str = OUTPUT_NAME,
 ) -> bytes:
   """Converts a Keras model.
@@ -113,11 +114,12 @@ def float_file(model: tf.keras.Model) -> bytes:
 
 def _quantised(float_file_: bytes, ranges: ActivationRanges) -> bytes:
   """Quantises the float file as the converter does after its own calibration."""
-  return mlir_quantize(
+  quantised: bytes = mlir_quantize(
     write_ranges(float_file_, ranges),
     input_data_type=tf.int8,
     output_data_type=tf.int8,
   )
+  return quantised
 
 
 class _Converter(tf.lite.TFLiteConverter):
@@ -132,7 +134,8 @@ class _Converter(tf.lite.TFLiteConverter):
 
   def _quantize(self, result: bytes, *others: Any) -> bytes:
     if self.quantise is None:
-      return super()._quantize(result, *others)
+      quantised: bytes = super()._quantize(result, *others)
+      return quantised
     return self.quantise(result)
 
 
@@ -173,8 +176,8 @@ def _static_input_shape(model: tf.keras.Model) -> tuple[int, ...]:
 
 
 def _checked_rows(
-  rows: Optional[np.ndarray], input_shape: tuple[int, ...], format: str
-) -> np.ndarray:
+  rows: Optional[Array], input_shape: tuple[int, ...], format: str
+) -> Array:
   """Returns float32 rows; raises `InputError` unless the model can be fed with them."""
   wanted = f"float [N, {', '.join(map(str, input_shape[1:]))}] with N > 0"
   if rows is None:
@@ -197,7 +200,7 @@ def _converter(
   model: tf.keras.Model,
   input_shape: tuple[int, ...],
   settings: ConverterSettings,
-  rows: Optional[np.ndarray],
+  rows: Optional[Array],
   quantise: Optional[Callable[[bytes], bytes]],
   output_name: str = OUTPUT_NAME,
 ) -> _Converter:
@@ -221,7 +224,7 @@ def _converter(
   # variables spares it the traces of every layer that saving a Keras model makes.
   holder = tf.Module(name="holder")
   holder.held = model.variables
-  converter = _Converter.from_concrete_functions(
+  converter: _Converter = _Converter.from_concrete_functions(
     [serve.get_concrete_function()], holder
   )
   if settings.quantise:

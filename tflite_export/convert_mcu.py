@@ -9,10 +9,10 @@ Source: https://ai.google.dev/edge/litert/models/post_training_integer_quant_16x
 import dataclasses
 import functools
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import convert
 from tflite_export.activation_ranges import ActivationRanges, write_ranges
@@ -41,6 +41,7 @@ class McuSettings:
   float_ends: bool = False
 
   def __post_init__(self) -> None:
+    """Refuses widths that TFLM has no kernels for with an InputError."""
     if self.activation_bits not in _OPERATORS:
       raise InputError(
         f"activation_bits must be 8 or 16, got {self.activation_bits}; TFLM has no "
@@ -56,7 +57,7 @@ class McuSettings:
 
 def convert_mcu(
   model: tf.keras.Model,
-  calibration: np.ndarray | ActivationRanges,
+  calibration: Array | ActivationRanges,
   settings: McuSettings,
 ) -> bytes:
   """Converts a Keras model.

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.tfmot_quantisers import LEFT_OUT
 from tflite_export import flatbuffer_model, litert
@@ -31,7 +32,7 @@ _INTEGERS = frozenset(
 
 def convert_quantised(
   model: tf.keras.Model,
-  masks: Mapping[str, np.ndarray],
+  masks: Mapping[str, Array],
   float_ends: bool = False,
   output_name: str = OUTPUT_NAME,
 ) -> bytes:

@@ -1,5 +1,8 @@
 """README.md beside the client of a federation: what an app's team does with the folder."""
 
+from collections.abc import Sequence
+
+from fedtiny_tff.device_plan import PlannedBlock
 from tflite_export import device_kotlin
 from tflite_export.artifacts import ExportRequest
 from tflite_export.device_training.device_bundle import DeviceBundle
@@ -92,7 +95,7 @@ use for these.
 """
 
 
-def _meaning(name: str, blocks: tuple) -> str:
+def _meaning(name: str, blocks: Sequence[PlannedBlock]) -> str:
   if name in _WHAT:
     return _WHAT[name]
   layers = blocks[int(name.removeprefix(_TOP_GRADIENTS))].layers

@@ -13,10 +13,11 @@ from typing import Any, Optional
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export.sparse_tensor import Level, densify
 
-_DTYPES: dict[int, np.dtype] = {
+_DTYPES: dict[int, np.dtype[Any]] = {
   schema.TensorType.FLOAT32: np.dtype("<f4"),
   schema.TensorType.FLOAT16: np.dtype("<f2"),
   schema.TensorType.INT32: np.dtype("<i4"),
@@ -178,7 +179,7 @@ def operator_code(model: schema.ModelT, operator: schema.OperatorT) -> int:
   larger of both counts (comment of table OperatorCode in the schema).
   """
   code = model.operatorCodes[operator.opcodeIndex]
-  return max(code.builtinCode, code.deprecatedBuiltinCode)
+  return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def tensor_name(tensor: schema.TensorT) -> str:
@@ -213,7 +214,7 @@ def is_constant(model: schema.ModelT, tensor: schema.TensorT) -> bool:
   return tensor.sparsity is not None or len(_data(model, tensor)) > 0
 
 
-def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+def constant(model: schema.ModelT, tensor: schema.TensorT) -> Array:
   """Returns a constant tensor's stored values in its dense shape.
 
   Raises:
@@ -243,7 +244,7 @@ def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
     )
 
 
-def _data(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+def _data(model: schema.ModelT, tensor: schema.TensorT) -> Array:
   """Returns the bytes of a tensor's buffer; an empty one is absent from the file."""
   data = model.buffers[tensor.buffer].data
   return np.ascontiguousarray([] if data is None else data, np.uint8)
@@ -259,7 +260,7 @@ def _level(metadata: schema.DimensionMetadataT) -> Level:
   )
 
 
-def _vector(table: schema.Int32VectorT) -> np.ndarray:
+def _vector(table: schema.Int32VectorT) -> Array:
   """Returns an index vector's values; without a single index they are absent."""
   values = [] if table is None or table.values is None else table.values
   return np.asarray(values, np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from fedtiny_tff import activation_ranges as measured
+from fedtiny_tff.arrays import Array
 from tflite_export import flatbuffer_model, native_output
 from tflite_export.activation_ranges import (
   ActivationRanges,
@@ -17,7 +18,7 @@ from tflite_export.activation_ranges import (
 from tflite_export.artifacts import VerificationError
 
 
-def _each(float_file: bytes, rows: np.ndarray) -> Iterator[list[np.ndarray]]:
+def _each(float_file: bytes, rows: Array) -> Iterator[list[Array]]:
   """Yields the activations of one row after the other."""
   indices = activation_indices(flatbuffer_model.read_model(float_file))
   try:
@@ -43,9 +44,7 @@ def _each(float_file: bytes, rows: np.ndarray) -> Iterator[list[np.ndarray]]:
     raise VerificationError(f"LiteRT cannot run the float file: {error}") from error
 
 
-def batches(
-  float_file: bytes, rows: np.ndarray, size: int
-) -> Iterator[list[np.ndarray]]:
+def batches(float_file: bytes, rows: Array, size: int) -> Iterator[list[Array]]:
   """Yields the activations, float32 [size, ...] each, in the file's order.
 
   Args:
@@ -64,7 +63,7 @@ def batches(
 
 
 def percentile_ranges(
-  float_file: bytes, rows: np.ndarray, percentile: float
+  float_file: bytes, rows: Array, percentile: float
 ) -> ActivationRanges:
   """Measures the ranges on samples at hand, and cuts their tails.
 

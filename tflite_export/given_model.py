@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import tasks
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import user_model_checks
 
@@ -45,7 +46,7 @@ def check_model(source: str, model: tf.keras.Model) -> None:
   )
 
 
-def masks_of_zeros(model: tf.keras.Model) -> dict[str, np.ndarray]:
+def masks_of_zeros(model: tf.keras.Model) -> dict[str, Array]:
   """Returns where the weights of pruned layers are not zero, by layer name.
 
   Pruned are the convolutions and dense layers, also depthwise ones, that have a zero;
@@ -64,21 +65,21 @@ def masks_of_zeros(model: tf.keras.Model) -> dict[str, np.ndarray]:
   return pruned or masks
 
 
-def zero_share(masks: Mapping[str, np.ndarray]) -> float:
+def zero_share(masks: Mapping[str, Array]) -> float:
   """Returns the share of the masks' weights that are zero."""
   size = sum(mask.size for mask in masks.values())
   left = sum(int(np.count_nonzero(mask)) for mask in masks.values())
   return 1 - left / size if size else 0.0
 
 
-def pruned_in_words(masks: Mapping[str, np.ndarray]) -> str:
+def pruned_in_words(masks: Mapping[str, Array]) -> str:
   """Says how a model that comes from elsewhere was pruned, a sentence."""
   if not zero_share(masks):
     return "Not pruned: no layer has zeros among its weights."
   return "Pruned before it was exported; the zeros of its weights are its mask."
 
 
-def check_inputs(named: str, inputs: np.ndarray, model: tf.keras.Model) -> np.ndarray:
+def check_inputs(named: str, inputs: Array, model: tf.keras.Model) -> Array:
   """Checks examples against a model's input.
 
   Args:
@@ -107,7 +108,7 @@ def find_task(
   source: str,
   model: tf.keras.Model,
   name: str,
-  labels: Optional[np.ndarray],
+  labels: Optional[Array],
   option: str = "task",
 ) -> tasks.Task:
   """Returns what the outputs mean: as named, else judged by shape and labels.
@@ -142,7 +143,7 @@ def find_task(
 
 def check_labels(
   named: str,
-  labels: np.ndarray,
+  labels: Array,
   count: int,
   model: tf.keras.Model,
   task: tasks.Task,

@@ -7,8 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Optional
 
-import numpy as np
-
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export.tflm_decoded import Decoded
 
@@ -110,7 +109,7 @@ class Graph:
   origin: Mapping[int, int]
   paddings: Mapping[int, tuple[tuple[int, int], ...]]
   axes: Mapping[int, frozenset[int]]
-  nonzero: Mapping[int, np.ndarray]
+  nonzero: Mapping[int, Array]
   zeros: Mapping[int, int]
   decoded: Mapping[int, Decoded] = dataclasses.field(default_factory=dict)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import (
   flatbuffer_model,
@@ -158,7 +159,7 @@ def _origins(
 
 def _second_inputs(
   model: Any, subgraph: Any, operators: tuple[Operator, ...], types: tuple[str, ...]
-) -> dict[int, np.ndarray]:
+) -> dict[int, Array]:
   """Reads the second input of operators of some types, where it is constant and small."""
   found = {}
   for operator in operators:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import litert
 
@@ -43,7 +44,7 @@ def runs_sparse_here() -> bool:
 
 def measure(
   models: Mapping[str, bytes],
-  example: np.ndarray,
+  example: Array,
   *,
   threads: int,
   runs: int,

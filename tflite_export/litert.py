@@ -2,10 +2,12 @@
 
 import importlib.metadata
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import native_output, quantisation
 from tflite_export.artifacts import VerificationError
@@ -16,7 +18,7 @@ def runtime_name() -> str:
   return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
 
 
-def run(model_bytes: bytes, inputs: np.ndarray) -> np.ndarray:
+def run(model_bytes: bytes, inputs: Array) -> Array:
   """Computes the outputs of a one-input, one-output file.
 
   One row at a time, as on the device: the batch dimension is fixed in the file,
@@ -60,9 +62,7 @@ def check_loads(model_bytes: bytes) -> None:
   _loaded(model_bytes, threads=1)
 
 
-def prepared(
-  model_bytes: bytes, example: np.ndarray, threads: int
-) -> Callable[[], None]:
+def prepared(model_bytes: bytes, example: Array, threads: int) -> Callable[[], None]:
   """Returns a function that computes one inference, to be measured.
 
   Args:
@@ -77,7 +77,8 @@ def prepared(
   source, _ = _single_tensors(interpreter)
   fed = quantisation.stored_inputs(example[np.newaxis], source)
   interpreter.set_tensor(source["index"], fed)
-  return interpreter.invoke
+  invoke: Callable[[], None] = interpreter.invoke
+  return invoke
 
 
 def _loaded(model_bytes: bytes, threads: int) -> litert.Interpreter:
@@ -94,7 +95,9 @@ def _loaded(model_bytes: bytes, threads: int) -> litert.Interpreter:
   return interpreter
 
 
-def _single_tensors(interpreter: litert.Interpreter) -> tuple[dict, dict]:
+def _single_tensors(
+  interpreter: litert.Interpreter,
+) -> tuple[dict[str, Any], dict[str, Any]]:
   """Returns the details of the one input and of the one output."""
   sources = interpreter.get_input_details()
   targets = interpreter.get_output_details()

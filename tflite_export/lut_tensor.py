@@ -13,16 +13,16 @@ Source: TFLM's `kernels/decode_state_lut.cc`; tests run every width in the runti
 import math
 from typing import Optional
 
-import numpy as np
 from tflite_micro.tensorflow.lite.micro.compression import decode, lut
 
+from fedtiny_tff.arrays import Array
 from tflite_export.pruned_tensor import HEADER_BYTES, PackedTensor
 
 _LARGEST_TABLE = 2**lut.LutAncillaryData.MAX_BITWIDTH
 
 
 def pack_lut(
-  values: np.ndarray, channel_axis: Optional[int], below_bytes: int
+  values: Array, channel_axis: Optional[int], below_bytes: int
 ) -> Optional[PackedTensor]:
   """Packs a dense array, with one table or one a channel, whichever takes less.
 
@@ -63,7 +63,8 @@ def _packed_bytes(tables: lut.LutCompressedArray) -> int:
   """Returns the size of both buffers."""
   table_bytes = tables.lookup_tables[0].itemsize * _longest(tables)
   index_bytes = math.ceil(tables.indices.size * tables.index_bitwidth / 8)
-  return HEADER_BYTES + index_bytes + len(tables.lookup_tables) * table_bytes
+  size: int = HEADER_BYTES + index_bytes + len(tables.lookup_tables) * table_bytes
+  return size
 
 
 def _pack(tables: lut.LutCompressedArray, channel_axis: Optional[int]) -> PackedTensor:

@@ -16,8 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Optional
 
-import numpy as np
-
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export import c_source, flatbuffer_model, tflm
 from tflite_export.artifacts import BudgetError
@@ -79,7 +78,7 @@ def footprint(
 
 
 def encode_within(
-  model_bytes: bytes, ram_bytes: Optional[int], inputs: np.ndarray
+  model_bytes: bytes, ram_bytes: Optional[int], inputs: Array
 ) -> EncodedModel:
   """Encodes every tensor whose decoded values there is RAM for.
 
@@ -107,7 +106,7 @@ def encode_within(
   return best
 
 
-def _arena_bytes(encoded: EncodedModel, inputs: np.ndarray) -> int:
+def _arena_bytes(encoded: EncodedModel, inputs: Array) -> int:
   return tflm.run(encoded.model_bytes, inputs[:1]).arena.recommended_bytes
 
 

@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from tflite_export import flatbuffer_model, quantisation, tflm
 from tflite_export.artifacts import ExportRequest
 
@@ -57,14 +58,16 @@ def scores(model_bytes: bytes, request: ExportRequest) -> Optional[Scores]:
   )
 
 
-def _errors(model_bytes: bytes, samples: np.ndarray) -> np.ndarray:
+def _errors(model_bytes: bytes, samples: Array) -> Array:
   """Returns float64 [n], the mean squared difference of outputs and stored inputs."""
   outputs = tflm.run(model_bytes, samples).outputs.astype(np.float64)
   inputs = _as_stored(model_bytes, samples).reshape(len(samples), -1)
-  return np.square(outputs.reshape(len(samples), -1) - inputs).mean(axis=1)
+  errors = outputs.reshape(len(samples), -1) - inputs
+  scores: Array = np.square(errors).mean(axis=1)
+  return scores
 
 
-def _as_stored(model_bytes: bytes, samples: np.ndarray) -> np.ndarray:
+def _as_stored(model_bytes: bytes, samples: Array) -> Array:
   """Returns what is left of inputs in the file's own numbers."""
   model = flatbuffer_model.read_model(model_bytes)
   graph = model.subgraphs[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import compare, flatbuffer_model, tflm, weights
 from tflite_export.artifacts import ExportRequest, VerificationError
@@ -112,7 +113,7 @@ def _naming(path: str) -> Iterator[None]:
     raise VerificationError(f"{path}: {error}") from error
 
 
-def check_identical(dense_outputs: np.ndarray, outputs: np.ndarray) -> None:
+def check_identical(dense_outputs: Array, outputs: Array) -> None:
   """Checks that two files gave the same integers.
 
   Args:

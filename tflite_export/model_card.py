@@ -15,7 +15,7 @@ from tflite_export import (
 )
 from tflite_export.arm64_verify import Arm64Figures
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
-from tflite_export.eligibility import Report
+from tflite_export.eligibility_report import Report
 from tflite_export.labels import clean_labels
 from tflite_export.markdown_text import escaped
 

@@ -82,7 +82,7 @@ class Table:
     """Returns where a field stands in the buffer, 0 if it is absent."""
     # A vtable begins with its own size and the table's.
     offset = int(self._raw.Offset(4 + 2 * field))
-    return self._raw.Pos + offset if offset else 0
+    return int(self._raw.Pos + offset) if offset else 0
 
   def _table(self, where: int) -> "Table":
     self._budget.spend(4)
@@ -101,4 +101,5 @@ class Table:
     if length > len(self._raw.Bytes) - start:
       raise ValueError(f"{length} bytes at {start} of {len(self._raw.Bytes)}")
     self._budget.spend(length)
-    return self._raw.Bytes[start : start + length]
+    content: bytes = self._raw.Bytes[start : start + length]
+    return content

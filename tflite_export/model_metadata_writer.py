@@ -12,6 +12,7 @@ from typing import Any, Optional
 import flatbuffers
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import model_metadata_schema as schema
 from tflite_export.flatbuffer_writer import write_aligned
@@ -98,7 +99,7 @@ class _Writer:
       )
     return self._tensor(source, said.input_description, said.image_input, fields)
 
-  def _limits(self, source: TensorFacts) -> Optional[np.ndarray]:
+  def _limits(self, source: TensorFacts) -> Optional[Array]:
     """Returns least and largest values as the tensor holds them, [2, channels]."""
     if source.dtype in ("int8", "uint8", "int16"):
       kind = np.iinfo(source.dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export import raw_layout
@@ -65,7 +66,7 @@ def _raw_range(provenance: Provenance) -> Optional[Ends]:
 
 
 def _seen_range(
-  provenance: Provenance, calibration: "np.ndarray | ActivationRanges"
+  provenance: Provenance, calibration: "Array | ActivationRanges"
 ) -> Optional[Ends]:
   """Returns the least and largest raw value, else input, of calibration samples.
 
@@ -86,9 +87,7 @@ def _seen_range(
   return (0.0 if abs(low) < small else low), (0.0 if abs(high) < small else high)
 
 
-def raw_values(
-  provenance: Provenance, calibration: "np.ndarray | ActivationRanges"
-) -> str:
+def raw_values(provenance: Provenance, calibration: "Array | ActivationRanges") -> str:
   """Says which values raw examples have, after "values".
 
   Args:
@@ -159,7 +158,7 @@ def card_section(
   provenance: Provenance,
   input_shape: Sequence[int],
   snippet_names: Sequence[str],
-  calibration: "np.ndarray | ActivationRanges" = _NO_SAMPLES,
+  calibration: "Array | ActivationRanges" = _NO_SAMPLES,
 ) -> str:
   """Writes a section of the model card: what a device does, and what it does not.
 

@@ -23,6 +23,8 @@ import dataclasses
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
+
 HEADER_BYTES = 16
 
 
@@ -46,7 +48,7 @@ class PackedTensor:
     return len(self.encoded) + len(self.ancillary)
 
 
-def pack_pruned(values: np.ndarray, zeros: np.ndarray) -> PackedTensor:
+def pack_pruned(values: Array, zeros: Array) -> PackedTensor:
   """Packs a dense array.
 
   Args:

@@ -1,5 +1,7 @@
 """Exports from Python: a Keras model and some examples in, verified files out.
 
+For an Android app:
+
     exported = export_android(model, examples)
     print(exported)
     exported.write("export")
@@ -17,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import keras_graphs
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import user_model_checks
@@ -154,10 +157,10 @@ def _cells(row: Artifact) -> tuple[str, ...]:
 
 def export_android(
   model: tf.keras.Model,
-  representative: np.ndarray,
+  representative: Array,
   *,
-  labels: Optional[np.ndarray] = None,
-  masks: Optional[Mapping[str, np.ndarray]] = None,
+  labels: Optional[Array] = None,
+  masks: Optional[Mapping[str, Array]] = None,
   percentile: Optional[float] = None,
   about: About = _NOTHING_ELSE,
 ) -> Exported:
@@ -193,10 +196,10 @@ def export_android(
 
 def export_mcu(
   model: tf.keras.Model,
-  representative: np.ndarray,
+  representative: Array,
   *,
-  labels: Optional[np.ndarray] = None,
-  masks: Optional[Mapping[str, np.ndarray]] = None,
+  labels: Optional[Array] = None,
+  masks: Optional[Mapping[str, Array]] = None,
   percentile: Optional[float] = None,
   flash_bytes: Optional[int] = None,
   ram_bytes: Optional[int] = None,
@@ -255,9 +258,9 @@ def _exported(bundle: ExportBundle) -> Exported:
 @keras_graphs.sparing_eager_models()
 def _request(
   model: tf.keras.Model,
-  representative: np.ndarray,
-  labels: Optional[np.ndarray],
-  masks: Optional[Mapping[str, np.ndarray]],
+  representative: Array,
+  labels: Optional[Array],
+  masks: Optional[Mapping[str, Array]],
   percentile: Optional[float],
   about: About,
 ) -> ExportRequest:
@@ -300,8 +303,8 @@ def _copy(model: tf.keras.Model) -> tf.keras.Model:
 
 
 def _masks(
-  model: tf.keras.Model, given: Optional[Mapping[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
+  model: tf.keras.Model, given: Optional[Mapping[str, Array]]
+) -> dict[str, Array]:
   """Returns masks whose pruned weights are zero."""
   if given is None:
     return given_model.masks_of_zeros(model)
@@ -326,8 +329,8 @@ def _masks(
 
 
 def _calibration(
-  model: tf.keras.Model, inputs: np.ndarray, percentile: Optional[float]
-) -> np.ndarray | ActivationRanges:
+  model: tf.keras.Model, inputs: Array, percentile: Optional[float]
+) -> Array | ActivationRanges:
   if percentile is None:
     return inputs
   if not 50.0 < percentile <= 100.0:
@@ -340,7 +343,7 @@ def _calibration(
 
 
 def _provenance(
-  model: tf.keras.Model, masks: Mapping[str, np.ndarray], examples: int, about: About
+  model: tf.keras.Model, masks: Mapping[str, Array], examples: int, about: About
 ) -> Provenance:
   rows = f"{examples} examples that were given"
   return Provenance(

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from tflite_export.artifacts import VerificationError
 
 
-def stored_inputs(inputs: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+def stored_inputs(inputs: Array, detail: Mapping[str, Any]) -> Array:
   """Returns float inputs [N, ...] in the file's own number format.
 
   Raises:
@@ -31,7 +32,7 @@ def stored_inputs(inputs: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
   return quantise(inputs, *_scale_and_zero_point(detail), dtype)
 
 
-def real_outputs(stored: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+def real_outputs(stored: Array, detail: Mapping[str, Any]) -> Array:
   """Returns a file's outputs as real numbers, float32."""
   if not np.issubdtype(stored.dtype, np.integer):
     return stored.astype(np.float32)
@@ -47,14 +48,15 @@ def _scale_and_zero_point(detail: Mapping[str, Any]) -> tuple[float, int]:
 
 
 def quantise(
-  values: np.ndarray, scale: float, zero_point: int, dtype: np.dtype
-) -> np.ndarray:
+  values: Array, scale: float, zero_point: int, dtype: np.dtype[Any]
+) -> Array:
   """Returns float `values` as integers of `dtype`, saturated at its range."""
   limits = np.iinfo(dtype)
-  stored = np.round(values / scale) + zero_point
-  return np.clip(stored, limits.min, limits.max).astype(dtype)
+  rounded = np.round(values / scale) + zero_point
+  stored: Array = np.clip(rounded, limits.min, limits.max).astype(dtype)
+  return stored
 
 
-def dequantise(stored: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+def dequantise(stored: Array, scale: float, zero_point: int) -> Array:
   """Returns the real numbers (float32) that quantised `stored` stands for."""
   return ((stored.astype(np.float32) - zero_point) * scale).astype(np.float32)

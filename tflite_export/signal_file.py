@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import seeds
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.preprocessing import Preprocessing, apply_raw
 from fedtiny_tff.errors import InputError
 from tflite_export import litert
@@ -48,7 +49,7 @@ def signal_file(preprocessing: Preprocessing) -> Optional[bytes]:
   return content
 
 
-def check(content: bytes, preprocessing: Preprocessing, raw: np.ndarray) -> None:
+def check(content: bytes, preprocessing: Preprocessing, raw: Array) -> None:
   """Compares a file with TensorFlow.
 
   Args:

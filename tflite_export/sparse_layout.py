@@ -12,9 +12,11 @@ https://github.com/tensorflow/tensorflow/blob/v2.14.1/tensorflow/lite/schema/sch
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from tflite_export.sparse_tensor import Level
 
 # Tables, offsets and lengths that a compressed level takes besides its numbers, and
@@ -45,7 +47,7 @@ class SparseValues:
     levels: One for each dimension, in traversal order.
   """
 
-  values: np.ndarray
+  values: Array
   traversal_order: tuple[int, ...]
   levels: tuple[Level, ...]
 
@@ -61,7 +63,7 @@ class SparseValues:
     )
 
 
-def index_type(numbers: np.ndarray) -> np.dtype:
+def index_type(numbers: Array) -> np.dtype[Any]:
   """Returns the narrowest type that TFLite has for these segments or indices."""
   return _index_type(int(numbers.max(initial=0)))
 
@@ -71,7 +73,7 @@ def rows_layout(rank: int) -> Layout:
   return Layout(tuple(range(rank)), (False,) * (rank - 1) + (True,))
 
 
-def smallest_layout(values: np.ndarray) -> Layout:
+def smallest_layout(values: Array) -> Layout:
   """Returns the form that takes the fewest bytes.
 
   Args:
@@ -102,7 +104,7 @@ def smallest_layout(values: np.ndarray) -> Layout:
   return min(_layouts(values.ndim), key=cost)
 
 
-def encode(values: np.ndarray, layout: Layout) -> SparseValues:
+def encode(values: Array, layout: Layout) -> SparseValues:
   """Stores a tensor in a form.
 
   Args:
@@ -131,9 +133,9 @@ def encode(values: np.ndarray, layout: Layout) -> SparseValues:
   return SparseValues(leaves, layout.traversal_order, tuple(levels))
 
 
-def _occupied(values: np.ndarray) -> np.ndarray:
+def _occupied(values: Array) -> Array:
   """Returns where values are stored; at least in one place."""
-  occupied = values != 0
+  occupied: Array = values != 0
   if not occupied.any():
     occupied.flat[0] = True
   return occupied
@@ -152,7 +154,7 @@ def _layouts(rank: int) -> Iterator[Layout]:
       yield Layout(order, compressed)
 
 
-def _index_type(largest: int) -> np.dtype:
+def _index_type(largest: int) -> np.dtype[Any]:
   """Returns the narrowest type that holds 0 … `largest`."""
   for name in ("u1", "<u2"):
     if largest <= np.iinfo(name).max:

@@ -17,6 +17,7 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 
 # A few bytes of metadata can ask for any size: more than any layer needs is refused.
@@ -35,17 +36,17 @@ class Level:
   """
 
   size: Optional[int] = None
-  segments: Optional[np.ndarray] = None
-  indices: Optional[np.ndarray] = None
+  segments: Optional[Array] = None
+  indices: Optional[Array] = None
 
 
 def densify(
-  values: np.ndarray,
+  values: Array,
   shape: Sequence[int],
   traversal_order: Sequence[int],
   block_map: Sequence[int],
   levels: Sequence[Level],
-) -> np.ndarray:
+) -> Array:
   """Returns the dense tensor.
 
   Args:
@@ -75,19 +76,18 @@ def densify(
   return dense.reshape(shape)
 
 
-def _expand_dense(offsets: np.ndarray, size: int, stride: int) -> np.ndarray:
+def _expand_dense(offsets: Array, size: int, stride: int) -> Array:
   """Gives every node `size` children."""
   if len(offsets) * size > MAX_ELEMENTS:
     raise InputError(
       f"sparse tensor has more than {MAX_ELEMENTS} positions; the file is damaged, "
       "convert the model again"
     )
-  return (offsets[:, np.newaxis] + np.arange(size) * stride).reshape(-1)
+  places: Array = offsets[:, np.newaxis] + np.arange(size) * stride
+  return places.reshape(-1)
 
 
-def _expand_compressed(
-  offsets: np.ndarray, level: Level, size: int, stride: int
-) -> np.ndarray:
+def _expand_compressed(offsets: Array, level: Level, size: int, stride: int) -> Array:
   """Gives node i the children that its segment lists."""
   segments = np.asarray(level.segments, np.int64)
   indices = np.asarray(level.indices, np.int64)
@@ -105,7 +105,8 @@ def _expand_compressed(
       f"indices below {size} for {len(offsets)} parents; the file is damaged, convert "
       "the model again"
     )
-  return np.repeat(offsets, children) + indices * stride
+  places: Array = np.repeat(offsets, children) + indices * stride
+  return places
 
 
 def _strides_and_sizes(

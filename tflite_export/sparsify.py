@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import associated_files, flatbuffer_model, sparse_layout
 from tflite_export.compact_writer import write_compact
@@ -154,10 +155,10 @@ def _unpacks_for(tensors: list[Any], type: int, reader: _Reader) -> bool:
   if type != schema.TensorType.INT8:
     return type in _FLOATS and code in (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED)
   quantised_input = tensors[operator.inputs[0]].type == schema.TensorType.INT8
-  return code == DEPTHWISE_CONV_2D or (code == CONV_2D and quantised_input)
+  return code == DEPTHWISE_CONV_2D or bool(code == CONV_2D and quantised_input)
 
 
-def _layout(values: np.ndarray) -> sparse_layout.Layout:
+def _layout(values: Array) -> sparse_layout.Layout:
   """Returns the form of storage: for 1×1 convolutions the one that phones run today."""
   if values.ndim == 4 and values.shape[1:3] == (1, 1):
     return sparse_layout.rows_layout(values.ndim)
@@ -238,7 +239,7 @@ def _metadata(level: Level) -> Any:
   return metadata
 
 
-def _vector(numbers: np.ndarray) -> tuple[int, Any]:
+def _vector(numbers: Array) -> tuple[int, Any]:
   """Returns an index vector of the narrowest type, and that type's number."""
   dtype = sparse_layout.index_type(numbers)
   number, vector = _VECTORS[dtype.itemsize]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import flatbuffer_model
 
@@ -43,7 +44,7 @@ class StoredWeight:
   tensor: int
   operator: int
   layer_paths: frozenset[str]
-  zero: np.ndarray
+  zero: Array
   stored_sparse: bool
 
 
@@ -97,7 +98,7 @@ def stored_tensor(tensor: int, unpacked_from: Mapping[int, int]) -> int:
   return tensor
 
 
-def is_zero(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+def is_zero(model: schema.ModelT, tensor: schema.TensorT) -> Array:
   """Returns where a constant tensor's stored values mean zero, bool of its shape.
 
   Raises:
@@ -107,7 +108,8 @@ def is_zero(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
   quantization = tensor.quantization
   zero_points = None if quantization is None else quantization.zeroPoint
   if values.dtype.kind == "f" or zero_points is None or not np.size(zero_points):
-    return values == 0
+    zeros: Array = values == 0
+    return zeros
   zero_points = np.asarray(zero_points)
   if zero_points.size > 1:
     if zero_points.size != values.shape[quantization.quantizedDimension]:
@@ -115,7 +117,8 @@ def is_zero(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
     shape = np.ones(values.ndim, int)
     shape[quantization.quantizedDimension] = zero_points.size
     zero_points = zero_points.reshape(shape)
-  return values == zero_points
+  zeros = values == zero_points
+  return zeros
 
 
 def _layer_paths(tensors: list[schema.TensorT]) -> frozenset[str]:

@@ -9,11 +9,12 @@ import importlib.metadata
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export import flatbuffer_model, quantisation
 from tflite_export.artifacts import VerificationError
@@ -24,6 +25,8 @@ ARENA_MARGIN_FRACTION = 0.05
 ARENA_MARGIN_BYTES = 1024
 
 _ARENA_LINE = re.compile(r"Arena allocation (head|tail) (\d+) bytes")
+
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +70,8 @@ class Run:
     arena: Working memory that was used.
   """
 
-  stored_outputs: np.ndarray
-  outputs: np.ndarray
+  stored_outputs: Array
+  outputs: Array
   arena: Arena
 
 
@@ -77,7 +80,7 @@ def runtime_name() -> str:
   return f"tflite-micro {importlib.metadata.version('tflite-micro')}"
 
 
-def run(model_bytes: bytes, inputs: np.ndarray) -> Run:
+def run(model_bytes: bytes, inputs: Array) -> Run:
   """Computes the outputs of a one-input, one-output file, one row at a time.
 
   Args:
@@ -104,9 +107,7 @@ def run(model_bytes: bytes, inputs: np.ndarray) -> Run:
   )
 
 
-def read_tensors(
-  model_bytes: bytes, places: Sequence[tuple[int, int]]
-) -> list[np.ndarray]:
+def read_tensors(model_bytes: bytes, places: Sequence[tuple[int, int]]) -> list[Array]:
   """Returns tensors as they are after one inference on zeros.
 
   Every tensor is kept, so that this shows what TFLM's DECODE kernel wrote.
@@ -162,10 +163,10 @@ def _load(model_bytes: bytes, mode: runtime.InterpreterConfig) -> runtime.Interp
   )
 
 
-def _invoke(interpreter: runtime.Interpreter, rows: np.ndarray) -> np.ndarray:
+def _invoke(interpreter: runtime.Interpreter, rows: Array) -> Array:
   """Returns the stored outputs [N, ...] for stored inputs [N, ...]."""
 
-  def compute() -> np.ndarray:
+  def compute() -> Array:
     outputs = []
     for row in rows:
       interpreter.set_input(row[np.newaxis], 0)
@@ -176,7 +177,7 @@ def _invoke(interpreter: runtime.Interpreter, rows: np.ndarray) -> np.ndarray:
   return _quietly("run", compute)
 
 
-def _quietly(verb: str, action: Callable[[], Any]) -> Any:
+def _quietly(verb: str, action: Callable[[], _Result]) -> _Result:
   """Calls the runtime; what it prints goes into the error if it fails."""
   with captured_stderr() as printed:
     try:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from fedtiny_tff.arrays import Array
 from tflite_export import flatbuffer_model
 
 _DECODABLE_TYPES = frozenset(
@@ -68,8 +69,8 @@ class DecodableTensor(NamedTuple):
     channel_axis: Along which it has more than one quantisation scale, or None.
   """
 
-  values: np.ndarray
-  zeros: np.ndarray
+  values: Array
+  zeros: Array
   readers: int
   channel_axis: Optional[int]
 
@@ -161,7 +162,7 @@ def _channels(tensor: Any) -> int:
   return len(quantization.scale)
 
 
-def _zero_points(tensor: Any, values: np.ndarray) -> np.ndarray:
+def _zero_points(tensor: Any, values: Array) -> Array:
   """Returns the value a 0 bit stands for, in a shape that broadcasts to the tensor's.
 
   Raises:

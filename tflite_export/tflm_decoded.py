@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from tflite_export import flatbuffer_model
 from tflite_export.tflm_insert import DECODE_OPERATOR
 
@@ -93,7 +94,7 @@ def _size(subgraph: Any, index: int) -> int:
   return math.prod(shape) if min(shape, default=1) > 0 else 0
 
 
-def _bytes(model: Any, subgraph: Any, index: int) -> np.ndarray:
+def _bytes(model: Any, subgraph: Any, index: int) -> Array:
   """Returns a constant's bytes; none of what is left out or no constant."""
   data = model.buffers[subgraph.tensors[index].buffer].data if index >= 0 else None
   return np.ascontiguousarray([] if data is None else data, np.uint8)

@@ -11,6 +11,7 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export.artifacts import VerificationError
 from tflite_export.stored_weights import (
@@ -39,9 +40,7 @@ class MaskedWeights:
   stored_sparse: Mapping[str, bool]
 
 
-def check_masked_zeros(
-  model_bytes: bytes, masks: Mapping[str, np.ndarray]
-) -> MaskedWeights:
+def check_masked_zeros(model_bytes: bytes, masks: Mapping[str, Array]) -> MaskedWeights:
   """Checks that every masked weight is exactly zero in the file.
 
   Zero is 0.0, or the zero point of a quantised tensor.
@@ -84,7 +83,7 @@ def check_masked_zeros(
   )
 
 
-def _in_file_layout(mask: np.ndarray, weight: StoredWeight) -> Optional[np.ndarray]:
+def _in_file_layout(mask: Array, weight: StoredWeight) -> Optional[Array]:
   """Returns a kernel-shaped array in the weight's layout; None if it does not fit."""
   if mask.ndim == 2 and weight.operator == FULLY_CONNECTED:
     arranged = mask.T
@@ -98,7 +97,7 @@ def _in_file_layout(mask: np.ndarray, weight: StoredWeight) -> Optional[np.ndarr
   return arranged if arranged.shape == weight.zero.shape else None
 
 
-def _drifted(mask: np.ndarray, weight: StoredWeight) -> int:
+def _drifted(mask: Array, weight: StoredWeight) -> int:
   """Returns how many masked weights are not zero."""
   arranged = _in_file_layout(mask, weight)
   assert arranged is not None
@@ -106,7 +105,7 @@ def _drifted(mask: np.ndarray, weight: StoredWeight) -> int:
 
 
 def _uses(
-  masks: Mapping[str, np.ndarray], stored: list[StoredWeight]
+  masks: Mapping[str, Array], stored: list[StoredWeight]
 ) -> dict[str, list[StoredWeight]]:
   """Finds all weights of each masked layer; one that is read twice comes once.
 
@@ -137,9 +136,7 @@ def _names(path: str, layer: str) -> bool:
   return f"/{path}".endswith(f"/{layer}")
 
 
-def _match(
-  masks: Mapping[str, np.ndarray], stored: list[StoredWeight]
-) -> dict[str, int]:
+def _match(masks: Mapping[str, Array], stored: list[StoredWeight]) -> dict[str, int]:
   """Finds the index in `stored` of one weight for each masked layer.
 
   A weight is a candidate if its shape fits and its tensors name the layer, or no

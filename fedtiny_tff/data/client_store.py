@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import Batch, DatasetInfo
 from fedtiny_tff.data.federation import Federation
 from fedtiny_tff.errors import InputError
@@ -126,7 +127,7 @@ class ClientStore:
     return (scaled - tf.constant(how.mean)) / tf.constant(how.deviation), labels
 
 
-def references(federation: Federation) -> np.ndarray:
+def references(federation: Federation) -> Array:
   """Lays the clients out one after another, as `client_order` does.
 
   Returns:
@@ -138,7 +139,7 @@ def references(federation: Federation) -> np.ndarray:
   return np.stack([np.arange(len(training)), first, training, development], axis=1)
 
 
-def client_order(federation: Federation) -> np.ndarray:
+def client_order(federation: Federation) -> Array:
   """Returns which training example stands in which record of the clients' store."""
   parts = [
     part
@@ -148,7 +149,7 @@ def client_order(federation: Federation) -> np.ndarray:
   return np.concatenate(parts)
 
 
-def encode(batch: Batch, info: DatasetInfo) -> np.ndarray:
+def encode(batch: Batch, info: DatasetInfo) -> Array:
   """Encodes examples as records.
 
   Returns:
@@ -171,7 +172,7 @@ def framed_records(batch: Batch, info: DatasetInfo) -> bytes:
   return _framed(encode(batch, info))
 
 
-def _framed(records: np.ndarray) -> bytes:
+def _framed(records: Array) -> bytes:
   """Puts records of equal length into TFRecord frames, one after another."""
   path = f"ram://{uuid.uuid4()}"
   with tf.io.TFRecordWriter(path) as writer:
@@ -179,7 +180,8 @@ def _framed(records: np.ndarray) -> bytes:
       writer.write(record.tobytes())
   try:
     with tf.io.gfile.GFile(path, "rb") as file:
-      return file.read()
+      content: bytes = file.read()
+      return content
   finally:
     tf.io.gfile.remove(path)
 
@@ -190,7 +192,7 @@ class RecordWriter:
   Memory stays that of a batch and of the order.
   """
 
-  def __init__(self, file: BinaryIO, order: np.ndarray, info: DatasetInfo):
+  def __init__(self, file: BinaryIO, order: Array, info: DatasetInfo):
     """Takes where to write.
 
     Args:

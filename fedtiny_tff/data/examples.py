@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Optional, Union
 
-import numpy as np
-
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 
@@ -51,9 +50,9 @@ class Batch(NamedTuple):
     clients: Who owns each example, str [n]; None where the source does not say.
   """
 
-  features: np.ndarray
-  labels: np.ndarray
-  clients: Optional[np.ndarray] = None
+  features: Array
+  labels: Array
+  clients: Optional[Array] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +73,7 @@ class BadRecord:
   reason: str
 
   def __str__(self) -> str:
+    """Returns where the record is and why it cannot be used, on one line."""
     where = self.file
     where += "" if self.record is None else f", record {self.record}"
     where += "" if self.field is None else f", field {self.field}"

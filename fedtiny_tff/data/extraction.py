@@ -10,6 +10,7 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.extraction_base import Extraction, Resize
 from fedtiny_tff.data.signal_extraction import LogMel, Mfcc
 from fedtiny_tff.errors import InputError
@@ -111,7 +112,7 @@ def finite(what: str, value: object) -> float:
   return float(value)  # type: ignore[arg-type]
 
 
-def extract_batch(extraction: Extraction, raw: np.ndarray) -> np.ndarray:
+def extract_batch(extraction: Extraction, raw: Array) -> Array:
   """Makes features of raw examples, a few at a time.
 
   Args:
@@ -136,4 +137,5 @@ def extract_batch(extraction: Extraction, raw: np.ndarray) -> np.ndarray:
       extraction.apply(tf.constant(rows[start : start + _ROWS_AT_ONCE])).numpy()
       for start in range(0, len(rows), _ROWS_AT_ONCE)
     ]
-  return np.concatenate(parts)[: len(raw)]
+  features: Array = np.concatenate(parts)[: len(raw)]
+  return features

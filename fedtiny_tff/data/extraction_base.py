@@ -88,6 +88,7 @@ class Resize(Extraction):
   grey: bool = False
 
   def __post_init__(self) -> None:
+    """Refuses sides that no image has with an InputError."""
     for name in ("height", "width"):
       check_whole(self.kind, name, getattr(self, name), 1, _LARGEST_SIDE)
     if not isinstance(self.grey, bool):

@@ -10,6 +10,7 @@ from typing import Optional
 import numpy as np
 
 from fedtiny_tff import seeds
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import partitioners
 from fedtiny_tff.data.scan import SplitFacts
 from fedtiny_tff.data.sources import holdout
@@ -55,10 +56,10 @@ class Federation:
     duplicates: What was left out to make the parts disjoint by content as well.
   """
 
-  public: np.ndarray
-  training: tuple[np.ndarray, ...]
-  development: tuple[np.ndarray, ...]
-  clients: np.ndarray
+  public: Array
+  training: tuple[Array, ...]
+  development: tuple[Array, ...]
+  clients: Array
   duplicates: Duplicates = Duplicates()
 
 
@@ -87,8 +88,8 @@ class FederationConfig:
 
 
 def public_indices(
-  labels: np.ndarray, owners: Optional[np.ndarray], per_class: int, seed: int
-) -> np.ndarray:
+  labels: Array, owners: Optional[Array], per_class: int, seed: int
+) -> Array:
   """Draws the server's public samples from the training split.
 
   Args:
@@ -115,7 +116,7 @@ def public_indices(
 
 def _assignable(
   train: SplitFacts, config: FederationConfig, left_out: Collection[int]
-) -> np.ndarray:
+) -> Array:
   """Returns the examples that may go to anybody."""
   chosen = ~np.isin(train.labels, list(left_out))
   if config.partitioner == "natural" and train.owners is not None and config.num_clients:
@@ -138,7 +139,7 @@ def _assignable(
 
 def federate(
   train: SplitFacts,
-  test_contents: np.ndarray,
+  test_contents: Array,
   config: FederationConfig,
   left_out: Collection[int] = (),
   overlap: int = 0,
@@ -208,7 +209,7 @@ def federate(
 
 
 def disjoint(
-  federation: Federation, train: SplitFacts, test_contents: np.ndarray, overlap: int
+  federation: Federation, train: SplitFacts, test_contents: Array, overlap: int
 ) -> Federation:
   """Makes the parts of a federation disjoint in all that they show.
 
@@ -230,8 +231,8 @@ def disjoint(
 
 
 def _cut(
-  part: np.ndarray, labels: np.ndarray, seed: int, client: int, overlap: int
-) -> tuple[np.ndarray, np.ndarray]:
+  part: Array, labels: Array, seed: int, client: int, overlap: int
+) -> tuple[Array, Array]:
   """Cuts a client's examples in what it trains on and what it holds out."""
   if overlap:
     # Drawn at random, nearly each would share raw values with one to train on.
@@ -252,7 +253,7 @@ def _held_out(count: int) -> int:
 
 
 def without_duplicates(
-  federation: Federation, contents: np.ndarray, test_contents: np.ndarray
+  federation: Federation, contents: Array, test_contents: Array
 ) -> Federation:
   """Makes the parts of a federation, and the test split, disjoint by content.
 
@@ -269,9 +270,9 @@ def without_duplicates(
   in_test = np.isin(contents, test_contents)
   of_test = 0
 
-  def outside_test(part: np.ndarray) -> np.ndarray:
+  def outside_test(part: Array) -> Array:
     nonlocal of_test
-    kept = part[~in_test[part]]
+    kept: Array = part[~in_test[part]]
     of_test += len(part) - len(kept)
     return kept
 
@@ -329,7 +330,7 @@ def without_overlaps(
   )
 
 
-def _near(chosen: np.ndarray, train: SplitFacts, overlap: int) -> np.ndarray:
+def _near(chosen: Array, train: SplitFacts, overlap: int) -> Array:
   """Tells which examples share raw values with a chosen one, bool [N]."""
   owners = np.zeros(len(train), np.int64) if train.owners is None else train.owners
   near = np.zeros(len(train), bool)
@@ -343,15 +344,15 @@ def _near(chosen: np.ndarray, train: SplitFacts, overlap: int) -> np.ndarray:
 
 
 def _outside(
-  parts: Sequence[np.ndarray], unwanted: np.ndarray
-) -> tuple[list[np.ndarray], int]:
+  parts: Sequence[Array], unwanted: Array
+) -> tuple[list[Array], int]:
   kept = [part[~unwanted[part]] for part in parts]
   return kept, sum(map(len, parts)) - sum(map(len, kept))
 
 
 def test_order(
-  owners: Optional[np.ndarray], count: int, clients: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+  owners: Optional[Array], count: int, clients: Array
+) -> tuple[Array, Array]:
   """Lays the test split out so that each client's own examples lie together.
 
   Args:

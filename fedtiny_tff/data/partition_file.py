@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.sources import texts
 from fedtiny_tff.errors import InputError
 
@@ -52,10 +53,10 @@ class SavedPartition:
   dataset: str
   train_examples: int
   content_sha256: str
-  public: np.ndarray
+  public: Array
   client_ids: tuple[str, ...]
-  training: tuple[np.ndarray, ...]
-  development: tuple[np.ndarray, ...]
+  training: tuple[Array, ...]
+  development: tuple[Array, ...]
 
 
 def to_text(saved: SavedPartition) -> str:
@@ -231,7 +232,7 @@ class _Reader:
         self._refuse(f"clients[{first}] and clients[{number}] are both {_shown(name)}")
     return clients
 
-  def _indices(self, lists: list[Any], train_examples: int) -> list[np.ndarray]:
+  def _indices(self, lists: list[Any], train_examples: int) -> list[Array]:
     for part, values in enumerate(lists):
       if not isinstance(values, list):
         self._refuse(f"{_part_name(part)} is {_shown(values)}, not a list of indices")

@@ -13,6 +13,7 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 
 MIN_CLIENT_EXAMPLES = 10
@@ -34,15 +35,15 @@ class PartitionRequest:
       whose exponentials they are.
   """
 
-  labels: np.ndarray
-  owners: Optional[np.ndarray]
+  labels: Array
+  owners: Optional[Array]
   num_clients: int
   alpha: float
   shards_per_client: int = 2
   quantity_sigma: float = 1.0
 
 
-Partitioner = Callable[[PartitionRequest, np.random.Generator], list[np.ndarray]]
+Partitioner = Callable[[PartitionRequest, np.random.Generator], list[Array]]
 
 
 def _check_size(request: PartitionRequest) -> None:
@@ -60,7 +61,7 @@ def _check_size(request: PartitionRequest) -> None:
     )
 
 
-def iid(request: PartitionRequest, generator: np.random.Generator) -> list[np.ndarray]:
+def iid(request: PartitionRequest, generator: np.random.Generator) -> list[Array]:
   """Deals shuffled examples in near-equal parts.
 
   Flower Datasets: `IidPartitioner`, which cuts without shuffling.
@@ -73,9 +74,7 @@ def iid(request: PartitionRequest, generator: np.random.Generator) -> list[np.nd
   return [np.sort(part) for part in np.array_split(order, request.num_clients)]
 
 
-def dirichlet(
-  request: PartitionRequest, generator: np.random.Generator
-) -> list[np.ndarray]:
+def dirichlet(request: PartitionRequest, generator: np.random.Generator) -> list[Array]:
   """Splits every class over the clients in Dirichlet(alpha) shares.
 
   Drawn again until every client has at least 10 examples. Source: FedTiny
@@ -91,7 +90,7 @@ def dirichlet(
   _check_size(request)
   labels, num_clients = request.labels, request.num_clients
   for _ in range(_MAX_TRIES):
-    parts: list[list[np.ndarray]] = [[] for _ in range(num_clients)]
+    parts: list[list[Array]] = [[] for _ in range(num_clients)]
     for label in np.unique(labels):
       members = generator.permutation(np.flatnonzero(labels == label))
       shares = generator.dirichlet([request.alpha] * num_clients)
@@ -107,9 +106,7 @@ def dirichlet(
   )
 
 
-def shards(
-  request: PartitionRequest, generator: np.random.Generator
-) -> list[np.ndarray]:
+def shards(request: PartitionRequest, generator: np.random.Generator) -> list[Array]:
   """Deals shards of examples sorted by label, so that clients know few classes.
 
   Source: McMahan et al. (arXiv 1602.05629), section 3, which deals two to each of 100
@@ -140,7 +137,7 @@ def shards(
   return [np.sort(np.concatenate([cut[shard] for shard in hand])) for hand in dealt]
 
 
-def apportion(weights: np.ndarray, total: int, least: int) -> np.ndarray:
+def apportion(weights: Array, total: int, least: int) -> Array:
   """Shares a number out in proportion to weights, by largest remainder.
 
   Args:
@@ -163,7 +160,7 @@ def apportion(weights: np.ndarray, total: int, least: int) -> np.ndarray:
       break
     # The others' part shrinks with this, so that they may become too small as well.
     free &= ~low
-  sizes = np.floor(quotas).astype(np.int64)
+  sizes: Array = np.floor(quotas).astype(np.int64)
   by_remainder = np.argsort(sizes - quotas, kind="stable")
   sizes[by_remainder[: total - sizes.sum()]] += 1
   return sizes
@@ -171,7 +168,7 @@ def apportion(weights: np.ndarray, total: int, least: int) -> np.ndarray:
 
 def quantity_skew(
   request: PartitionRequest, generator: np.random.Generator
-) -> list[np.ndarray]:
+) -> list[Array]:
   """Deals shuffled examples in parts of log-normal sizes: classes even, sizes not.
 
   Sizes are in proportion to exp(quantity_sigma * z), z standard normal, and at least
@@ -194,9 +191,7 @@ def quantity_skew(
   return [np.sort(part) for part in np.split(order, np.cumsum(sizes)[:-1])]
 
 
-def natural(
-  request: PartitionRequest, generator: np.random.Generator
-) -> list[np.ndarray]:
+def natural(request: PartitionRequest, generator: np.random.Generator) -> list[Array]:
   """Leaves every example with its owner; takes the first owners by number.
 
   Flower Datasets: `NaturalIdPartitioner(partition_by)`, which sorts ids as well but

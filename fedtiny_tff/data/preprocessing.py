@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import extraction as extraction_lib
-from fedtiny_tff.data.extraction import NO_EXTRACTION, Extraction
+from fedtiny_tff.data.extraction import NO_EXTRACTION
+from fedtiny_tff.data.extraction_base import Extraction
 from fedtiny_tff.errors import InputError
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read this.
@@ -55,7 +57,7 @@ class Preprocessing:
     if not (np.isfinite(deviation) & (deviation > 0)).all():
       raise InputError("preprocessing: deviation must hold positive, finite numbers")
 
-  def apply(self, features: np.ndarray) -> np.ndarray:
+  def apply(self, features: Array) -> Array:
     """Normalises stored features [..., channels] with NumPy; returns float32."""
     scaled = features.astype(np.float32) * np.float32(self.scale)
     mean = np.asarray(self.mean, np.float32)

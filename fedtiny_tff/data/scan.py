@@ -11,6 +11,7 @@ from typing import Optional
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import examples
 from fedtiny_tff.data.examples import BadRecord, Batch, Dataset, OnBadRecord
 from fedtiny_tff.errors import InputError
@@ -29,11 +30,12 @@ class SplitFacts:
       where the source does not say.
   """
 
-  labels: np.ndarray
-  contents: np.ndarray
-  owners: Optional[np.ndarray]
+  labels: Array
+  contents: Array
+  owners: Optional[Array]
 
   def __len__(self) -> int:
+    """Returns the number of examples."""
     return len(self.labels)
 
 
@@ -55,8 +57,8 @@ class Scan:
   train: SplitFacts
   test: SplitFacts
   client_ids: tuple[str, ...]
-  mean: np.ndarray
-  deviation: np.ndarray
+  mean: Array
+  deviation: Array
   bad_records: tuple[BadRecord, ...] = ()
 
   @property
@@ -67,7 +69,7 @@ class Scan:
     return digest.hexdigest()
 
 
-def content_hashes(features: np.ndarray) -> np.ndarray:
+def content_hashes(features: Array) -> Array:
   """Hashes examples by their features.
 
   Args:
@@ -97,7 +99,7 @@ class _Moments:
     self._mean = np.zeros(channels)
     self._squares = np.zeros(channels)
 
-  def add(self, features: np.ndarray) -> None:
+  def add(self, features: Array) -> None:
     values = features.reshape(-1, features.shape[-1]).astype(np.float64)
     count = self._count + len(values)
     mean = values.mean(axis=0)
@@ -107,7 +109,7 @@ class _Moments:
     self._mean += offset * len(values) / count
     self._count = count
 
-  def result(self, scale: float) -> tuple[np.ndarray, np.ndarray]:
+  def result(self, scale: float) -> tuple[Array, Array]:
     deviation = np.sqrt(self._squares / max(self._count, 1)) * scale
     return self._mean * scale, np.where(deviation > 0, deviation, 1.0)
 
@@ -139,7 +141,7 @@ def checked(
 
 def _read_split(
   dataset: Dataset, split: str, on_bad: OnBadRecord, moments: Optional[_Moments]
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+) -> tuple[Array, Array, list[Array]]:
   labels, contents, owners = [], [], []
   for batch in checked(dataset.read(split, on_bad), dataset.info):
     labels.append(batch.labels.astype(np.int64))
@@ -198,8 +200,8 @@ def scan(
 
 
 def _numbered(
-  dataset: Dataset, names: list[np.ndarray], test_names: list[np.ndarray]
-) -> tuple[tuple[str, ...], Optional[np.ndarray], Optional[np.ndarray]]:
+  dataset: Dataset, names: list[Array], test_names: list[Array]
+) -> tuple[tuple[str, ...], Optional[Array], Optional[Array]]:
   """Numbers the clients by sorted id; of the test split's, unknown ones come last."""
   if not dataset.has_clients:
     return (), None, None

@@ -45,6 +45,7 @@ class LogMel(Extraction):
   log_offset: float = _LOG_OFFSET
 
   def __post_init__(self) -> None:
+    """Refuses windows and bins that do not fit together with an InputError."""
     for name, least, most in (
       ("samples", 2, _MOST_SAMPLES),
       ("sample_rate_hz", 1, _MOST_SAMPLES),
@@ -149,6 +150,7 @@ class Mfcc(LogMel):
   coefficients: int = 10
 
   def __post_init__(self) -> None:
+    """Refuses, also, more coefficients than bins."""
     super().__post_init__()
     check_whole(self.kind, "coefficients", self.coefficients, 1, self.mel_bins)
 

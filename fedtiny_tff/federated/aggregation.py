@@ -76,9 +76,10 @@ def stacked_mean(
   def accumulate(stack: robust.Stack, report: Any) -> robust.Stack:
     value, accepted = report
     # What was left out is blank, and positions that are blank cannot be decoded.
-    return tf.cond(
+    grown: robust.Stack = tf.cond(
       accepted > 0.0, lambda: robust.append(stack, value_of(value)), lambda: stack
     )
+    return grown
 
   @tff.tensorflow.computation(stack_type, stack_type)
   def merge(left: robust.Stack, right: robust.Stack) -> robust.Stack:

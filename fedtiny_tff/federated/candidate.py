@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import aggregation_config
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import choice, client_feed, execution, selection, states
 from fedtiny_tff.federated import method as method_lib
@@ -37,10 +38,10 @@ class Candidate:
 
   state: states.ServerState
   chosen: int
-  masks: dict[str, np.ndarray]
-  losses: np.ndarray
-  accuracies: np.ndarray
-  layer_densities: np.ndarray
+  masks: dict[str, Array]
+  losses: Array
+  accuracies: Array
+  layer_densities: Array
 
 
 def select_candidate(
@@ -120,7 +121,7 @@ def first_candidate(method: method_lib.Method) -> Candidate:
 
 
 def _candidate(
-  method: method_lib.Method, masks: np.ndarray, found: choice.Choice
+  method: method_lib.Method, masks: Array, found: choice.Choice
 ) -> Candidate:
   spec = method.models.trained.spec
   mask = np.asarray(masks[found.chosen])

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.federated import selection
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -20,8 +21,8 @@ class Choice(NamedTuple):
   """
 
   chosen: int
-  losses: np.ndarray
-  accuracies: np.ndarray
+  losses: Array
+  accuracies: Array
   weights: ModelWeights
 
 

@@ -20,6 +20,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import keras_graphs
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import client_store
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.data.examples import Batch, DatasetInfo
@@ -119,7 +120,7 @@ class ClientFeed:
 
   def read_all(
     self, who: str, dataset: Optional[tf.data.Dataset]
-  ) -> tuple[np.ndarray, np.ndarray]:
+  ) -> tuple[Array, Array]:
     """Returns all inputs and labels of a dataset, see `read`; of None, there are none."""
     batches = [] if dataset is None else list(self.read(who, dataset))
     nothing = np.zeros((0, *self._shape), np.float32), np.zeros(0, np.int64)
@@ -185,7 +186,7 @@ class ClientFeed:
       )
     return parts[0], None if self._classes is None else parts[1]
 
-  def _labels(self, who: str, labels: Any, count: int) -> np.ndarray:
+  def _labels(self, who: str, labels: Any, count: int) -> Array:
     """Returns int64 labels [count]; zeros where there are no classes."""
     if labels is None:
       return np.zeros(count, np.int64)

@@ -216,7 +216,7 @@ def _votable_positions(adjustment: Adjustment, spec: spec_lib.PrunableSpec) -> i
   if not adjustment.statistics_specs():
     return 0
   weights = tf.nest.flatten(adjustment.zero())[0].shape[0]
-  return weights - max(spec.channel_blocks) + 1
+  return int(weights) - max(spec.channel_blocks) + 1
 
 
 def _check_statistics(adjustment: Adjustment, sent: Any) -> None:

@@ -1,16 +1,16 @@
 """How a round is wired around the client work.
 
-    server state -> sparse model -> clients train -> weighted means -> server state
+A round: server state -> sparse model -> clients train -> weighted means -> server state
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import aggregation_config
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import client_work as client_work_lib
 from fedtiny_tff.federated import (
@@ -24,7 +24,7 @@ from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel
 
 
 def _build_positions(
-  state_type: tff.Type, held: Optional[np.ndarray]
+  state_type: tff.Type, held: Optional[Array]
 ) -> Callable[[Any], Any]:
   """Builds how clients come to know where the active weights are.
 
@@ -51,7 +51,7 @@ def _build_positions(
   return lambda state: tff.federated_broadcast(tff.federated_map(positions, state))
 
 
-def _build_values(state_type: tff.Type, held: Optional[np.ndarray]) -> tff.Computation:
+def _build_values(state_type: tff.Type, held: Optional[Array]) -> tff.Computation:
   """Builds SparseState to ModelValues; fails for other positions than those held."""
 
   @tff.tensorflow.computation(state_type)
@@ -73,7 +73,7 @@ def compose(
   state_type: tff.Type,
   prunable_size: int,
   active_after: int,
-  held_positions: Optional[np.ndarray] = None,
+  held_positions: Optional[Array] = None,
   aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
 ) -> tff.Computation:
   """Wires a round around the client work.

@@ -10,28 +10,29 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import batch_statistics
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.federated import messages, received_work, selection, states
 from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.tasks import Metrics
 
-Tensors = Mapping[str, np.ndarray]
+Tensors = Mapping[str, Array]
 _STATISTICS = "statistics"
 
 
-def model_tensors(model: messages.SparseModel) -> dict[str, np.ndarray]:
+def model_tensors(model: messages.SparseModel) -> dict[str, Array]:
   """Names a model's parts as they travel to a device."""
   return {name: np.asarray(part) for name, part in model._asdict().items()}
 
 
-def state_tensors(state: states.ServerState) -> dict[str, np.ndarray]:
+def state_tensors(state: states.ServerState) -> dict[str, Array]:
   """Names the parts of a state's model."""
   return model_tensors(states.to_sparse(state).model)
 
 
 def round_tensors(
   state: states.ServerState, instruction: messages.RoundInstruction
-) -> dict[str, np.ndarray]:
+) -> dict[str, Array]:
   """Names what a device needs for a round; its number is the message's."""
   return {
     **state_tensors(state),
@@ -44,7 +45,7 @@ def candidate_tensors(
   pool: selection.CandidatePool,
   number: int,
   statistics: Optional[selection.BatchNormStatistics] = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Array]:
   """Names the parts of a candidate.
 
   Args:
@@ -127,5 +128,5 @@ def stacked_scores(by_candidate: Sequence[Tensors]) -> Metrics:
   return Metrics(*(np.reshape(each, [-1]) for each in found))
 
 
-def _stacked(parts: Sequence[Tensors], names: Sequence[str]) -> list[np.ndarray]:
+def _stacked(parts: Sequence[Tensors], names: Sequence[str]) -> list[Array]:
   return [np.stack([part[name] for part in parts]) for name in names]

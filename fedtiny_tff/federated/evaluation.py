@@ -5,7 +5,7 @@ from typing import Any, Optional
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import keras_graphs, secure_config, tfmot_masking, training
+from fedtiny_tff import keras_graphs, secure_config, tasks, tfmot_masking, training
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import messages, secure_sums, states
 from fedtiny_tff.models import definition
@@ -51,10 +51,12 @@ def build_evaluation(
   @tff.tensorflow.computation(messages.reference_type(), model_type)
   def evaluate(
     client: client_store.ClientReference, model: messages.SparseModel
-  ) -> training.Metrics:
+  ) -> tasks.Metrics:
     evaluator = training.Evaluator(model_definition, store.decode, batch_size)
     weights, mask, _ = messages.unpack_model(model, sizes.prunable)
-    return evaluator.evaluate(weights, mask, read_development(store, client))
+    records = read_development(store, client)
+    metrics: tasks.Metrics = evaluator.evaluate(weights, mask, records)
+    return metrics
 
   add_up = secure_sums.sum_of(secure, evaluate.type_signature.result)
 

@@ -49,4 +49,5 @@ class HostComputation(tff.Computation):
     return self._function(*arguments, **named)
 
   def __hash__(self) -> int:
+    """Tells computations apart by identity, as TFF's own."""
     return id(self)

@@ -19,6 +19,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import aggregation_config, keras_layout, schedules
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import candidate as candidate_lib
 from fedtiny_tff.federated import (
@@ -190,7 +191,7 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
     """Returns the model of a state as a plain Keras model; pruned weights are zero."""
     return final_model.finalize(self._definition, self._plain(state))
 
-  def masks(self, state: states.ServerState) -> dict[str, np.ndarray]:
+  def masks(self, state: states.ServerState) -> dict[str, Array]:
     """Returns the masks of a state: layer name to bool array of the kernel's shape."""
     _check_state(state)
     return self._definition.spec.masks_by_layer(np.asarray(state.mask))
@@ -224,7 +225,8 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
     return {name: float(value) for name, value in self._means(sums).items()}
 
   def _initialize(self) -> states.ServerState:
-    return tf.nest.map_structure(np.array, self._start)
+    fresh: states.ServerState = tf.nest.map_structure(np.array, self._start)
+    return fresh
 
   def _next(
     self, state: states.ServerState, client_data: client_feed.ClientDatasets

@@ -4,7 +4,7 @@ All types are static, so the bytes of an exchange follow from the type alone.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +13,8 @@ import tensorflow_federated as tff
 from fedtiny_tff import guards, packing, positions
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.strategies.adjustment import Adjustment
+from fedtiny_tff.tasks import Metrics
 from fedtiny_tff.tfmot_masking import ModelWeights
-from fedtiny_tff.training import Metrics
 
 
 class SparseModel(NamedTuple):
@@ -113,7 +113,7 @@ class ClientUpdate(NamedTuple):
   model: TrainedModel
   weight: tf.Tensor
   metrics: Metrics
-  statistics: tuple
+  statistics: tuple[Any, ...]
 
 
 class ClientReport(NamedTuple):
@@ -335,4 +335,4 @@ def size_bytes(message_type: tff.Type) -> int:
     raise ValueError(f"not a message of static size: {message_type}")
   if any(dimension is None for dimension in message_type.shape):
     raise ValueError(f"not a message of static size: {message_type}")
-  return math.prod(message_type.shape) * np.dtype(message_type.dtype).itemsize
+  return int(math.prod(message_type.shape)) * np.dtype(message_type.dtype).itemsize

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import keras_layout, schedules, tasks, tfmot_masking
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import client_feed
 from fedtiny_tff.models import definition, given_model, pruning_scope
@@ -57,7 +58,7 @@ class Method:
     """The pruning method."""
     return self.models.strategy
 
-  def candidate_masks(self) -> np.ndarray:
+  def candidate_masks(self) -> Array:
     """Returns the masks to choose from, bool [candidates, prunable weights]."""
     return self.strategy.candidate_masks(self.known, self.plan)
 

@@ -13,6 +13,7 @@ import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
 from fedtiny_tff import seeds
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.privacy import Privacy
 from fedtiny_tff.private_queries import SeededAdaptiveSum, SeededGaussianSum
 
@@ -37,14 +38,14 @@ def fixed_query(privacy: Privacy, parts: int, clip_norm: float) -> Query:
   return SeededGaussianSum(clip_norm, privacy.part(parts))
 
 
-def noise_seed(privacy: Privacy, purpose: str) -> np.ndarray:
+def noise_seed(privacy: Privacy, purpose: str) -> Array:
   """Returns int32 [2], what the seeds of one part's releases are made from."""
   generator = seeds.generator(privacy.seed, "noise")
   words = seeds.generator(int(generator.integers(0, 2**62)), purpose)
   return words.integers(0, 2**31 - 1, 2).astype(np.int32)
 
 
-def round_seed(base: np.ndarray) -> tff.Computation:
+def round_seed(base: Array) -> tff.Computation:
   """Builds round index (int32) to the seed of its release, int32 [2].
 
   Args:

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import tfmot_masking, training
+from fedtiny_tff import tasks, tfmot_masking
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.federated import messages, states
 from fedtiny_tff.quantisation_training import QuantisedWeights
 from fedtiny_tff.tfmot_quantisation import QuantisedPlan, Ranges
@@ -43,7 +44,7 @@ class QuantisedUpdate(NamedTuple):
   model: messages.TrainedModel
   ranges: Ranges
   weight: tf.Tensor
-  metrics: training.Metrics
+  metrics: tasks.Metrics
 
 
 def ranges_type(quantisers: int) -> tff.Type:
@@ -89,7 +90,7 @@ def quantised_types(plan: QuantisedPlan, active: int) -> QuantisedTypes:
 
 
 def pack_state(
-  quantised: QuantisedWeights, mask: np.ndarray, round_index: int
+  quantised: QuantisedWeights, mask: Array, round_index: int
 ) -> QuantisedState:
   """Packs NumPy arrays into a state."""
   dense = states.ServerState(quantised.weights, mask, np.int32(round_index))

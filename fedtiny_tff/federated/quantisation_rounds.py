@@ -22,6 +22,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import batches, keras_graphs, quantisation_training, tasks, training
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import (
   client_work,
@@ -79,7 +80,7 @@ class QuantisationRounds:
   def run(
     self,
     quantised: QuantisedWeights,
-    mask: np.ndarray,
+    mask: Array,
     clients: Sequence[client_store.ClientReference],
     round_index: int,
     learning_rate: float,
@@ -122,7 +123,8 @@ class QuantisationRounds:
       )
       weights, mask, _ = messages.unpack_model(sent, self._size)
       records = self._store.read(client.first_record, client.training_examples)
-      return evaluator.observe(weights, mask, records)
+      ranges: Ranges = evaluator.observe(weights, mask, records)
+      return ranges
 
     @tff.federated_computation(*self._types.placed)
     def observe(state: Any, clients: Any) -> Any:
@@ -147,15 +149,15 @@ class QuantisationRounds:
     )
     def work(
       client: client_store.ClientReference, sent: messages.SparseModel, limits: Ranges
-    ) -> training.Metrics:
+    ) -> tasks.Metrics:
       evaluator = quantisation_training.QuantisedEvaluator(
         self._plan, self._store.decode, self._batch_size
       )
       weights, mask, _ = messages.unpack_model(sent, self._size)
       records = evaluation.read_development(self._store, client)
-      return evaluator.evaluate_quantised(
-        QuantisedWeights(weights, limits), mask, records
-      )
+      quantised = QuantisedWeights(weights, limits)
+      metrics: tasks.Metrics = evaluator.evaluate_quantised(quantised, mask, records)
+      return metrics
 
     @tff.federated_computation(*self._types.placed)
     def evaluate(state: Any, clients: Any) -> Any:

@@ -38,7 +38,7 @@ RETURN_SECONDS = 60.0
 _KEPT_PLANS = 64
 
 
-class RemoteRuntime(contextlib.AbstractContextManager):
+class RemoteRuntime(contextlib.AbstractContextManager["RemoteRuntime"]):
   """Runs TFF computations, clients' work on several workers.
 
   Use as a context manager; inside it, calling a TFF computation runs it there.

@@ -25,6 +25,7 @@ from fedtiny_tff import (
   tfmot_masking,
   training,
 )
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import (
@@ -127,7 +128,7 @@ class RoundBuilder:
     active_count: int,
     seed: int,
     all_clients_every_round: bool = False,
-    memory: Sequence[np.ndarray] = (),
+    memory: Sequence[Array] = (),
     aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
     poisoned: poisoning.Poisoning = poisoning.NOBODY,
     build_work: Optional[Callable[..., tff.Computation]] = None,
@@ -174,7 +175,7 @@ class RoundBuilder:
     self._all_clients_every_round = all_clients_every_round
     self._work_by_key: dict[_Key, client_work.ClientWork] = {}
     self._by_key: dict[_Key, RoundComputation] = {}
-    self._held: Optional[tuple[np.ndarray, RoundComputation]] = None
+    self._held: Optional[tuple[Array, RoundComputation]] = None
 
   @property
   def events(self) -> tuple[schedules.AdjustmentEvent, ...]:
@@ -228,7 +229,7 @@ class RoundBuilder:
       np.asarray(event.counts if event else (), np.int32),
     )
 
-  def initial_aggregation(self) -> tuple[np.ndarray, ...]:
+  def initial_aggregation(self) -> tuple[Array, ...]:
     """Returns what the aggregation remembers before the first round, flat.
 
     Runs in the current TFF context, where the aggregation remembers anything.
@@ -251,7 +252,7 @@ class RoundBuilder:
     )
 
   def computation(
-    self, round_index: int, mask: Optional[np.ndarray] = None
+    self, round_index: int, mask: Optional[Array] = None
   ) -> RoundComputation:
     """Returns the computation of a round.
 
@@ -270,7 +271,7 @@ class RoundBuilder:
     return self._by_key[key]
 
   def _computation_of_holders(
-    self, round_index: int, mask: np.ndarray
+    self, round_index: int, mask: Array
   ) -> RoundComputation:
     active = self.active_count(round_index)
     code = positions.smallest_code(self._sizes.prunable, active)
@@ -313,7 +314,7 @@ class RoundBuilder:
     return self._work_by_key[key]
 
   def _build(
-    self, key: _Key, held_positions: Optional[np.ndarray]
+    self, key: _Key, held_positions: Optional[Array]
   ) -> RoundComputation:
     work = self._client_work(key)
     next_round = composition.compose(

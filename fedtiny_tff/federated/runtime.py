@@ -20,7 +20,7 @@ from fedtiny_tff.federated import (
 )
 
 
-class LocalRuntime(contextlib.AbstractContextManager):
+class LocalRuntime(contextlib.AbstractContextManager["LocalRuntime"]):
   """Runs TFF computations in one local worker process.
 
   Use as a context manager; inside it, calling a TFF computation runs it there.

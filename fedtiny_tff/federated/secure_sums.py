@@ -71,7 +71,8 @@ def secure_sum(
 def sum_of(sums: Optional[SecureSums], value_type: tff.Type) -> Callable[[Any], Any]:
   """Builds the sum of counts and losses, in the open where nothing hides them."""
   if sums is None:
-    return tff.federated_sum
+    open_sum: Callable[[Any], Any] = tff.federated_sum
+    return open_sum
   return secure_sum(sums, sums.wide_grid, value_type)
 
 

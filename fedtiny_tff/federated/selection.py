@@ -9,7 +9,7 @@ Source: FedTiny (arXiv 2212.01977), adaptive batch-normalisation selection.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -20,9 +20,11 @@ from fedtiny_tff import (
   batch_statistics,
   keras_graphs,
   positions,
+  tasks,
   tfmot_masking,
   training,
 )
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import client_store
 from fedtiny_tff.federated import (
   evaluation,
@@ -74,12 +76,12 @@ class SelectionResult(NamedTuple):
     reports: float32, clients whose scores count; without any, nothing else is usable.
   """
 
-  metrics: training.Metrics
+  metrics: tasks.Metrics
   statistics: BatchNormStatistics
   reports: tf.Tensor
 
 
-def make_pool(weights: ModelWeights, masks: np.ndarray) -> CandidatePool:
+def make_pool(weights: ModelWeights, masks: Array) -> CandidatePool:
   """Packs the pre-trained weights under every mask.
 
   Args:
@@ -140,7 +142,7 @@ def batch_moments_type(sizes: ModelWeights, candidates: int) -> tff.Type:
 def candidate_scores_type(candidates: int) -> tff.Type:
   """Type of a client's metrics of every candidate."""
   sums = tff.TensorType(np.float32, [candidates])
-  return tff.types.to_type(training.Metrics(*([sums] * len(training.Metrics._fields))))
+  return tff.types.to_type(tasks.Metrics(*([sums] * len(tasks.Metrics._fields))))
 
 
 def _build_measure(
@@ -163,16 +165,19 @@ def _build_measure(
     def measure_all() -> batch_statistics.BatchMoments:
       def one(number: tf.Tensor) -> batch_statistics.BatchMoments:
         weights, mask = _candidate(pool, number, model_definition.spec.size)
-        return probe.measure(weights, mask, features, batch_size)
+        moments = probe.measure(weights, mask, features, batch_size)
+        return cast("batch_statistics.BatchMoments", moments)
 
       signature = batch_statistics.BatchMoments(*([tf.float64] * 3))
       # One at a time: the candidates share the probe's variables.
-      return tf.map_fn(
+      moments = tf.map_fn(
         one, tf.range(candidates), parallel_iterations=1,
         fn_output_signature=signature,
       )  # fmt: skip
+      return cast("batch_statistics.BatchMoments", moments)
 
-    return measure_all()
+    measured: batch_statistics.BatchMoments = measure_all()
+    return measured
 
   return measure
 
@@ -192,27 +197,30 @@ def _build_score(
     client: client_store.ClientReference,
     pool: CandidatePool,
     statistics: BatchNormStatistics,
-  ) -> training.Metrics:
+  ) -> tasks.Metrics:
     evaluator = training.Evaluator(model_definition, store.decode, batch_size)
     held_out = evaluation.read_development(store, client)
 
     @tf.function
-    def score_all() -> training.Metrics:
-      def one(number: tf.Tensor) -> training.Metrics:
+    def score_all() -> tasks.Metrics:
+      def one(number: tf.Tensor) -> tasks.Metrics:
         weights, mask = _candidate(pool, number, model_definition.spec.size)
         adapted = weights._replace(
           batch_norm_mean=statistics.mean[number],
           batch_norm_variance=statistics.variance[number],
         )
-        return evaluator.evaluate(adapted, mask, held_out)
+        metrics = evaluator.evaluate(adapted, mask, held_out)
+        return cast("tasks.Metrics", metrics)
 
-      signature = training.Metrics(*([tf.float32] * 3))
-      return tf.map_fn(
+      signature = tasks.Metrics(*([tf.float32] * 3))
+      metrics = tf.map_fn(
         one, tf.range(candidates), parallel_iterations=1,
         fn_output_signature=signature,
       )  # fmt: skip
+      return cast("tasks.Metrics", metrics)
 
-    return score_all()
+    scored: tasks.Metrics = score_all()
+    return scored
 
   return score
 

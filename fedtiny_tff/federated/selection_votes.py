@@ -139,5 +139,5 @@ def _vote(
   return vote
 
 
-def _dtype(report_type: tff.Type, name: str) -> np.dtype:
+def _dtype(report_type: tff.Type, name: str) -> np.dtype[Any]:
   return np.dtype(getattr(report_type, name).dtype)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.federated import messages
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -28,10 +29,10 @@ class ServerState(NamedTuple):
   """
 
   weights: ModelWeights
-  mask: np.ndarray
+  mask: Array
   round_index: np.int32
-  memory: tuple[np.ndarray, ...] = ()
-  aggregation: tuple[np.ndarray, ...] = ()
+  memory: tuple[Array, ...] = ()
+  aggregation: tuple[Array, ...] = ()
 
 
 class SparseState(NamedTuple):
@@ -54,7 +55,7 @@ class SparseState(NamedTuple):
 def sparse_state_type(
   sizes: ModelWeights,
   active: int,
-  memory: Sequence[np.ndarray] = (),
+  memory: Sequence[Array] = (),
   aggregation: Optional[tff.Type] = None,
 ) -> tff.Type:
   """Type of a sparse state (unplaced).

@@ -69,7 +69,8 @@ def free_port() -> int:
   """
   # Runs that start at the same time should not try the same ports in the same order.
   start = os.getpid() % len(OPEN_PORTS)
-  for port in (*OPEN_PORTS[start:], *OPEN_PORTS[:start]):
+  ports: tuple[int, ...] = (*OPEN_PORTS[start:], *OPEN_PORTS[:start])
+  for port in ports:
     try:
       check_port(port)
     except AddressUnusable:
@@ -92,7 +93,7 @@ def check_port(port: int) -> None:
     raise AddressUnusable(os.strerror(error.errno or errno.EADDRINUSE)) from error
 
 
-class WorkerProcess(contextlib.AbstractContextManager):
+class WorkerProcess(contextlib.AbstractContextManager["WorkerProcess"]):
   """One running worker; use as a context manager.
 
   Attributes:

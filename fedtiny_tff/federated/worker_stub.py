@@ -102,7 +102,7 @@ def executor_factory(channel: grpc.Channel) -> tff.framework.ExecutorFactory:
   explaining = grpc.intercept_channel(channel, _Explaining())
   stub = tff.framework.RemoteExecutorGrpcStub(_Unwatched(explaining))
 
-  def make(cardinalities: dict) -> tff.framework.RemoteExecutor:
+  def make(cardinalities: dict[Any, int]) -> tff.framework.RemoteExecutor:
     cardinalities.setdefault(tff.CLIENTS, 0)
     executor = tff.framework.RemoteExecutor(stub)
     executor.set_cardinalities(cardinalities)

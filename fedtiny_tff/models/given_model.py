@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import tasks
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition, user_model, user_model_checks
 from fedtiny_tff.models.definition import ModelDefinition
@@ -116,7 +117,7 @@ def _starting_weights(
   first, second = (
     user_model_checks.as_functional(found.name, model) for model in (made, again)
   )
-  fixed: dict[tuple[str, int], np.ndarray] = {}
+  fixed: dict[tuple[str, int], Array] = {}
   others_drawn = False
   for layer, twin in zip(first.layers, second.layers, strict=True):
     values = zip(layer.get_weights(), twin.get_weights(), strict=True)

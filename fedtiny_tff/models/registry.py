@@ -39,7 +39,8 @@ class ModelEntry:
   @property
   def block_layers(self) -> tuple[tuple[str, ...], ...]:
     """Prunable layers of each block, input to output."""
-    return self.blocks.load()
+    layers: tuple[tuple[str, ...], ...] = self.blocks.load()
+    return layers
 
   @property
   def task(self) -> "tasks.Task":

@@ -202,7 +202,8 @@ def _import_function(name: str) -> Callable[..., Any]:
       f"model {name}: module {module_name} has no function {function_name!r}; "
       "check --model"
     )
-  return function
+  entry_point: Callable[..., Any] = function
+  return entry_point
 
 
 def _checked_build(

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import tasks
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 
 BatchNormalization = tf.keras.layers.BatchNormalization
@@ -208,7 +209,7 @@ def check_loops(source: str, model: tf.keras.Model) -> None:
       )
 
 
-def check_finite(source: str, weights: Iterable[tuple[str, np.ndarray]]) -> None:
+def check_finite(source: str, weights: Iterable[tuple[str, Array]]) -> None:
   """Checks that a file's weights are numbers.
 
   Args:

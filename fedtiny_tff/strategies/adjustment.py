@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fedtiny_tff import batches, masks, training
+from fedtiny_tff import batches, masks, tasks, training
 from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -62,7 +62,7 @@ class Trained(NamedTuple):
   """
 
   weights: ModelWeights
-  metrics: training.Metrics
+  metrics: tasks.Metrics
   statistics: Any
 
 

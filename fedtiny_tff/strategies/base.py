@@ -23,6 +23,7 @@ from fedtiny_tff import (
   training,
 )
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.models import definition as model_definitions
 from fedtiny_tff.models import narrowing
 from fedtiny_tff.strategies.adjustment import Adjustment
@@ -44,7 +45,7 @@ class Pretrained(NamedTuple):
 
   definition: model_definitions.ModelDefinition
   weights: tfmot_masking.ModelWeights
-  public: tuple[np.ndarray, np.ndarray]
+  public: tuple[Array, Array]
 
 
 class ModelPlan(NamedTuple):
@@ -151,7 +152,7 @@ class Strategy:
     """
     del samples
 
-  def candidate_masks(self, start: Pretrained, config: PruningConfig) -> np.ndarray:
+  def candidate_masks(self, start: Pretrained, config: PruningConfig) -> Array:
     """Returns the masks to choose from, bool [candidates, prunable weights].
 
     Args:
@@ -247,7 +248,7 @@ class Strategy:
     self,
     spec: spec_lib.PrunableSpec,
     weights: tfmot_masking.ModelWeights,
-    mask: np.ndarray,
+    mask: Array,
   ) -> tfmot_masking.ModelWeights:
     """Returns the weights with which the plain model computes what clients train.
 
@@ -269,7 +270,7 @@ class Strategy:
       f"strategy {self.name!r} never adjusts masks, asked for {plan.block}"
     )
 
-  def initial_memory(self, mask: np.ndarray) -> tuple[np.ndarray, ...]:
+  def initial_memory(self, mask: Array) -> tuple[Array, ...]:
     """Returns what adjustments remember, before the first of them.
 
     It stays at the server. Its shapes and types are those of all rounds.
@@ -281,8 +282,8 @@ class Strategy:
     return ()
 
   def begin(
-    self, start: Pretrained, mask: np.ndarray
-  ) -> tuple[tfmot_masking.ModelWeights, tuple[np.ndarray, ...]]:
+    self, start: Pretrained, mask: Array
+  ) -> tuple[tfmot_masking.ModelWeights, tuple[Array, ...]]:
     """Returns the weights that the rounds start from, and the first memory.
 
     Args:
@@ -297,8 +298,8 @@ class Strategy:
     return start.weights._replace(prunable=prunable), self.initial_memory(mask)
 
   def kept_weights(
-    self, mask: np.ndarray, memory: Sequence[np.ndarray]
-  ) -> np.ndarray:
+    self, mask: Array, memory: Sequence[Array]
+  ) -> Array:
     """Returns which weights of the pre-trained model the trained one consists of.
 
     Args:

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from fedtiny_tff import densities, schedules
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.channel_reduction import Reduction
 from fedtiny_tff.models import narrowing
 from fedtiny_tff.strategies import base
@@ -105,15 +106,15 @@ class FederatedPruning(base.Strategy):
 
   def candidate_masks(
     self, start: base.Pretrained, config: PruningConfig
-  ) -> np.ndarray:
+  ) -> Array:
     """Returns the full mask of the small model."""
     del start, config
     small = _required(self._planned).definition
     return np.ones([1, small.spec.size], dtype=bool)
 
   def begin(
-    self, start: base.Pretrained, mask: np.ndarray
-  ) -> tuple[ModelWeights, tuple[np.ndarray, ...]]:
+    self, start: base.Pretrained, mask: Array
+  ) -> tuple[ModelWeights, tuple[Array, ...]]:
     """Cuts the channels of largest norm out of the pre-trained model.
 
     Args:
@@ -130,11 +131,13 @@ class FederatedPruning(base.Strategy):
     return ModelWeights(*(vector.numpy() for vector in weights)), memory
 
   def kept_weights(
-    self, mask: np.ndarray, memory: Sequence[np.ndarray]
-  ) -> np.ndarray:
+    self, mask: Array, memory: Sequence[Array]
+  ) -> Array:
     """Returns where in the full model the kept channels' weights are."""
     del mask
-    return _required(self._planned).mask(tf.constant(memory[-1])).numpy()
+    mask_of = _required(self._planned).mask
+    kept: Array = mask_of(tf.constant(memory[-1])).numpy()
+    return kept
 
   def plan_events(
     self,

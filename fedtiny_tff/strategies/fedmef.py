@@ -45,6 +45,7 @@ from fedtiny_tff import (
   training,
 )
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.strategies import base, fedtiny, sparse
 from fedtiny_tff.tfmot_masking import ModelWeights
 
@@ -202,7 +203,7 @@ class FedMef(sparse.AdjustingStrategy):
     return max(1.0, rex / scheduled)
 
   def plain_weights(
-    self, spec: spec_lib.PrunableSpec, weights: ModelWeights, mask: np.ndarray
+    self, spec: spec_lib.PrunableSpec, weights: ModelWeights, mask: Array
   ) -> ModelWeights:
     """Standardises the kernels of convolutions."""
     baked = activation_pruning.standardise_convolutions(

@@ -32,6 +32,7 @@ from fedtiny_tff import (
   seeds,
   training,
 )
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import (
   Adjustment,
@@ -231,6 +232,6 @@ class FedRTS(sparse.AdjustingStrategy):
     """Draws the mask from what clients voted for."""
     return ThompsonAdjustment(plan)
 
-  def initial_memory(self, mask: np.ndarray) -> tuple[np.ndarray, ...]:
+  def initial_memory(self, mask: Array) -> tuple[Array, ...]:
     """Returns alpha and beta of every weight: 1 and 1."""
     return np.ones(mask.shape, np.float32), np.ones(mask.shape, np.float32)

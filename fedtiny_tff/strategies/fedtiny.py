@@ -30,6 +30,7 @@ from fedtiny_tff import (
   masks,
 )
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel, drop_and_grow
 from fedtiny_tff.strategies.pruning_config import PruningConfig
@@ -159,7 +160,7 @@ class FedTiny(sparse.AdjustingStrategy):
 
   def candidate_masks(
     self, start: base.Pretrained, config: PruningConfig
-  ) -> np.ndarray:
+  ) -> Array:
     """Prunes the pre-trained weights by magnitude, once per candidate."""
     return candidates.candidate_masks(
       start.weights.prunable, start.definition.spec, **_pool(config)

@@ -20,6 +20,7 @@ the same mask: magnitudes stay what they are.
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.strategies import base, saliency, sparse
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 
@@ -30,9 +31,7 @@ class FLPQSU(sparse.SparseStrategy):
   name = "fl_pqsu"
   citation = "FL-PQSU (doi 10.1109/ACCESS.2021.3063291)"
 
-  def candidate_masks(
-    self, start: base.Pretrained, config: PruningConfig
-  ) -> np.ndarray:
+  def candidate_masks(self, start: base.Pretrained, config: PruningConfig) -> Array:
     """Keeps in each layer the largest L1 norms, as many as `expected_counts` says."""
     spec = start.definition.spec
     magnitudes = np.nan_to_num(np.abs(np.asarray(start.weights.prunable)), nan=0.0)

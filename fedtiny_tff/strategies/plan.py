@@ -39,6 +39,7 @@ class FedTinyPlan(PruningConfig):
   adaptive_selection: bool = True
 
   def __post_init__(self) -> None:
+    """Refuses training and choices that cannot be with a ValueError."""
     super().__post_init__()
     if not isinstance(self.training, TrainingConfig):
       raise ValueError(f"training must be a TrainingConfig, got {self.training!r:.80}")

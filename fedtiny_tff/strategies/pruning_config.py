@@ -34,6 +34,7 @@ class PruningConfig:
   seed: int = 0
 
   def __post_init__(self) -> None:
+    """Refuses densities and rounds that cannot be with a ValueError."""
     field_types.check(self)
     if not 0.0 < self.target_density <= 1.0:
       raise ValueError(f"target density must be in (0, 1], got {self.target_density}")

@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from fedtiny_tff import densities, tfmot_masking
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.strategies import base
 
 STEPS = 5
@@ -32,7 +33,7 @@ STEPS = 5
 _PRUNED = -1.0
 
 # From the mask so far, bool [prunable weights], to scores of at least 0, of that shape.
-Scores = Callable[[np.ndarray], np.ndarray]
+Scores = Callable[[Array], Array]
 MakeLayer = Callable[[tf.keras.layers.Layer], tf.keras.layers.Layer]
 
 
@@ -63,19 +64,19 @@ class PlainModel:
     self.kernels = [self.model.get_layer(layer.name).kernel for layer in spec.layers]
     self._bounds = spec.offsets[1:-1]
 
-  def assign(self, prunable: np.ndarray) -> None:
+  def assign(self, prunable: Array) -> None:
     """Sets the prunable weights, [prunable weights]."""
     parts = np.split(prunable, self._bounds)
     for kernel, part in zip(self.kernels, parts, strict=True):
       kernel.assign(part.reshape(kernel.shape))
 
 
-def flat(gradients: Sequence[tf.Tensor]) -> np.ndarray:
+def flat(gradients: Sequence[tf.Tensor]) -> Array:
   """Lays the gradients of kernels end to end, float64 [prunable weights]."""
   return np.concatenate([g.numpy().astype(np.float64).ravel() for g in gradients])
 
 
-def group_scores(scores: np.ndarray, spec: spec_lib.PrunableSpec) -> list[np.ndarray]:
+def group_scores(scores: Array, spec: spec_lib.PrunableSpec) -> list[Array]:
   """Sums scores over each group of weights.
 
   Args:
@@ -93,8 +94,8 @@ def group_scores(scores: np.ndarray, spec: spec_lib.PrunableSpec) -> list[np.nda
 
 
 def keep_by_layer(
-  scores: Sequence[np.ndarray], spec: spec_lib.PrunableSpec, counts: Sequence[int]
-) -> np.ndarray:
+  scores: Sequence[Array], spec: spec_lib.PrunableSpec, counts: Sequence[int]
+) -> Array:
   """Keeps in each layer the groups of largest score, of equal ones the first.
 
   Args:
@@ -114,8 +115,8 @@ def keep_by_layer(
 
 
 def keep_overall(
-  scores: Sequence[np.ndarray], spec: spec_lib.PrunableSpec, count: int
-) -> np.ndarray:
+  scores: Sequence[Array], spec: spec_lib.PrunableSpec, count: int
+) -> Array:
   """Keeps of all layers the groups of largest score, of equal ones the first.
 
   Where groups differ in size and the next one would be too large, the largest layers
@@ -144,9 +145,7 @@ def keep_overall(
   return keep_by_layer(scores, spec, counts)
 
 
-def mask_in_steps(
-  spec: spec_lib.PrunableSpec, density: float, scores: Scores
-) -> np.ndarray:
+def mask_in_steps(spec: spec_lib.PrunableSpec, density: float, scores: Scores) -> Array:
   """Prunes to a density in steps, each by the scores of what the last one left.
 
   What a step prunes stays pruned; where groups differ in size, less than one of them

@@ -14,9 +14,12 @@ are of few steps and of the unpruned model; everything else is in inference mode
 that nothing is drawn. The paper scores an untrained model once, on one mini-batch.
 """
 
+from typing import cast
+
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import base, saliency, sparse
 from fedtiny_tff.strategies.pruning_config import PruningConfig
@@ -53,7 +56,7 @@ class _Sensitivity:
     self._batch_metrics = start.definition.task.batch_metrics
     self._inputs, self._labels = start.public
 
-  def scores(self, mask: np.ndarray) -> np.ndarray:
+  def scores(self, mask: Array) -> Array:
     """Returns |dL/dm| of every weight, float64 [prunable weights].
 
     Args:
@@ -68,7 +71,8 @@ class _Sensitivity:
       features = tf.constant(self._inputs[chosen], tf.float32)
       labels = tf.constant(self._labels[chosen], tf.int64)
       total += saliency.flat(self._gradients(features, labels))
-    return np.abs(active * total / samples)
+    saliencies: Array = np.abs(active * total / samples)
+    return saliencies
 
   @tf.function(reduce_retracing=True)
   def _gradients(self, features: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
@@ -76,9 +80,10 @@ class _Sensitivity:
     with tf.GradientTape() as tape:
       outputs = self._plain.model(features, training=False)
       loss = self._batch_metrics(features, labels, outputs).loss_sum
-    return tape.gradient(
+    gradients = tape.gradient(
       loss, self._plain.kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
+    return cast("list[tf.Tensor]", gradients)
 
 
 class SNIP(sparse.SparseStrategy):
@@ -99,9 +104,7 @@ class SNIP(sparse.SparseStrategy):
         "and the server has none: set --public_samples_per_class to 1 or more"
       )
 
-  def candidate_masks(
-    self, start: base.Pretrained, config: PruningConfig
-  ) -> np.ndarray:
+  def candidate_masks(self, start: base.Pretrained, config: PruningConfig) -> Array:
     """Keeps the weights of largest sensitivity, whatever layer they are in.
 
     Raises:

@@ -6,6 +6,7 @@ import numpy as np
 
 from fedtiny_tff import candidates, cost, device_cost, model_profile, schedules
 from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
 
@@ -15,9 +16,7 @@ class SparseStrategy(base.Strategy):
 
   is_sparse = True
 
-  def candidate_masks(
-    self, start: base.Pretrained, config: PruningConfig
-  ) -> np.ndarray:
+  def candidate_masks(self, start: base.Pretrained, config: PruningConfig) -> Array:
     """Keeps in each layer the largest weights, as many as `expected_counts` says."""
     spec = start.definition.spec
     counts = self.expected_counts(spec, config)

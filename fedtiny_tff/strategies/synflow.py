@@ -20,6 +20,7 @@ R of deep models leaves the range of float32, so that all of this is in float64.
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import base, saliency, sparse
 from fedtiny_tff.strategies.pruning_config import PruningConfig
@@ -47,9 +48,9 @@ def _make_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
   return type(layer).from_config(config)
 
 
-def _positive(variable: tf.Variable) -> np.ndarray:
+def _positive(variable: tf.Variable) -> Array:
   name = variable.name.rpartition("/")[2].partition(":")[0]
-  magnitudes = np.abs(variable.numpy())
+  magnitudes: Array = np.abs(variable.numpy())
   return np.full_like(magnitudes, _NEUTRAL[name]) if name in _NEUTRAL else magnitudes
 
 
@@ -66,7 +67,7 @@ class _SynapticFlow:
       variable.assign(_positive(variable))
     self._ones = tf.ones([1, *model.input_shape[1:]], tf.float64)
 
-  def scores(self, mask: np.ndarray) -> np.ndarray:
+  def scores(self, mask: Array) -> Array:
     """Returns the flow through every weight, float64 [prunable weights].
 
     Args:
@@ -83,12 +84,12 @@ class _SynapticFlow:
       flow, self._plain.kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
     # Layers that subtract, as layer normalisation does, make some of them negative.
-    flows = np.abs(active * saliency.flat(gradients))
+    flows: Array = np.abs(active * saliency.flat(gradients))
     if mask.all():
       self._check(flows)
     return flows
 
-  def _check(self, flows: np.ndarray) -> None:
+  def _check(self, flows: Array) -> None:
     """Refuses a dense model whose flow ranks nothing."""
     problem = ""
     if not np.isfinite(flows).all():
@@ -108,9 +109,7 @@ class SynFlow(sparse.SparseStrategy):
   name = "synflow"
   citation = "SynFlow (arXiv 2006.05467)"
 
-  def candidate_masks(
-    self, start: base.Pretrained, config: PruningConfig
-  ) -> np.ndarray:
+  def candidate_masks(self, start: base.Pretrained, config: PruningConfig) -> Array:
     """Keeps the weights of largest flow, whatever layer they are in.
 
     Raises:

@@ -28,6 +28,7 @@ class DeviceFolder:
     self._plan = self._path / device_tasks.PLAN_PATH
 
   def __str__(self) -> str:
+    """Returns the path."""
     return str(self._path)
 
   def check_new(self) -> None:

@@ -45,6 +45,7 @@ class Question:
     return is_same and client in task.clients and self.message in task.messages
 
   def __str__(self) -> str:
+    """Returns what the log calls the question."""
     work = self.task.work
     if self.message is None:
       return work

@@ -50,6 +50,7 @@ class AnswerPlace:
     return device_tasks.answer_path(self.client, self.kind, self.number)
 
   def __str__(self) -> str:
+    """Returns what the log calls the message."""
     return f"{self.kind} {self.number} of client {self.client}"
 
 

@@ -43,9 +43,11 @@ class RunDirectory:
     self._lock: Optional[folder_lock.FolderLock] = None
 
   def __enter__(self) -> "RunDirectory":
+    """Returns the directory itself; nothing is locked yet."""
     return self
 
   def __exit__(self, *unused: object) -> None:
+    """Lets other processes in again."""
     if self._lock is not None:
       self._lock.release()
       self._lock = None

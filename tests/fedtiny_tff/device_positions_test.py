@@ -34,13 +34,34 @@ def test_all_and_none_need_no_bytes():
   nothing = np.zeros(0, np.uint8)
   assert device_positions.decode_mask(nothing, planned(3, 3)).tolist() == [True] * 3
   assert device_positions.decode_mask(nothing, planned(3, 0)).tolist() == [False] * 3
+  assert device_positions.decode_mask(nothing, planned(1, 1)).tolist() == [True]
 
 
-def test_elias_fano_by_hand():
-  # 0 and 9 of 16, cut at bit 3: lower bits 000 001, upper parts 0 and 1 at places 0, 2.
-  model = PlannedModel("m", "", (1,), "classify", 16, 2, 0, 0, 2, 3)
-  encoded = np.array([0b00000100, 0b10100000], np.uint8)
-  assert np.flatnonzero(device_positions.decode_mask(encoded, model)).tolist() == [0, 9]
+@pytest.mark.parametrize(
+  ("places", "encoded"),
+  [
+    # Cut at bit 3: lower bits 000 001, upper parts 0 and 1 at places 0, 2.
+    ([0, 9], [0b00000100, 0b10100000]),
+    # Lower bits that fill a byte and one bit more: 000 001 111; places 0, 2, 3.
+    ([0, 9, 15], [0b00000111, 0b10000000, 0b10110000]),
+  ],
+)
+def test_elias_fano_by_hand(places, encoded):
+  size = len(encoded)
+  model = PlannedModel("m", "", (1,), "classify", 16, len(places), 0, 0, size, 3)
+  mask = device_positions.decode_mask(np.array(encoded, np.uint8), model)
+  assert np.flatnonzero(mask).tolist() == places
+  # An index by numbers would take weights 0 and 1 over and over.
+  assert mask.dtype == bool
+
+
+def test_a_bitmap_by_hand():
+  model = PlannedModel("m", "", (1,), "classify", 10, 2, 0, 0, 2, 0)
+  mask = device_positions.decode_mask(
+    np.array([0b00100000, 0b01000000], np.uint8), model
+  )
+  assert np.flatnonzero(mask).tolist() == [2, 9]
+  assert mask.dtype == bool
 
 
 @quick
@@ -58,11 +79,16 @@ def test_any_bytes_are_a_mask_or_refused(content):
   ("low_bits", "encoded", "message"),
   [
     (0, [0b11100000, 0], "mark 3 weights, the plan has 2"),
-    (3, [0b00000000, 0b00001100], "one is"),
+    (3, [0b00000000, 0b00001100], "one is 32, the model has 16 weights"),
+    # Weights 0 and 16, the first that there is not.
+    (3, [0b00000000, 0b10010000], "one is 16, the model has 16 weights"),
     (3, [0b00000000, 0b10000000], "mark 1 weights, the plan has 2"),
   ],
 )
 def test_other_marks_are_refused(low_bits, encoded, message):
   model = PlannedModel("m", "", (1,), "classify", 16, 2, 0, 0, 2, low_bits)
-  with pytest.raises(InputError, match=message):
+  with pytest.raises(InputError) as refused:
     device_positions.decode_mask(np.array(encoded, np.uint8), model)
+  assert str(refused.value) == (
+    f"positions: {message}; send them as the plan codes them"
+  )

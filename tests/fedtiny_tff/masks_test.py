@@ -54,6 +54,12 @@ def test_top_k_works_in_a_graph_with_a_count_that_is_a_tensor():
   assert not marked(scores, tf.constant(0)).numpy().any()
 
 
+@pytest.mark.parametrize(("size", "norms"), [(1, [0.0, 3.0, 4.0, 0.0]), (2, [0.0, 4.0])])
+def test_what_is_not_a_number_has_no_norm(size, norms):
+  values = tf.constant([np.nan, 3.0, -4.0, 0.0])
+  assert masks.group_norms(values, size).numpy().tolist() == norms
+
+
 def test_more_than_there_are_cannot_be_marked():
   with pytest.raises(tf.errors.InvalidArgumentError, match="at least k"):
     masks.top_k_mask(tf.zeros([3]), 4)

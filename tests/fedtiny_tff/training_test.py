@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import batches, training
+from fedtiny_tff import batches, tasks, training
 from fedtiny_tff.models import definition
 from fedtiny_tff.optimizers import OptimizerConfig
 from fedtiny_tff.training import TrainingConfig
@@ -171,7 +171,7 @@ def test_a_models_own_losses_are_trained_on():
 
 
 def test_metrics_add_up():
-  one = training.Metrics(tf.constant(1.5), tf.constant(2.0), tf.constant(3.0))
+  one = tasks.Metrics(tf.constant(1.5), tf.constant(2.0), tf.constant(3.0))
   total = training.add_metrics(training.add_metrics(training.zero_metrics(), one), one)
   assert [float(m) for m in total] == [3.0, 4.0, 6.0]
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedtiny_tff.data.extraction import Resize, declare
+from fedtiny_tff.data.extraction import declare
+from fedtiny_tff.data.extraction_base import Resize
 from tests.tflite_export import models
 from tflite_export import android, model_metadata_reader
 from tflite_export.android_description import describe

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from fedtiny_tff.data import preprocessing
-from fedtiny_tff.data.extraction import LogMel, Resize
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
+from fedtiny_tff.data.signal_extraction import LogMel
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
 from tflite_export import android_snippets, output_meaning

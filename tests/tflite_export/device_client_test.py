@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import device_plan, device_tasks, optimizers, tasks
+from fedtiny_tff import device_messages, device_plan, device_tasks, optimizers, tasks
 from fedtiny_tff import training as training_lib
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition
@@ -61,7 +61,7 @@ def trained(activation: str = "relu") -> tf.keras.Model:
 def device_request() -> device_bundle.DeviceRequest:
   active = sum(int(mask.sum()) for mask in masks().values())
   adjusted = DeviceBlock(1, lambda gradients, mask, counts: {"all": gradients[1] + 0.0})
-  layouts = {"all": device_plan.TensorLayout("float32", (6 * CLASSES,))}
+  layouts = {"all": device_messages.TensorLayout("float32", (6 * CLASSES,))}
   config = training_lib.TrainingConfig(optimizers.OptimizerConfig(), 2, BATCH)
   return device_bundle.DeviceRequest(
     defined(), config, active, [None, device_bundle.BlockRequest(adjusted, layouts)], 7, 3

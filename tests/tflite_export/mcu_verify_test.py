@@ -5,7 +5,7 @@ import pytest
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
-from tflite_export import mcu_verify, tflm, tflm_decode, tflm_insert
+from tflite_export import mcu_verify, pruned_tensor, tflm, tflm_decode, tflm_insert
 from tflite_export.artifacts import VerificationError
 from tflite_export.compact_writer import write_compact
 from tflite_export.convert import convert
@@ -43,7 +43,7 @@ class TestVerify:
       verify(dataclasses.replace(request_, masks=masks), dense)
 
   def test_encoder_that_changes_a_weight(self, request_, dense, monkeypatch):
-    pack = tflm_decode.pack_pruned
+    pack = pruned_tensor.pack_pruned
 
     def damaged(values, zeros):
       packed = pack(values, zeros)

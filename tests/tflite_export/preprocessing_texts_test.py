@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from fedtiny_tff.data.extraction import Resize, declare
+from fedtiny_tff.data.extraction import declare
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
 from tests.tflite_export import models
 from tflite_export import preprocessing_texts

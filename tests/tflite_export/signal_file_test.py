@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff.data.extraction import Resize, declare
+from fedtiny_tff.data.extraction import declare
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing, apply_raw
 from tests.tflite_export import models
 from tflite_export import flatbuffer_model, litert, signal_file

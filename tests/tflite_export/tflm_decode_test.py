@@ -10,6 +10,7 @@ from tests.tflite_export.files import chain, sparse_values, written
 from tflite_export import tflm_decode, tflm_insert, tflm_shrink_steps
 from tflite_export.compact_writer import write_compact
 from tflite_export.flatbuffer_model import read_model
+from tflite_export.pruned_tensor import pack_pruned
 from tflite_export.tflm_decode import encode_pruned
 
 
@@ -62,7 +63,7 @@ class TestEncodePruned:
     for left_out in places:
       model = read_model(dense)
       packed = {
-        (0, each): tflm_decode.pack_pruned(buffers[each], np.zeros((1, 1), np.int8))
+        (0, each): pack_pruned(buffers[each], np.zeros((1, 1), np.int8))
         for each in places
         if each != left_out
       }

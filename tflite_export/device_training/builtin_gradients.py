@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from tflite_export.device_training import windows
 
@@ -190,7 +191,7 @@ def _average_pool(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
   return _gathered_taps(parts, rows, columns)
 
 
-def _counts(axis: windows.Axis) -> np.ndarray:
+def _counts(axis: windows.Axis) -> Array:
   """Counts the input's positions in each window, float32 [outputs]."""
   inside = [
     sum(

@@ -61,6 +61,7 @@ class DeviceTraining:
   blocks: tuple[Optional[DeviceBlock], ...] = ()
 
   def __post_init__(self) -> None:
+    """Refuses sizes that cannot be trained with a ValueError."""
     if self.batch_size < 2:
       raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
     if self.active < 0:

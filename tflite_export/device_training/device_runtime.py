@@ -5,7 +5,7 @@ NumPy and LiteRT alone: neither TensorFlow nor TFF is imported.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Optional
 
 import numpy as np
@@ -18,7 +18,8 @@ from fedtiny_tff import (
   philox,
   seeds,
 )
-from fedtiny_tff.device_messages import Envelope
+from fedtiny_tff.arrays import Array
+from fedtiny_tff.device_messages import Envelope, TensorLayout
 from fedtiny_tff.device_plan import DevicePlan, metric_layouts
 from fedtiny_tff.errors import InputError
 from tflite_export import native_output
@@ -27,7 +28,7 @@ _FILLED_UP = -1
 # What `get_weights` takes, as no signature is without an input.
 NO_INPUT = {"unused": np.zeros(1, np.float32)}
 
-Tensors = dict[str, np.ndarray]
+Tensors = dict[str, Array]
 # Is told how many of how many steps are done.
 Steps = Callable[[int, int], None]
 
@@ -41,13 +42,14 @@ class DeviceExamples:
     labels: int32 [n].
   """
 
-  inputs: np.ndarray
-  labels: np.ndarray
+  inputs: Array
+  labels: Array
 
   def __len__(self) -> int:
+    """Returns the number of examples."""
     return len(self.labels)
 
-  def batch(self, rows: np.ndarray, size: int) -> Tensors:
+  def batch(self, rows: Array, size: int) -> Tensors:
     """Gathers some rows, filled up to a size with rows that do not count."""
     missing = size - len(rows)
     inputs = np.pad(
@@ -220,7 +222,7 @@ class DeviceRuntime:
     empty = {name: np.zeros(1, np.float32) for name in metric_layouts()}
     return self._write(answer, number, message, sums or empty)
 
-  def _training_batches(self, round_index: int) -> Iterator[np.ndarray]:
+  def _training_batches(self, round_index: int) -> Iterator[Array]:
     """Yields the rows of each batch, in the simulation's order."""
     plan = self._plan
     first, second = seeds.stateless(plan.seed).tolist()
@@ -245,7 +247,7 @@ class DeviceRuntime:
     return dict(self._interpreter.get_signature_runner(name)(**(inputs or NO_INPUT)))
 
   def _read(
-    self, message: bytes, kind: str, number: int, layouts: dict
+    self, message: bytes, kind: str, number: int, layouts: Mapping[str, TensorLayout]
   ) -> Tensors:
     return device_messages.read(message, Envelope(kind, self._plan.digest, number), layouts)
 
@@ -255,7 +257,7 @@ class DeviceRuntime:
     return device_messages.write(envelope, tensors)
 
 
-def _in_order(count: int, size: int, joins: bool = False) -> Iterator[np.ndarray]:
+def _in_order(count: int, size: int, joins: bool = False) -> Iterator[Array]:
   """Yields rows batch by batch; a last one alone may join the batch before it."""
   start = 0
   while start < count:

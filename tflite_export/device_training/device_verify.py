@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from fedtiny_tff import roc, tfmot_masking
+from fedtiny_tff.arrays import Array
 from tflite_export import flatbuffer_model, native_output
 from tflite_export.artifacts import ExportRequest, VerificationError
 from tflite_export.compare import keras_outputs
@@ -25,7 +26,7 @@ _TOLERANCE = 1e-4
 # Whatever the run's own rate is: the step must be seen in float32.
 _RATE = np.array([0.01], np.float32)
 
-Tensors = Mapping[str, np.ndarray]
+Tensors = Mapping[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,7 @@ class _Client:
     except (ValueError, RuntimeError) as error:
       raise VerificationError(f"LiteRT does not load the file: {error}") from error
 
-  def call(self, name: str, inputs: Tensors) -> dict[str, np.ndarray]:
+  def call(self, name: str, inputs: Tensors) -> dict[str, Array]:
     try:
       return dict(self._interpreter.get_signature_runner(name)(**inputs))
     except (ValueError, RuntimeError) as error:
@@ -116,16 +117,16 @@ class _Client:
     """Sets the model; returns how many weights the file found active."""
     return int(self.call("set_weights", weights)["active"][0])
 
-  def get_weights(self) -> dict[str, np.ndarray]:
+  def get_weights(self) -> dict[str, Array]:
     """Returns the model as it would be sent back, without vectors that are empty."""
     return self.call("get_weights", NO_INPUT)
 
-  def batch(self, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+  def batch(self, inputs: Array, labels: Array) -> dict[str, Array]:
     """Fills a batch up with rows that do not count."""
     rows = DeviceExamples(inputs.astype(np.float32), labels.astype(np.int32))
     return rows.batch(np.arange(len(rows)), self._batch_size)
 
-  def sums(self, inputs: np.ndarray, labels: np.ndarray, size: int = 0) -> np.ndarray:
+  def sums(self, inputs: Array, labels: Array, size: int = 0) -> Array:
     """Evaluates rows; returns loss sum and hits of each batch, float64 [batches, 2].
 
     Args:
@@ -184,14 +185,14 @@ class _Judged:
       largest_loss_error=max(error for error, _, _ in groups),
     )
 
-  def _rows_by_class(self) -> Iterator[np.ndarray]:
+  def _rows_by_class(self) -> Iterator[Array]:
     if not self._request.task.has_classes:
       yield np.arange(len(self.labels))
       return
     for label in range(self._outputs.shape[1]):
       yield np.flatnonzero(self.labels == label)
 
-  def _group(self, rows: np.ndarray) -> tuple[float, float, int]:
+  def _group(self, rows: Array) -> tuple[float, float, int]:
     """Compares some rows; returns the mean loss's error, the hits and their number."""
     if not len(rows):
       return 0.0, 0.0, 0
@@ -217,7 +218,7 @@ class _Judged:
       )
     return error, float(correct), len(rows)
 
-  def _close_calls(self, rows: np.ndarray) -> int:
+  def _close_calls(self, rows: Array) -> int:
     """Counts rows whose two largest outputs rounding may turn round."""
     if self._outputs.shape[1] < 2 or not self._request.task.has_classes:
       return 0
@@ -260,7 +261,7 @@ def _check_step(
   bundle: DeviceBundle,
   request: ExportRequest,
   weights: Tensors,
-  labels: np.ndarray,
+  labels: Array,
 ) -> None:
   """Trains a step, and looks whether what is sent of the model is all of it.
 

@@ -7,10 +7,11 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import BadRecord, OnBadRecord
 from fedtiny_tff.data.sources import record_files
 
-Columns = tuple[np.ndarray, ...]
+Columns = tuple[Array, ...]
 # Of records in a batch, by place: the field that is bad, and why.
 Flaws = dict[int, tuple[str, str]]
 
@@ -52,7 +53,7 @@ class Decoded(NamedTuple):
     columns: Arrays [n, ...].
   """
 
-  numbers: np.ndarray
+  numbers: Array
   columns: Columns
 
 
@@ -61,7 +62,7 @@ def decoded(
   batch: record_files.RecordBatch,
   decoder: Decoder,
   on_bad_record: OnBadRecord,
-  chosen: Optional[np.ndarray] = None,
+  chosen: Optional[Array] = None,
 ) -> Iterator[Decoded]:
   """Decodes a batch, in one piece unless a record in it is bad.
 
@@ -101,7 +102,7 @@ def decoded(
       on_bad_record(BadRecord(name, int(numbers[0]), error.field, error.reason))
 
 
-def label_flaws(labels: np.ndarray, num_classes: int) -> Flaws:
+def label_flaws(labels: Array, num_classes: int) -> Flaws:
   """Returns what is wrong with labels [n] that are not in [0, classes)."""
   wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
   return {
@@ -111,8 +112,8 @@ def label_flaws(labels: np.ndarray, num_classes: int) -> Flaws:
 
 
 def usable(
-  name: str, numbers: np.ndarray, flaws: Flaws, on_bad_record: OnBadRecord
-) -> np.ndarray:
+  name: str, numbers: Array, flaws: Flaws, on_bad_record: OnBadRecord
+) -> Array:
   """Returns which decoded records have no flaw, and tells of the others in order.
 
   Args:

@@ -8,6 +8,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import BadRecord
 from fedtiny_tff.data.sources import (
   batch_decoding,
@@ -43,7 +44,7 @@ def client_of(encoded: bytes) -> tuple[str, Optional[str]]:
 
 def held_out(
   files: Sequence[pathlib.Path], num_classes: int, share: float
-) -> dict[pathlib.Path, np.ndarray]:
+) -> dict[pathlib.Path, Array]:
   """Chooses test examples by their keys alone, before anything is decoded.
 
   Args:
@@ -80,7 +81,7 @@ def _decode_one(record: bytes) -> Columns:
 
 def _keys(
   path: pathlib.Path, numbered: dict[str, int], num_classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
   """Reads clients and labels of all records of a file.
 
   Args:

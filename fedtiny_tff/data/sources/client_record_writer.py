@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import Batch, DatasetInfo
 from fedtiny_tff.data.sources import client_keys, client_records
 from fedtiny_tff.errors import InputError
@@ -68,12 +69,12 @@ def serialized(batches: Iterable[Batch], info: DatasetInfo) -> Iterator[bytes]:
       yield _serialized(str(client), int(label), content)
 
 
-def _image(example: np.ndarray) -> dict[str, tf.train.Feature]:
+def _image(example: Array) -> dict[str, tf.train.Feature]:
   encoded = tf.io.encode_png(example).numpy()
   return {client_records.IMAGE: _bytes(encoded)}
 
 
-def _floats(example: np.ndarray) -> dict[str, tf.train.Feature]:
+def _floats(example: Array) -> dict[str, tf.train.Feature]:
   values = tf.train.FloatList(value=example.astype(np.float32).ravel())
   return {client_records.FEATURES: tf.train.Feature(float_list=values)}
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import (
   TEST,
   TRAIN,
@@ -130,7 +131,7 @@ def _decoder(
   fields: example_fields.Fields,
   content: str,
   decode: Callable[[tf.Tensor], tf.Tensor],
-  decode_one: Callable[[Any], np.ndarray],
+  decode_one: Callable[[Any], Array],
 ) -> Decoder:
   """Returns what makes client ids, labels and contents of records."""
 
@@ -139,7 +140,7 @@ def _decoder(
     keys = found[client_keys.CLIENT_ID], found[client_keys.LABEL]
     return *keys, decode(found[content])
 
-  def decode_single(record: bytes) -> tuple[np.ndarray, ...]:
+  def decode_single(record: bytes) -> tuple[Array, ...]:
     found = example_fields.parse_one(record, fields)
     client = np.array(found[client_keys.CLIENT_ID], object)
     label = np.asarray(found[client_keys.LABEL], np.int64)
@@ -220,14 +221,14 @@ class _Reader:
       yield Batch(features[right], labels[right], ids[right])
 
   @functools.cached_property
-  def _held_out(self) -> dict[pathlib.Path, np.ndarray]:
+  def _held_out(self) -> dict[pathlib.Path, Array]:
     """Of each file, which of its records are test examples."""
     return client_keys.held_out(
       self.said.files[TRAIN], self.info.num_classes, self.test_share
     )
 
 
-def _feature_flaws(features: np.ndarray) -> batch_decoding.Flaws:
+def _feature_flaws(features: Array) -> batch_decoding.Flaws:
   """Returns what is wrong with features [n, ...] that are not finite."""
   if features.dtype != np.float32:
     return {}

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Optional
 
-import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import feature_ops
 from fedtiny_tff.data.examples import Batch, OnBadRecord
 from fedtiny_tff.data.extraction import NO_EXTRACTION
@@ -99,10 +99,11 @@ def decoder(form: ImageForm) -> Callable[[tf.Tensor], tf.Tensor]:
     decoded = one_by_one.map(decode, _THREADS, deterministic=True)
     return decoded.batch(tf.size(encoded, tf.int64)).get_single_element()
 
-  return decode_all
+  decoder: Callable[[tf.Tensor], tf.Tensor] = decode_all
+  return decoder
 
 
-def decode_one(encoded: bytes, form: ImageForm, field: str = "image") -> np.ndarray:
+def decode_one(encoded: bytes, form: ImageForm, field: str = "image") -> Array:
   """Decodes one image.
 
   Returns:
@@ -134,7 +135,7 @@ def labelled(
   decoder_of_records: Decoder,
   num_classes: int,
   on_bad_record: OnBadRecord,
-  chosen: Optional[np.ndarray] = None,
+  chosen: Optional[Array] = None,
 ) -> Iterator[Batch]:
   """Decodes records that are images and labels.
 

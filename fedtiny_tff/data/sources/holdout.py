@@ -9,22 +9,24 @@ from typing import Optional
 import numpy as np
 
 from fedtiny_tff import seeds
+from fedtiny_tff.arrays import Array
 
 # Its value is arbitrary, but part of what a test split is: it never changes.
 _SPLIT_SEED = 20221201
 _FEWEST_TO_HOLD_OUT_OF = 5
 
 
-def _test_counts(sizes: np.ndarray, share: float, gap: int) -> np.ndarray:
+def _test_counts(sizes: Array, share: float, gap: int) -> Array:
   """Returns how many examples each group gives away; one at least stays."""
   wanted = np.maximum(np.rint(sizes * share).astype(np.int64), 1)
   wanted[(sizes < _FEWEST_TO_HOLD_OUT_OF) | (share <= 0)] = 0
-  return np.clip(wanted, 0, np.maximum(sizes - gap - 1, 0))
+  given: Array = np.clip(wanted, 0, np.maximum(sizes - gap - 1, 0))
+  return given
 
 
 def held_out(
-  owners: Optional[np.ndarray], labels: np.ndarray, share: float, gap: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+  owners: Optional[Array], labels: Array, share: float, gap: int = 0
+) -> tuple[Array, Array]:
   """Chooses the test examples.
 
   Of each client's n examples, round(n * share) are held out: at least one of five
@@ -65,5 +67,5 @@ def held_out(
   return is_test, ~is_test & (ranks < gap_ends[groups])
 
 
-def _keys(count: int) -> np.ndarray:
+def _keys(count: int) -> Array:
   return seeds.generator(_SPLIT_SEED, "test split").random(count)

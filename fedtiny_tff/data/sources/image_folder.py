@@ -7,6 +7,7 @@ from typing import Optional, Union
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import (
   TEST,
   TRAIN,
@@ -126,7 +127,7 @@ def _first_size(training: Sequence[ImageFile]) -> tuple[int, int]:
 
 def _decoded(
   path: str, channels: int, size: Optional[tuple[int, int]]
-) -> Union[np.ndarray, str]:
+) -> Union[Array, str]:
   """Returns an image's pixels, or why it has none."""
   try:
     encoded = pathlib.Path(path).read_bytes()
@@ -169,7 +170,7 @@ class _Reader:
         if chosen:
           yield self._batch(chosen)
 
-  def _load(self, entry: Entry) -> Union[np.ndarray, str]:
+  def _load(self, entry: Entry) -> Union[Array, str]:
     """Returns an image's pixels, or why it cannot be used."""
     if isinstance(entry, BadRecord):
       return entry.reason
@@ -189,7 +190,7 @@ class _Reader:
       return entry
     return BadRecord(texts.one_line(entry.path), None, None, reason)
 
-  def _batch(self, chosen: Sequence[tuple[ImageFile, np.ndarray]]) -> Batch:
+  def _batch(self, chosen: Sequence[tuple[ImageFile, Array]]) -> Batch:
     files = [entry for entry, _ in chosen]
     labels = np.array([self._labels[file.class_name] for file in files], np.int64)
     clients = None

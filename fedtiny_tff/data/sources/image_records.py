@@ -8,6 +8,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import SPLITS, Batch, Dataset, DatasetInfo, OnBadRecord
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.data.sources import (
@@ -127,7 +128,7 @@ def _read(
     fields = example_fields.parse_many(records, _FIELDS)
     return encoded_images.decoder(form)(fields["image"]), fields["label"]
 
-  def decode_one(record: bytes) -> tuple[np.ndarray, np.ndarray]:
+  def decode_one(record: bytes) -> tuple[Array, Array]:
     fields = example_fields.parse_one(record, _FIELDS)
     pixels = encoded_images.decode_one(fields["image"], form)
     return pixels, np.asarray(fields["label"], np.int64)

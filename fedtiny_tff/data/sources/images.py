@@ -6,6 +6,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import feature_ops
 
 _BMP_HEADER = struct.Struct("<14xI10xH")
@@ -33,7 +34,7 @@ def decode(
   size: Optional[tuple[int, int]] = None,
   *,
   makes_grey: bool = False,
-) -> np.ndarray:
+) -> Array:
   """Decodes a PNG, JPEG, BMP or GIF file (of an animation the first picture).
 
   Transparency is dropped, and so is the orientation that cameras note.
@@ -63,7 +64,8 @@ def decode(
     if not encoded:
       raise UnusableImage("the file is empty") from error
     raise UnusableImage("is damaged, or no PNG, JPEG, BMP or GIF") from error
-  return image.numpy()
+  pixels: Array = image.numpy()
+  return pixels
 
 
 def _grey(image: tf.Tensor, makes_grey: bool) -> tf.Tensor:

@@ -10,6 +10,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import BadRecord, Batch, DatasetInfo, OnBadRecord
 from fedtiny_tff.data.sources import (
   batch_decoding,
@@ -57,7 +58,7 @@ class Source:
 
   path: pathlib.Path
   split: str
-  chosen: Optional[np.ndarray] = None
+  chosen: Optional[Array] = None
 
 
 def decoder(info: DatasetInfo, content: Content, resize: bool) -> Decoder:
@@ -90,7 +91,7 @@ def decoder(info: DatasetInfo, content: Content, resize: bool) -> Decoder:
       tf.cast(values, info.feature_type), [-1, *info.shape]
     )
 
-  def decode_one(record: bytes) -> tuple[np.ndarray, ...]:
+  def decode_one(record: bytes) -> tuple[Array, ...]:
     found = example_fields.parse_one(record, fields)
     label = np.asarray(found[LABEL], np.int64)
     if form is not None:

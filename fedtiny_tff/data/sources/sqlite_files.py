@@ -11,8 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Optional
 
-import numpy as np
-
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import BadRecord, OnBadRecord
 from fedtiny_tff.data.sources import texts
 from fedtiny_tff.errors import InputError
@@ -178,7 +177,7 @@ def rows(
   path: pathlib.Path,
   split: str,
   on_bad_record: OnBadRecord,
-  chosen: Optional[np.ndarray] = None,
+  chosen: Optional[Array] = None,
   refuse_twins: bool = True,
 ) -> Iterator[Row]:
   """Streams the examples of a split, ordered by client and row.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fedtiny_tff import seeds
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import (
   TEST,
   TRAIN,
@@ -117,8 +118,9 @@ def _read(
     yield Batch(pixels, labels[:count], _owners(first, count, each))
 
 
-def _owners(first: int, count: int, each: int) -> np.ndarray:
+def _owners(first: int, count: int, each: int) -> Array:
   """Returns the clients of examples in a row, of which each has `each`."""
   numbers = np.arange(first, first + count) // each
   names = [f"client{number:06d}" for number in range(numbers[0], numbers[-1] + 1)]
-  return np.array(names, np.str_)[numbers - numbers[0]]
+  clients: Array = np.array(names, np.str_)[numbers - numbers[0]]
+  return clients

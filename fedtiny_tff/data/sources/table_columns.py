@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.sources import texts
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.data.sources.table_files import TableFile
@@ -132,11 +133,11 @@ def _missing(table: TableFile, name: str, flag: str) -> InputError:
 def _is_text(kind: pa.DataType) -> bool:
   if pa.types.is_dictionary(kind):
     kind = kind.value_type
-  return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+  return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_numeric(kind: pa.DataType) -> bool:
-  return (
+  return bool(
     pa.types.is_integer(kind)
     or pa.types.is_floating(kind)
     or pa.types.is_decimal(kind)
@@ -185,7 +186,7 @@ def as_text(cells: pa.Array) -> pa.StringArray:
   return pyarrow.compute.utf8_trim_whitespace(cells.cast(pa.string()))
 
 
-def as_numbers(cells: pa.Array) -> np.ndarray:
+def as_numbers(cells: pa.Array) -> Array:
   """Returns cells as float64 [n]; NaN for what is empty or no number."""
   if _is_text(cells.type):
     text = as_text(cells)
@@ -195,7 +196,9 @@ def as_numbers(cells: pa.Array) -> np.ndarray:
     cells = pyarrow.compute.if_else(is_number, text, pa.scalar(None, pa.string()))
   elif pa.types.is_boolean(cells.type):
     cells = cells.cast(pa.int8())
-  return cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+  numbers = cells.cast(pa.float64(), safe=False)
+  values: Array = numbers.to_numpy(zero_copy_only=False)
+  return values
 
 
 def is_number(text: str) -> bool:
@@ -215,7 +218,7 @@ class Codes:
     """All texts, by number."""
     return list(self._codes)
 
-  def of(self, cells: pa.StringArray) -> np.ndarray:
+  def of(self, cells: pa.StringArray) -> Array:
     """Returns int32 [n]; -1 for what is no name."""
     encoded = cells.dictionary_encode()
     codes = [
@@ -226,4 +229,5 @@ class Codes:
     ]
     # Nulls stand at the end.
     places = encoded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
-    return np.array([*codes, -1], np.int32)[places]
+    found: Array = np.array([*codes, -1], np.int32)[places]
+    return found

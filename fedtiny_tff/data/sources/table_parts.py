@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pyarrow as pa
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import TEST, TRAIN, BadRecord, Batch, OnBadRecord
 from fedtiny_tff.data.sources import (
   holdout,
@@ -37,11 +38,11 @@ class Part:
   table: TableFile
   columns: Columns
   windows: Windows
-  labels: np.ndarray
-  owners: np.ndarray
+  labels: Array
+  owners: Array
   bad_records: Mapping[int, BadRecord]
 
-  def chosen(self, mask: np.ndarray, bad_records: Mapping[int, BadRecord]) -> "Part":
+  def chosen(self, mask: Array, bad_records: Mapping[int, BadRecord]) -> "Part":
     """Returns some of the examples, bool [examples], with these bad records."""
     return dataclasses.replace(
       self,
@@ -87,7 +88,7 @@ def whole(
   return Part(table, columns, windows, labels[windows.starts], owners, bad)
 
 
-def by_column(part: Part, in_test: np.ndarray) -> dict[str, Part]:
+def by_column(part: Part, in_test: Array) -> dict[str, Part]:
   """Splits examples by what their rows say: bool [rows]."""
   chosen = in_test[part.windows.starts]
   bad = part.bad_records
@@ -130,7 +131,7 @@ def read(
 
 def _feature_rows(
   part: Part, on_bad_record: OnBadRecord
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[Array, Array]]:
   """Streams float32 [n, columns] and which rows have numbers only."""
   names = part.columns.features
   waiting = sorted(part.bad_records.items(), reverse=True)
@@ -152,7 +153,7 @@ def _feature_rows(
 
 
 def _explain(
-  part: Part, batch: pa.RecordBatch, features: np.ndarray, first: int, row: int
+  part: Part, batch: pa.RecordBatch, features: Array, first: int, row: int
 ) -> BadRecord:
   """Tells which feature of a row is no number."""
   name = part.columns.features[int(np.argmin(np.isfinite(features)))]

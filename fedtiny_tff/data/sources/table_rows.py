@@ -9,6 +9,7 @@ from typing import Optional
 import numpy as np
 import pyarrow as pa
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import TEST, TRAIN, BadRecord
 from fedtiny_tff.data.sources import table_columns, texts
 from fedtiny_tff.data.sources.table_columns import Codes, Columns
@@ -32,9 +33,9 @@ class Rows:
     bad_records: What is wrong with rows that cannot be used, by row from 0.
   """
 
-  labels: np.ndarray
-  owners: np.ndarray
-  in_test: np.ndarray
+  labels: Array
+  owners: Array
+  in_test: Array
   label_names: list[str]
   client_names: list[str]
   bad_records: dict[int, BadRecord]
@@ -62,7 +63,7 @@ def read_rows(table: TableFile, columns: Columns) -> Rows:
     InputError: When the table has no rows or cannot be read.
   """
   labels, clients = Codes(), Codes()
-  parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+  parts: list[tuple[Array, Array, Array]] = []
   bad: dict[int, BadRecord] = {}
   first = 0
   for batch in table.batches(columns.keys):
@@ -84,7 +85,7 @@ def read_rows(table: TableFile, columns: Columns) -> Rows:
 
 def _owners(
   text: dict[str, pa.StringArray], columns: Columns, clients: Codes, count: int
-) -> np.ndarray:
+) -> Array:
   if columns.client is None:
     return np.zeros(count, np.int32)
   return clients.of(text[columns.client])
@@ -92,7 +93,7 @@ def _owners(
 
 def _splits(
   text: dict[str, pa.StringArray], columns: Columns, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
   """Returns which rows are test rows, and which are of no split, bool [count] each."""
   if columns.split is None:
     return np.zeros(count, bool), np.zeros(count, bool)
@@ -145,7 +146,7 @@ class Classes:
     self.names = tuple(_sorted(names))
     self._numbers = {name: number for number, name in enumerate(self.names)}
 
-  def numbers(self, labels: Iterable[str]) -> np.ndarray:
+  def numbers(self, labels: Iterable[str]) -> Array:
     """Returns int32 [n]; -1 for a label that is none of the classes."""
     return np.array(
       [self._numbers.get(self._name(label), -1) for label in labels], np.int32

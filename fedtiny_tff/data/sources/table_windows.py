@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedtiny_tff.arrays import Array
+
 _BATCH_BYTES = 32 * 2**20
 _MAX_BATCH = 4096
 
@@ -19,26 +21,29 @@ class Windows:
     rows: Rows of each.
   """
 
-  starts: np.ndarray
+  starts: Array
   rows: int
 
   def __len__(self) -> int:
+    """Returns the number of windows."""
     return len(self.starts)
 
-  def chosen(self, mask: np.ndarray) -> "Windows":
+  def chosen(self, mask: Array) -> "Windows":
     """Returns some of them: bool [n]."""
     return Windows(self.starts[mask], self.rows)
 
-  def touched(self, rows: np.ndarray) -> np.ndarray:
+  def touched(self, rows: Array) -> Array:
     """Tells which rows belong to a window: int64 [m] to bool [m]."""
     # All are equally long: if one holds the row, so does the last to begin by then.
     last = np.searchsorted(self.starts, rows, side="right") - 1
     if not len(self):
       return np.zeros(len(rows), bool)
-    return (last >= 0) & (self.starts[np.maximum(last, 0)] + self.rows > rows)
+    ends = self.starts[np.maximum(last, 0)] + self.rows
+    inside: Array = (last >= 0) & (ends > rows)
+    return inside
 
 
-def cut(keys: np.ndarray, usable: np.ndarray, rows: int, stride: int) -> Windows:
+def cut(keys: Array, usable: Array, rows: int, stride: int) -> Windows:
   """Cuts a table into windows.
 
   A run is made of consecutive usable rows with equal keys. Windows begin at its first
@@ -70,12 +75,12 @@ class Cut(NamedTuple):
     features: float32 [n, rows, columns].
   """
 
-  numbers: np.ndarray
-  features: np.ndarray
+  numbers: Array
+  features: Array
 
 
 def gather(
-  windows: Windows, parts: Iterable[tuple[np.ndarray, np.ndarray]], columns: int
+  windows: Windows, parts: Iterable[tuple[Array, Array]], columns: int
 ) -> Iterator[Cut]:
   """Streams the windows' rows; windows that touch a bad row are left out.
 

@@ -11,6 +11,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.examples import (
   TEST,
   TRAIN,
@@ -48,7 +49,7 @@ class _Split:
   """
 
   name: str
-  chosen: Optional[np.ndarray] = None
+  chosen: Optional[Array] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ class _Source:
       return records.map(lambda fields: fields[self.label])
     return records.map(lambda fields: (fields[self.image], fields[self.label]))
 
-  def labels(self, split: str) -> np.ndarray:
+  def labels(self, split: str) -> Array:
     """Returns all labels of a split, as far as it can be read; int64 [n]."""
     batches = record_files.read_dataset(
       split, self.records(split, with_images=False), _LABEL_BATCH, _ignore

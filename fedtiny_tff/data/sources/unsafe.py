@@ -3,7 +3,7 @@
 import itertools
 import pathlib
 from collections.abc import Iterator
-from typing import BinaryIO, Optional
+from typing import Any, BinaryIO, Optional
 
 import numpy as np
 
@@ -80,11 +80,12 @@ def _is_pickle(file: BinaryIO) -> bool:
 def _holds_objects(file: BinaryIO) -> bool:
   """Tells from its header alone whether a .npy file holds pickled objects."""
   try:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-      header = np.lib.format.read_array_header_1_0(file)
+    # numpy has no types for them.
+    reading: Any = np.lib.format
+    if reading.read_magic(file) == (1, 0):
+      header = reading.read_array_header_1_0(file)
     else:
-      header = np.lib.format.read_array_header_2_0(file)
+      header = reading.read_array_header_2_0(file)
   except ValueError:
     return False
   return bool(header[2].hasobject)

@@ -10,7 +10,9 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from fedtiny_tff.data import extraction
-from fedtiny_tff.data.extraction import EXTRACTIONS, LogMel, Mfcc, Resize
+from fedtiny_tff.data.extraction import EXTRACTIONS
+from fedtiny_tff.data.extraction_base import Resize
+from fedtiny_tff.data.signal_extraction import LogMel, Mfcc
 from fedtiny_tff.errors import InputError
 from tests.fedtiny_tff import support
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from fedtiny_tff.data import extraction, preprocessing
-from fedtiny_tff.data.extraction import Resize
+from fedtiny_tff.data.extraction_base import Resize
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from tests.fedtiny_tff import support

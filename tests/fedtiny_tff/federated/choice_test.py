@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedtiny_tff import training
+from fedtiny_tff import tasks
 from fedtiny_tff.federated import choice, selection
 from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.support import floats
@@ -11,7 +11,7 @@ from tests.fedtiny_tff.support import floats
 def test_the_first_of_least_loss():
   weights = ModelWeights(floats([1, 2]), floats([3]), floats([0]), floats([1]))
   result = selection.SelectionResult(
-    training.Metrics(floats([6, 2, 2]), floats([1, 2, 4]), floats([4, 4, 4])),
+    tasks.Metrics(floats([6, 2, 2]), floats([1, 2, 4]), floats([4, 4, 4])),
     selection.BatchNormStatistics(floats([[5], [6], [7]]), floats([[2], [3], [4]])),
     np.float32(2),
   )

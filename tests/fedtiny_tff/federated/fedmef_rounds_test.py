@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import batches, optimizers, schedules, tfmot_masking, training
+from fedtiny_tff import batches, optimizers, schedules, tasks, tfmot_masking, training
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.federated import client_work, rounds, states
 from fedtiny_tff.models.definition import ModelDefinition
@@ -44,7 +44,7 @@ class Setting:
     result, metrics = builder.computation(number).run(
       state, self.references, instruction
     )
-    return result, training.Metrics(*map(float, metrics[:3]))
+    return result, tasks.Metrics(*map(float, metrics[:3]))
 
 
 @pytest.fixture(name="setting", scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fedtiny_tff import optimizers, schedules, training
+from fedtiny_tff import optimizers, schedules, tasks, training
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.federated import rounds, states
 from fedtiny_tff.models.definition import ModelDefinition
@@ -63,7 +63,7 @@ class Setting:
     result, metrics = computation.run(
       state, self.references if references is None else references, instruction
     )
-    return result, training.Metrics(*map(float, metrics[:3]))
+    return result, tasks.Metrics(*map(float, metrics[:3]))
 
 
 def make_setting(
@@ -128,9 +128,9 @@ class Step:
   event: schedules.AdjustmentEvent | None
   before: states.ServerState
   after: states.ServerState
-  metrics: training.Metrics
+  metrics: tasks.Metrics
   unadjusted: states.ServerState
-  unadjusted_metrics: training.Metrics
+  unadjusted_metrics: tasks.Metrics
 
 
 def history(cnn: Setting, start: states.ServerState) -> list[Step]:

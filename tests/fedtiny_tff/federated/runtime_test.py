@@ -156,7 +156,7 @@ class TestFailingWorker:
         super().__init__(*args, **kwargs)
         started.append(self.pid)
 
-    monkeypatch.setattr(worker_process.subprocess, "Popen", RecordedPopen)
+    monkeypatch.setattr(subprocess, "Popen", RecordedPopen)
     monkeypatch.setattr(worker_process, "worker_binary_path", lambda: silent)
     monkeypatch.setattr(worker_process, "_START_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(worker_process, "_STOP_TIMEOUT_SECONDS", 0.2)

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 
 import psutil
 import pytest
@@ -131,7 +132,7 @@ class TestReach:
   def test_long_temporary_folders_are_avoided(self, monkeypatch, tmp_path):
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
-    monkeypatch.setattr(worker_process.tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     found = worker_process._private_folder()
     try:
       assert found.parent == pathlib.Path("/tmp")

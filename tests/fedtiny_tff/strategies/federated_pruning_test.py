@@ -101,6 +101,7 @@ class TestModels:
     assert plan.trained.spec.channel_blocks == (2, 2)
     [mask] = plan.strategy.candidate_masks(_pretrained(), PruningConfig(0.6, 10))
     assert mask.all()
+    assert mask.dtype == bool
 
   def test_without_its_models_it_says_so(self):
     strategy = federated_pruning.FederatedPruning()

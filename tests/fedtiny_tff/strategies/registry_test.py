@@ -44,6 +44,8 @@ def test_every_strategy_has_a_cost_and_keeps_what_it_says(name):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-  message = r"unknown strategy 'fedtinny': choose one of fedavg, fedtiny, "
-  with pytest.raises(InputError, match=message):
+  with pytest.raises(InputError) as refused:
     registry.get_strategy("fedtinny")
+  message = str(refused.value)
+  assert message.startswith("unknown strategy 'fedtinny': choose one of fedavg, fedtiny,")
+  assert message.endswith("; did you mean fedtiny?")

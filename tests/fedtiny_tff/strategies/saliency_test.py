@@ -48,12 +48,25 @@ def test_what_such_a_layer_keeps_goes_off_the_lowest_scores_elsewhere():
   spec = support.spec_of_sizes(4, 3, 2)
   # 9, 8, 7 and 6 without the last layer; the 6 gives way, not the largest layer.
   assert _kept(spec, [[9, 8, 0, 0], [7, 6, 0.1], [0, 0]], 4) == [0, 1, 4, 7]
+  # With one weight more the 6 stays, wherever in its layer the best one is.
+  assert _kept(spec, [[9, 8, 0, 0], [6, 7, 0.1], [0, 0]], 5) == [0, 1, 4, 5, 7]
+
+
+def test_the_last_weight_goes_by_its_score_and_not_to_the_largest_layer():
+  spec = support.spec_of_sizes(4, 3)
+  # 9, 8 and 7, of which two are in the smaller layer.
+  assert _kept(spec, [[1, 9, 2, 3], [3, 7, 8]], 3) == [1, 5, 6]
+  # The same in pairs: 18 of one layer, 16 and 14 of the other.
+  scores = [[9, 9, 1, 1, 1, 1, 1, 1], [8, 8, 7, 7]]
+  assert _kept(_spec((8, 2), (4, 2)), scores, 6) == [0, 1, 8, 9, 10, 11]
 
 
 def test_equal_scores_are_taken_in_order_of_their_index():
   spec = support.spec_of_sizes(4, 3, 2)
   # One of each layer, and then the first two.
   assert _kept(spec, [[1] * 4, [1] * 3, [1] * 2], 5) == [0, 1, 2, 4, 7]
+  # As many as no sort keeps in order by chance.
+  assert _kept(support.spec_of_sizes(64, 64), [[1] * 64] * 2, 66) == [*range(66)]
 
 
 def test_a_group_is_the_sum_of_its_weights():
@@ -193,6 +206,21 @@ class TestPlainModel:
     sparse = support.plain_model(cnn, weights, mask)(public[0])
     np.testing.assert_allclose(plain.model(public[0]), sparse, rtol=1e-5)
     assert not np.allclose(expected, sparse)
+
+  def test_consists_of_the_layers_that_are_made(self):
+    made = []
+
+    def make(layer):
+      made.append(type(layer).from_config(layer.get_config()))
+      return made[-1]
+
+    cnn = support.cnn()
+    weights = support.random_weights(cnn)
+    start = base.Pretrained(cnn, weights, support.random_images(1))
+    plain = saliency.PlainModel(start, make)
+    with_weights = [layer for layer in plain.model.layers if layer.weights]
+    assert set(map(id, with_weights)) <= set(map(id, made))
+    assert len(with_weights) >= len(cnn.spec.layers)
 
   def test_kernels_are_in_the_order_of_the_spec(self):
     cnn = support.cnn()

@@ -77,3 +77,31 @@ def test_values_gradients_and_indices_of_the_active_weights_are_charged():
   assert found.training_flops_per_round == 3 * found.forward_flops * 6
   assert found.adjust_round_flops == 3 * found.forward_flops
   assert found.memory == device_cost.MemoryCost(4 * 55, 4 * 55, 4 * 40)
+
+
+@pytest.mark.parametrize(
+  ("order", "blocks"), [("forward", (0, 1)), ("backward", (1, 0))]
+)
+def test_blocks_move_in_turn(order, blocks):
+  config = PruningConfig(
+    0.5, 30, adjust_every_rounds=10, adjust_until_round=29, adjust_order=order
+  )
+  events = sparse.AdjustingStrategy().plan_events(_SPEC, (2, 3), config)
+  # At most 0.3 of 2 or 3 weights, rounded up.
+  assert [(each.round_index, each.block, each.counts) for each in events] == [
+    (10, blocks[0], (1,)), (20, blocks[1], (1,))
+  ]  # fmt: skip
+
+
+def test_the_largest_gradients_of_the_costliest_block_are_charged_as_well():
+  profile = ModelProfile(115, (40, 60), (1000, 600), 7, 0, 9, 0)
+  workload = device_cost.Workload(3, 2, 2)
+  found = sparse.AdjustingStrategy().round_cost(
+    profile, workload, (10, 30), ((0,), (1,))
+  )
+  # Of 1000 three quarters more, of 600 the half, for one of the round's four batches.
+  assert found.forward_flops == 2 * (250 + 300 + 7)
+  assert found.training_flops_per_round == 3 * found.forward_flops * 6
+  assert found.adjust_round_flops == 3 * found.forward_flops + 2 * 750 / 4
+  # 0.3 of 10 or 30 weights, each an index and a value.
+  assert found.memory == device_cost.MemoryCost(4 * 55, 4 * 55, 4 * 40, 8 * 9)

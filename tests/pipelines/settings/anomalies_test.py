@@ -3,13 +3,13 @@
 import pytest
 
 from fedtiny_tff import tasks
-from fedtiny_tff.data import examples
+from fedtiny_tff.data import examples, preprocessing
 from fedtiny_tff.errors import InputError
 from pipelines.settings import anomalies
 
 
 def _labels(names, classes=("cat", "dog", "eel"), task=tasks.RECONSTRUCT):
-  how = examples.Preprocessing(1.0, (0.0,), (1.0,))
+  how = preprocessing.Preprocessing(1.0, (0.0,), (1.0,))
   info = examples.DatasetInfo("zoo", (2,), "uint8", tuple(classes), how)
   return anomalies.anomaly_labels(names, info, task)
 

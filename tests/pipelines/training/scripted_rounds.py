@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rich.console
 
-from fedtiny_tff import schedules, tasks, training
+from fedtiny_tff import schedules, tasks
 from fedtiny_tff.federated import messages, states
 from fedtiny_tff.strategies import base
 from fedtiny_tff.tfmot_masking import ModelWeights
@@ -116,7 +116,7 @@ def make_world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
   def evaluate(state, clients):
     evaluated.append(float(state.model.active_values[0]))
-    return training.Metrics(np.float32(2), np.float32(3), np.float32(4))
+    return tasks.Metrics(np.float32(2), np.float32(3), np.float32(4))
 
   def build_evaluation(*arguments, active_count, batch_size, secure):
     built.append(active_count)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedtiny_tff import tasks, training
+from fedtiny_tff import tasks
 from fedtiny_tff.federated import selection
 from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
@@ -47,7 +47,7 @@ def fixture_scored(monkeypatch):
     channels = pool.batch_norm_mean.size
     numbers = np.arange(3, dtype=np.float32)[:, np.newaxis]
     return selection.SelectionResult(
-      training.Metrics(
+      tasks.Metrics(
         floats([6, 2, 3]), floats([1, 2, 4]), floats([4, 4, 4])
       ),
       selection.BatchNormStatistics(
