@@ -15,6 +15,7 @@ TYPED = ("sh", "python", "flags", "cpp")
 ELSEWHERE = {
   "docs/own_data.md": "tests/docs/own_data_test.py",
   "docs/own_strategy.md": "tests/docs/own_strategy_test.py",
+  "docs/python_api.md": "tests/docs/python_api_test.py",
 }
 _FENCE = re.compile(
   r"(?:^ *<!-- (?P<marker>[\w ]+): (?P<reason>[^\n]*?) -->\n)?"
