@@ -9,6 +9,7 @@ Weights, masks and statistics cross this border as the flat vectors of
 `ModelWeights`.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Optional
 
@@ -259,10 +260,25 @@ def initial_weights(
   return masked.read()
 
 
-@keras_graphs.sparing_eager_models()
 def vector_sizes(model_definition: definition.ModelDefinition) -> ModelWeights:
-  """Returns the lengths of the model's flat vectors, as integers."""
+  """Returns the lengths of the model's flat vectors, as integers.
+
+  The model is built for it, once: every computation asks for them.
+  """
+  if (known := _SIZES.get(model_definition)) is None:
+    known = _SIZES[model_definition] = _measured_sizes(model_definition)
+  return known
+
+
+@keras_graphs.sparing_eager_models()
+def _measured_sizes(model_definition: definition.ModelDefinition) -> ModelWeights:
   with tf.Graph().as_default():
     masked = MaskedModel(model_definition)
     weights = masked.read()
   return ModelWeights(*(vector.shape[0] for vector in weights))
+
+
+# Forgotten together with the definition, which may hold a model of the user's.
+_SIZES: weakref.WeakKeyDictionary[definition.ModelDefinition, ModelWeights] = (
+  weakref.WeakKeyDictionary()
+)

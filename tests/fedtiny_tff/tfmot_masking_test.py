@@ -1,5 +1,9 @@
 """The wrapper applies masks made elsewhere, and does nothing else."""
 
+import dataclasses
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -64,6 +68,26 @@ def test_the_sizes_are_those_of_the_vectors(weights):
   sizes = tfmot_masking.vector_sizes(support.cnn())
   assert sizes == tfmot_masking.ModelWeights(63, 31, 5, 5)
   assert sizes == tuple(v.shape[0] for v in weights)
+
+
+def test_sizes_are_measured_once_and_forgotten_with_their_definition():
+  built = []
+
+  def build():
+    built.append(1)
+    return support.cnn().build()
+
+  made = dataclasses.replace(support.cnn(), build=build)
+  assert tfmot_masking.vector_sizes(made) == tfmot_masking.vector_sizes(made)
+  once = len(built)
+  assert once >= 1
+  other = dataclasses.replace(made, name="other")
+  tfmot_masking.vector_sizes(other)
+  assert len(built) == 2 * once
+  gone = weakref.ref(other)
+  del other
+  gc.collect()
+  assert gone() is None
 
 
 def test_a_model_without_batch_norm_has_empty_statistics():
