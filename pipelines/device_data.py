@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Optional
 from absl import flags
 
 from pipelines.apps import app, files
-from pipelines.settings import data_flags, run_dir_flag
+from pipelines.settings import data_flags, flag_values, run_dir_flag
 
 if TYPE_CHECKING:
   from pipelines.apps.progress import Progress
@@ -45,6 +45,7 @@ def main() -> Optional[int]:
   run_dir = flags.FLAGS["run_dir"].value
   if run_dir:
     run_dir_flag.read()
+  flag_values.check_flags()
   with progress.loading():
     from pipelines.datasets import data_stage
     from pipelines.runs import run_directory
