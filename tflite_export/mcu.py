@@ -6,6 +6,7 @@ and nothing is returned unless they compute the same integers and the first keep
 the memory there is.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Optional
 
@@ -98,7 +99,8 @@ def _footprints(
       (verified.dense_bytes, verified.dense_arena),
     )
   )
-  return encoded, dense
+  kept = mcu_budget.dense_for_ram_bytes(verified.encoded)
+  return dataclasses.replace(encoded, dense_for_ram_bytes=kept), dense
 
 
 def _artifacts(verified: VerifiedPair, settings: McuSettings) -> tuple[Artifact, ...]:

@@ -37,10 +37,13 @@ class Footprint:
   Attributes:
     flash_bytes: The model and the arrays beside it.
     ram_bytes: The tensor arena to declare, its margin included.
+    dense_for_ram_bytes: Weights of layers that could be encoded, had there been RAM to
+      decode them in; where flash is short, more RAM may be what helps.
   """
 
   flash_bytes: int
   ram_bytes: int
+  dense_for_ram_bytes: int = 0
 
   def fits(self, options: McuOptions) -> bool:
     """Returns whether it keeps within all limits."""
@@ -48,13 +51,15 @@ class Footprint:
 
   def excesses(self, options: McuOptions) -> list[str]:
     """Returns for each limit that is not kept what is needed and what is allowed."""
+    kept = self.dense_for_ram_bytes
+    cause = f" ({kept:,} of them stay dense for want of RAM)" if kept else ""
     limits = (
-      ("flash", self.flash_bytes, options.flash_bytes),
-      ("RAM", self.ram_bytes, options.ram_bytes),
+      ("flash", self.flash_bytes, options.flash_bytes, cause),
+      ("RAM", self.ram_bytes, options.ram_bytes, ""),
     )
     return [
-      f"{name} {needed:,} bytes needed, {allowed:,} allowed"
-      for name, needed, allowed in limits
+      f"{name} {needed:,} bytes needed{why}, {allowed:,} allowed"
+      for name, needed, allowed, why in limits
       if allowed is not None and needed > allowed
     ]
 
@@ -75,6 +80,15 @@ def footprint(
   """
   arrays_bytes = c_source.array_bytes(model_bytes, class_names, preprocessing)
   return Footprint(len(model_bytes) + arrays_bytes, arena.recommended_bytes)
+
+
+def dense_for_ram_bytes(encoded: EncodedModel) -> int:
+  """Returns the bytes of the weights that `encode_within` left dense for want of RAM."""
+  return sum(
+    each.dense_bytes
+    for each in encoded.tensors
+    if each.left_dense_because == TOO_MUCH_RAM
+  )
 
 
 def encode_within(

@@ -165,14 +165,14 @@ def measure(
   found = mcu_budget.footprint(
     encoded.model_bytes, arena, class_names, preprocessing
   )
-  dense_bytes = sum(
-    each.dense_bytes
-    for each in encoded.tensors
-    if each.left_dense_because == mcu_budget.TOO_MUCH_RAM
-  )
+  dense_bytes = mcu_budget.dense_for_ram_bytes(encoded)
   encoded_bytes = sum(each.dense_bytes for each in encoded.tensors if each.encoded)
   more_bytes = noise_bytes(density, dense_bytes, encoded_bytes)
-  return dataclasses.replace(found, flash_bytes=found.flash_bytes + more_bytes)
+  return dataclasses.replace(
+    found,
+    flash_bytes=found.flash_bytes + more_bytes,
+    dense_for_ram_bytes=dense_bytes,
+  )
 
 
 def noise_bytes(density: float, dense_bytes: int, encoded_bytes: int) -> int:

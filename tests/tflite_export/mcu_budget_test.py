@@ -137,6 +137,17 @@ class TestCheck:
     with pytest.raises(BudgetError, match=message):
       mcu_budget.check(self.FOUND, self.DENSE, options)
 
+  def test_flash_that_is_short_for_want_of_ram_says_so(self, file):
+    encoded = encode_within(file, arena_of(file, {SMALL}), inputs())
+    assert mcu_budget.dense_for_ram_bytes(encode_within(file, None, inputs())) == 0
+    kept = mcu_budget.dense_for_ram_bytes(encoded)
+    left = [each for each in encoded.tensors if not each.encoded]
+    assert kept == sum(each.dense_bytes for each in left) > 2_048
+    found = Footprint(5_000, 100, 3_000)
+    assert found.excesses(McuOptions(flash_bytes=4_000)) == [
+      "flash 5,000 bytes needed (3,000 of them stay dense for want of RAM), 4,000 allowed"
+    ]
+
   def test_is_a_failure_that_ships_nothing(self):
     assert issubclass(BudgetError, VerificationError)
 
