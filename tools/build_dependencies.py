@@ -36,6 +36,7 @@ _NAMED_IN_DOCS = (
   *("//pipelines", "//tflite_export", "//benchmarks", "//:tools"),
 )
 _WHOLE_PACKAGES = {
+  "tests.automation_test": _NAMED_IN_DOCS,
   "tests.benchmarks.summary_test": ("//benchmarks",),
   "tests.docs.own_data_test": _NAMED_IN_DOCS,
   "tests.docs.python_api_test": _NAMED_IN_DOCS,
