@@ -8,6 +8,8 @@
   arena.h            size of the tensor arena
   main_functions.*   an example: `setup()` and `loop()`, as in TFLM's own
 
+`golden_vectors` adds inputs with their outputs.
+
 Everything is in namespace `fedtiny_model` and valid in C++11 and later.
 """
 
@@ -121,8 +123,14 @@ def _ends(model: Any) -> tuple[Any, Any]:
   return graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
 
 
-def _header(name: str, includes: str, body: str) -> str:
-  """Returns a header with its guard and namespace."""
+def header(name: str, includes: str, body: str) -> str:
+  """Returns a header with its guard and namespace.
+
+  Args:
+    name: Of the file, without `.h`.
+    includes: Lines before the namespace.
+    body: What is in it.
+  """
   guard = f"FEDTINY_MODEL_{name.upper()}_H_"
   return (
     f"#ifndef {guard}\n#define {guard}\n\n{includes}\n"
@@ -133,7 +141,7 @@ def _header(name: str, includes: str, body: str) -> str:
 
 def _model_data_header(model_bytes: int) -> str:
   """Returns the declaration of the array."""
-  return _header(
+  return header(
     "model_data",
     "",
     "// Named as in TFLM's examples.\n"
@@ -169,7 +177,7 @@ def _settings(
     body += f"\n{of_data}"
   if class_names is not None:
     body += f"\n{_class_settings(_shape(target)[-1], class_names)}"
-  return _header("model_settings", "#include <cstdint>\n", body)
+  return header("model_settings", "#include <cstdint>\n", body)
 
 
 def _class_settings(classes: int, class_names: Sequence[str]) -> str:
@@ -262,7 +270,7 @@ def _op_resolver(model: Any) -> str:
     "  return kTfLiteOk;\n}\n"
   )
   include = '#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n'
-  return _header("op_resolver", include, body)
+  return header("op_resolver", include, body)
 
 
 def _arena(arena_bytes: int) -> str:
@@ -272,4 +280,4 @@ def _arena(arena_bytes: int) -> str:
     "// MicroInterpreter::arena_used_bytes() tells what your build needs.\n"
     f"constexpr std::size_t kArenaBytes = {arena_bytes};\n"
   )
-  return _header("arena", "#include <cstddef>\n", body)
+  return header("arena", "#include <cstddef>\n", body)

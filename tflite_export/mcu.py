@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from typing import Optional
 
 from fedtiny_tff.data.preprocessing import Preprocessing
-from tflite_export import mcu_budget, mcu_scores, preprocessing_texts, tflm
+from tflite_export import (
+  golden_vectors,
+  mcu_budget,
+  mcu_scores,
+  preprocessing_texts,
+  tflm,
+)
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
 from tflite_export.c_source import c_sources
 from tflite_export.convert_mcu import McuSettings, convert_mcu
@@ -61,6 +67,7 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
   handover = Handover(
     settings, request.mcu, found, dense, preprocessing, layout, scores
   )
+  texts |= golden_vectors.sources(verified.encoded.model_bytes)
   texts["README.md"] = readme(verified, handover)
   declared = preprocessing_texts.declaration(request.provenance, shape)
   if declared is not None:

@@ -94,6 +94,22 @@ Without the example: register operators with `RegisterOps`, give the interpreter
 `g_model` and an array of `kArenaBytes` aligned to 16 bytes, call `AllocateTensors()`.
 {reading}
 
+## Is the build right?
+
+`golden_vectors.cc` has inputs drawn at random, and what TFLM's reference kernels make of them.
+Compile it too, and call once, after `AllocateTensors()`:
+
+```cpp
+#include "golden_vectors.h"
+
+if (fedtiny_model::GoldenDifference(interpreter) != 0) {{
+  // Another model, damaged flash, or kernels that round otherwise.
+}}
+```
+
+Kernels of the reference give 0. Optimised ones may be some steps apart in int8; many steps are
+a mistake. What nothing calls takes no flash.
+
 ## Comparing with model_dense.tflite
 
 Its outputs are the same bit for bit, and it needs no operator DECODE. To compare them once

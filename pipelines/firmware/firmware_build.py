@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from pipelines.firmware import cpp_compiler
+from tflite_export import golden_vectors
 from tflite_export.firmware_objects import FirmwareObject, section_bytes
 from tflite_export.mcu_verify import MODEL_PATH
 from tflite_export.resolver_functions import resolver_functions
@@ -49,6 +50,15 @@ int main() {{
   return g_model[kModelDataBytes - 1] + tensor_arena[0];
 }}
 """
+# What firmware may call besides.
+_GOLDEN = f"""
+#include "{golden_vectors.HEADER}"
+#include "tensorflow/lite/micro/micro_interpreter.h"
+
+double TryGoldenVectors(tflite::MicroInterpreter& interpreter) {{
+  return GoldenDifference(interpreter);
+}}
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,20 +84,24 @@ def check(files: Mapping[str, bytes]) -> FirmwareCheck:
     VerificationError: They do not compile or link; with the compiler's first error.
   """
   program = _PROGRAM.format(model_bytes=len(files[MODEL_PATH]))
+  linked = ["main.cc", "model_data.cc"]
+  if f"mcu/{golden_vectors.SOURCE}" in files:
+    program += _GOLDEN
+    linked.append(golden_vectors.SOURCE)
   headers = stand_ins(resolver_functions(files[MODEL_PATH]))
   with cpp_compiler.sources_in_folder(files, {**headers, "main.cc": program}) as folder:
-    linked = _linked(folder)
+    told = _linked(folder, linked)
     objects, measured = _objects(folder)
-  return FirmwareCheck(objects, (linked, *measured))
+  return FirmwareCheck(objects, (told, *measured))
 
 
-def _linked(folder: pathlib.Path) -> str:
+def _linked(folder: pathlib.Path, sources: Sequence[str]) -> str:
   """Compiles and links for this machine; returns what there is to say."""
   compiler = (cpp_compiler.GXX, *_HOST_OPTIONS)
   if problem := cpp_compiler.problem(compiler):
     return _not_checked("whether the C++ sources compile", problem, _DEBIAN_HOST)
   for arguments in (
-    ("main.cc", "model_data.cc", "-o", "program"),
+    (*sources, "-o", "program"),
     ("-fsyntax-only", "main_functions.cc"),
   ):
     cpp_compiler.run((*compiler, *arguments), folder, _FAILURE)

@@ -9,7 +9,7 @@ from fedtiny_tff.data.extraction import declare
 from fedtiny_tff.data.preprocessing import Preprocessing
 from tests.tflite_export import models
 from tests.tflite_export.cpp import run_program, write
-from tflite_export import mcu_budget, mcu_peaks, mcu_readme
+from tflite_export import golden_vectors, mcu_budget, mcu_peaks, mcu_readme
 from tflite_export.c_source import c_sources
 from tflite_export.convert_mcu import McuSettings
 from tflite_export.mcu_budget import Footprint
@@ -215,7 +215,7 @@ def test_the_dense_files_operators_may_be_the_same(verified):
 
 
 def test_program_links_and_runs(verified, text, tmp_path):
-  (program,) = re.findall(r"```cpp\n(.*?)```", text, re.DOTALL)
+  program, _ = re.findall(r"```cpp\n(.*?)```", text, re.DOTALL)
   file = verified.encoded.model_bytes
   sources = c_sources(file, ("a", "b", "c", "d"), verified.arena.recommended_bytes)
   write(tmp_path, {**sources, **stand_ins(resolver_functions(file))})
@@ -223,3 +223,17 @@ def test_program_links_and_runs(verified, text, tmp_path):
   assert once != program
   printed = run_program(tmp_path, once, "main_functions.cc", "model_data.cc")
   assert printed == b"a\na\n"
+
+
+def test_the_check_of_a_build_compiles(verified, text, tmp_path):
+  _, check = re.findall(r"```cpp\n(.*?)```", text, re.DOTALL)
+  include, body = check.split("\n", 1)
+  file = verified.encoded.model_bytes
+  sources = c_sources(file, ("a", "b", "c", "d"), verified.arena.recommended_bytes)
+  sources |= golden_vectors.sources(file)
+  write(tmp_path, {**sources, **stand_ins(resolver_functions(file))})
+  program = (
+    f'{include}\n#include "tensorflow/lite/micro/micro_interpreter.h"\n'
+    f"void Check(tflite::MicroInterpreter& interpreter) {{{body}}}\nint main() {{}}\n"
+  )
+  assert run_program(tmp_path, program, "golden_vectors.cc") == b""

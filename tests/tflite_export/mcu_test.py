@@ -29,6 +29,8 @@ class TestExportMcu:
     assert set(bundle.files) == {
       "mcu/README.md",
       "mcu/arena.h",
+      "mcu/golden_vectors.cc",
+      "mcu/golden_vectors.h",
       "mcu/main_functions.cc",
       "mcu/main_functions.h",
       "mcu/model.tflite",

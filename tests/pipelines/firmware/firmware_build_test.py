@@ -6,6 +6,7 @@ from pipelines import doctor
 from pipelines.firmware import cpp_compiler, firmware_build
 from tests.tflite_export import models
 from tests.tflite_export.cpp import ARM_COMPILER, has_arm_compiler
+from tflite_export import golden_vectors
 from tflite_export.artifacts import VerificationError
 from tflite_export.c_source import c_sources
 from tflite_export.convert_mcu import McuSettings, convert_mcu
@@ -21,7 +22,7 @@ needs_arm = pytest.mark.skipif(
 
 
 def exported(content, names):
-  sources = c_sources(content, names, ARENA_BYTES)
+  sources = c_sources(content, names, ARENA_BYTES) | golden_vectors.sources(content)
   files = {f"mcu/{name}": text.encode() for name, text in sources.items()}
   return files | {"mcu/model.tflite": content}
 
@@ -82,6 +83,8 @@ class TestOnThisMachine:
       ("model_settings.h", b"kInputElements", b"kElements", r"error.*kInputElements"),
       ("model_data.h", b"kModelDataBytes = ", b"kModelDataBytes = 1", "another file's"),
       ("model_data.cc", b"fedtiny_model", b"other_model", r"model_data\.cc:\d+.*error"),
+      ("golden_vectors.h", b"Invoke()", b"Invoke(", r"golden_vectors\.h:\d+.*error"),
+      ("golden_vectors.cc", b"kGoldenOutputs", b"kOutputs", r"undefined.*kGoldenOutputs"),
     ],
   )  # fmt: skip
   def test_broken_sources(self, files, without, name, old, new, reason):
@@ -95,6 +98,11 @@ class TestOnThisMachine:
     files["mcu/model_data.cc"] = b'#include "model_data.h"\n'
     with pytest.raises(VerificationError, match=r"undefined reference to .*g_model"):
       firmware_build.check(files)
+
+  def test_no_vectors_are_none_to_compile(self, files, without):
+    without(ARM_COMPILER)
+    del files["mcu/golden_vectors.h"], files["mcu/golden_vectors.cc"]
+    assert firmware_build.check(files).lines[0].startswith("model_data.cc links")
 
   def test_no_compiler(self, files, without):
     without("g++", ARM_COMPILER)
