@@ -122,6 +122,25 @@ def _check_candidates(values: dict[str, Any]) -> None:
     )
 
 
+def _check_clients(values: dict[str, Any]) -> None:
+  lost = values["client_dropout"] + values["client_stragglers"]
+  if lost >= 1.0:
+    raise InputError(
+      f"--client_dropout and --client_stragglers lose all clients ({lost:g} of them); "
+      "their sum must be below 1"
+    )
+  if 0 < values["clients_per_round"] < values["min_reports"]:
+    raise InputError(
+      f"--min_reports={values['min_reports']}, but a round has only "
+      f"--clients_per_round={values['clients_per_round']}; lower it"
+    )
+  if 0 < values["num_clients"] < values["clients_per_round"]:
+    raise InputError(
+      f"--clients_per_round is {values['clients_per_round']}, but there are only "
+      f"--num_clients={values['num_clients']}: lower the one or raise the other"
+    )
+
+
 def _check_microcontroller(values: dict[str, Any]) -> None:
   if values["tflm_dir"] is not None:
     tflm_checkout.check(values["tflm_dir"])
@@ -158,6 +177,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
   if values["verify_arm64"] and arm64_setup.problem():
     raise InputError(f"--verify_arm64: {arm64_setup.problem()}, or leave the flag out")
   _check_candidates(values)
+  _check_clients(values)
   privacy_checks.check(values)
   device_checks.check(values)
   _check_microcontroller(values)

@@ -145,23 +145,12 @@ def _check_pruning(values: dict[str, Any]) -> None:
     raise InputError(f"--target_density must be in (0, 1], got {density:g}")
 
 
-def _check_clients(values: dict[str, Any]) -> None:
-  lost = values["client_dropout"] + values["client_stragglers"]
-  if lost >= 1.0:
-    raise InputError(
-      f"--client_dropout and --client_stragglers lose all clients ({lost:g} of them); "
-      "their sum must be below 1"
-    )
+def _check_shares(values: dict[str, Any]) -> None:
   if values["trim_share"] >= 0.5:
     raise InputError(f"--trim_share must be below 0.5, got {values['trim_share']:g}")
   if values["byzantine_fraction"] > 1.0:
     raise InputError(
       f"--byzantine_fraction must be at most 1, got {values['byzantine_fraction']:g}"
-    )
-  if 0 < values["clients_per_round"] < values["min_reports"]:
-    raise InputError(
-      f"--min_reports={values['min_reports']}, but a round has only "
-      f"--clients_per_round={values['clients_per_round']}; lower it"
     )
 
 
@@ -181,12 +170,7 @@ def check(values: dict[str, Any]) -> None:
       raise InputError(f"--{name} must be a finite number, got {value}")
   _check_ranges(values)
   _check_pruning(values)
-  _check_clients(values)
-  if 0 < values["num_clients"] < values["clients_per_round"]:
-    raise InputError(
-      f"--clients_per_round is {values['clients_per_round']}, but there are only "
-      f"--num_clients={values['num_clients']}: lower the one or raise the other"
-    )
+  _check_shares(values)
 
 
 def check_flags() -> None:

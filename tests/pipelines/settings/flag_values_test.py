@@ -22,7 +22,7 @@ _RUN = ("run", "--flagfile=pipelines/presets/digits.flags")
     ((*_RUN, "--mcu_activation_bits=4"), "must be 8 or 16, got 4"),
     ((*_RUN, "--trim_share=0.5"), "--trim_share must be below 0.5"),
     ((*_RUN, "--dataset=digit"), "did you mean digits?"),
-    (("train", *_RUN[1:], "--num_clients=2"), "--num_clients=2"),
+    (("train", *_RUN[1:], "--pool_size=1001"), "--pool_size must be at most 1000"),
     (("compare", *_RUN[1:], "--batch_size=0"), "--batch_size must be at least 1"),
     (("data", "--partitioner=idd"), "did you mean iid?"),
     (("export", "--keras_model=a.keras", "--targets=andriod"), "did you mean android?"),
