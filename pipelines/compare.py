@@ -9,7 +9,7 @@ from absl import flags
 
 from fedtiny_tff.errors import InputError
 from pipelines.apps import app
-from pipelines.settings import flag_values, run_flags
+from pipelines.settings import run_flags
 from pipelines.settings.dry_run_flag import DRY_RUN
 
 _SUMMARY = """
@@ -100,6 +100,7 @@ def _print_plan(cells: Sequence[Any], finished: dict[str, Any]) -> None:
 def main() -> Optional[int]:
   """Runs what is not finished, then writes tables and figures."""
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
   flag_values.check_flags()
   progress = Progress()

@@ -167,7 +167,9 @@ def _number(value: float) -> str:
 def main() -> Optional[int]:
   """Prints the figures."""
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
+  flag_values.check_flags()
   with Progress().waiting("building the model and counting"):
     figures = _figures()
   if FORMAT.value == "json":

@@ -8,7 +8,7 @@ from absl import flags
 
 from fedtiny_tff.errors import InputError
 from pipelines.apps import app
-from pipelines.settings import data_flags, flag_values, run_flags
+from pipelines.settings import data_flags, run_flags
 from pipelines.settings.format_flag import FORMAT
 
 _SUMMARY = """
@@ -50,6 +50,7 @@ def _plots_folder() -> Optional[pathlib.Path]:
 def main() -> Optional[int]:
   """Reads the dataset, draws and prints."""
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
   flag_values.check_flags()
   progress = Progress()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Optional
 from absl import flags
 
 from pipelines.apps import app, files
-from pipelines.settings import data_flags, flag_values, run_dir_flag
+from pipelines.settings import data_flags, run_dir_flag
 
 if TYPE_CHECKING:
   from pipelines.apps.progress import Progress
@@ -39,6 +39,7 @@ _GROUPS = {
 def main() -> Optional[int]:
   """Writes the files."""
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
   progress = Progress()
   folder = files.new_folder(flags.FLAGS.output_dir, "output_dir")

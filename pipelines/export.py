@@ -7,7 +7,7 @@ from absl import flags
 
 from fedtiny_tff.errors import InputError
 from pipelines.apps import app
-from pipelines.settings import flag_values, run_dir_flag, run_flags
+from pipelines.settings import run_dir_flag, run_flags
 
 _SUMMARY = """
 Exports a trained run, or any pruned Keras model, and verifies every file on its runtime.
@@ -47,10 +47,11 @@ def main() -> Optional[int]:
       raise InputError(f"--{name} goes with --keras_model; name the model too")
   elsewhere = flags.FLAGS.output_dir
   path = run_dir_flag.read()
-  flag_values.check_flags()
 
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
+  flag_values.check_flags()
   progress = Progress()
   if elsewhere not in (None, path):
     progress.warn(
@@ -72,10 +73,11 @@ def main() -> Optional[int]:
 def _export_keras_model(path: str) -> Optional[int]:
   """Exports a model that no run of ours has trained."""
   _check_flags()
-  flag_values.check_flags()
 
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
+  flag_values.check_flags()
   progress = Progress()
   with progress.loading():
     from fedtiny_tff import tasks

@@ -36,7 +36,9 @@ _GROUPS = {
 def main() -> Optional[int]:
   """Writes the dataset."""
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
+  flag_values.check_flags()
   progress = Progress()
   values = {name: flags.FLAGS[name].value for name in run_flags.names()}
   choices.check("to_format", _FORMAT.value, _FORMATS)

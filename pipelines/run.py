@@ -4,7 +4,7 @@ from typing import Optional
 
 from pipelines.apps import app
 from pipelines.planning import dry_run_command
-from pipelines.settings import flag_values, run_flags
+from pipelines.settings import run_flags
 
 _SUMMARY = """
 Federated pruning to verified .tflite files: pre-train, select, prune, export, report.
@@ -20,6 +20,7 @@ run it prints the summary.
 def main() -> Optional[int]:
   """Runs what is not finished yet and prints the summary."""
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
   flag_values.check_flags()
   progress, is_dry = Progress(), dry_run_command.is_asked()

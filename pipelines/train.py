@@ -4,7 +4,7 @@ from typing import Optional
 
 from pipelines.apps import app
 from pipelines.planning import dry_run_command
-from pipelines.settings import flag_values, run_flags
+from pipelines.settings import run_flags
 
 _SUMMARY = """
 Federated training and pruning; `pipelines.export` makes .tflite files of the result.
@@ -17,6 +17,7 @@ Federated training and pruning; `pipelines.export` makes .tflite files of the re
 def main() -> Optional[int]:
   """Trains unless that is done, and prints the summary."""
   from pipelines.apps.progress import Progress
+  from pipelines.settings import flag_values
 
   flag_values.check_flags()
   progress, is_dry = Progress(), dry_run_command.is_asked()

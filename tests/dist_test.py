@@ -13,6 +13,7 @@ import pytest
 
 from fedtiny_tff.version import VERSION
 from tools import dist
+from tools.setup_messages import SetupError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -173,7 +174,7 @@ def test_files_without_git_are_all_but_what_is_made(tmp_path):
 def test_a_backend_that_fails_is_told(tmp_path, capfd):
   root = _checkout(tmp_path / "root", ["pyproject.toml"])
   (root / "pyproject.toml").write_text("[project]\nname = 3\n")
-  with pytest.raises(dist.setup.SetupError, match=r"at build_sdist; mend pyproject\.toml"):
+  with pytest.raises(SetupError, match=r"at build_sdist; mend pyproject\.toml"):
     dist.build(root, tmp_path / "out")
   assert "invalid pyproject.toml" in capfd.readouterr().err
   assert not (tmp_path / "out").exists()

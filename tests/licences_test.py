@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from tools import licence_terms, licences
+from tools.setup_messages import SetupError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -91,7 +92,7 @@ def test_locked_packages_are_looked_up():
   ],
 )
 def test_what_is_not_installed_as_locked_is_named(held, said):
-  with pytest.raises(licences.setup.SetupError) as caught:
+  with pytest.raises(SetupError) as caught:
     _packages(six=held)
   assert str(caught.value) == said
 

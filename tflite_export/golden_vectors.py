@@ -4,13 +4,17 @@ The inputs are drawn at random, from a seed: samples of training would put someb
 into firmware, and those of the test split are for final figures.
 """
 
-from typing import Any
-
 import numpy as np
 
 from fedtiny_tff import seeds
 from fedtiny_tff.arrays import Array
-from tflite_export import c_source, flatbuffer_model, quantisation, tflm
+from tflite_export import (
+  c_source,
+  flatbuffer_model,
+  model_tensors,
+  quantisation,
+  tflm,
+)
 
 HEADER, SOURCE = "golden_vectors.h", "golden_vectors.cc"
 _COUNT = 2
@@ -86,19 +90,15 @@ def sources(model_bytes: bytes) -> dict[str, str]:
 def _inputs(model_bytes: bytes) -> tuple[Array, Array]:
   """Draws inputs; returns them as real numbers and as the file stores them."""
   generator = seeds.generator(0, "golden vectors")
-  model = flatbuffer_model.read_model(model_bytes)
-  graph = model.subgraphs[0]
-  tensor: Any = graph.tensors[graph.inputs[0]]
-  shape = (_COUNT, *flatbuffer_model.integers(tensor.shape)[1:])
-  numbers = tensor.quantization
-  if numbers is None or numbers.scale is None:
+  (source,), _ = model_tensors.tensor_facts(flatbuffer_model.read_model(model_bytes))
+  shape = (_COUNT, *source.shape[1:])
+  if not source.scale:
     drawn = generator.uniform(-1.0, 1.0, shape).astype(np.float32)
     return drawn, drawn
-  dtype = np.dtype(f"int{8 * flatbuffer_model.item_bytes(tensor)}")
+  dtype = np.dtype(source.dtype)
   limits = np.iinfo(dtype)
   stored = generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
-  scale, zero_point = float(numbers.scale[0]), int(numbers.zeroPoint[0])
-  real: Array = quantisation.dequantise(stored, scale, zero_point)
+  real: Array = quantisation.dequantise(stored, source.scale[0], source.zero_point[0])
   return real, stored
 
 

@@ -1,12 +1,12 @@
 """Anomaly scores of normal examples: from where on firmware may call one odd."""
 
 import dataclasses
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
 from fedtiny_tff.arrays import Array
-from tflite_export import flatbuffer_model, quantisation, tflm
+from tflite_export import flatbuffer_model, model_tensors, quantisation, tflm
 from tflite_export.artifacts import ExportRequest
 
 PERCENTILES = (95, 99)
@@ -69,13 +69,9 @@ def _errors(model_bytes: bytes, samples: Array) -> Array:
 
 def _as_stored(model_bytes: bytes, samples: Array) -> Array:
   """Returns what is left of inputs in the file's own numbers."""
-  model = flatbuffer_model.read_model(model_bytes)
-  graph = model.subgraphs[0]
-  source: Any = graph.tensors[graph.inputs[0]]
-  numbers = source.quantization
-  if numbers is None or numbers.scale is None:
+  (source,), _ = model_tensors.tensor_facts(flatbuffer_model.read_model(model_bytes))
+  if not source.scale:
     return samples.astype(np.float64)
-  dtype = np.dtype(f"int{8 * flatbuffer_model.item_bytes(source)}")
-  scale, zero_point = float(numbers.scale[0]), int(numbers.zeroPoint[0])
-  stored = quantisation.quantise(samples, scale, zero_point, dtype)
+  scale, zero_point = source.scale[0], source.zero_point[0]
+  stored = quantisation.quantise(samples, scale, zero_point, np.dtype(source.dtype))
   return scale * (stored.astype(np.float64) - zero_point)

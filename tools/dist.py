@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Collection, Sequence
 from typing import Optional
 
-from tools import setup
+from tools.setup_messages import SetupError
 
 FOLDER = "dist"
 PACKAGES = ("fedtiny_tff", "tflite_export", "pipelines")
@@ -112,7 +112,7 @@ def call_backend(hook: str, source: pathlib.Path, output: pathlib.Path) -> None:
   try:
     installed = importlib.metadata.distribution("setuptools")
   except importlib.metadata.PackageNotFoundError:
-    raise setup.SetupError("setuptools is not installed; run `make setup`") from None
+    raise SetupError("setuptools is not installed; run `make setup`") from None
   with tempfile.TemporaryDirectory() as site:
     # With its metadata, as its commands are entry points.
     for name in {path.parts[0] for path in installed.files or ()} - {".."}:
@@ -128,7 +128,7 @@ def call_backend(hook: str, source: pathlib.Path, output: pathlib.Path) -> None:
     )
   if done.returncode:
     print(done.stderr, file=sys.stderr)
-    raise setup.SetupError(f"setuptools failed at {hook}; mend pyproject.toml")
+    raise SetupError(f"setuptools failed at {hook}; mend pyproject.toml")
 
 
 def _only(folder: pathlib.Path, pattern: str) -> pathlib.Path:
@@ -188,7 +188,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
   output = parser.parse_args(arguments).output
   try:
     made = build(root, output)
-  except setup.SetupError as error:
+  except SetupError as error:
     print(f"dist: {error}", file=sys.stderr)
     return 2
   found = problems(*made, tracked_files(root))

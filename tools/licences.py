@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
-from tools import licence_terms, setup
+from tools import licence_terms
+from tools.setup_messages import SetupError
 
 PAGE = "docs/licences.md"
 # Lock file to what is asked for directly, and what the packages are for.
@@ -93,11 +94,11 @@ def packages(
     try:
       held = metadata(name)
     except importlib.metadata.PackageNotFoundError:
-      raise setup.SetupError(
+      raise SetupError(
         f"{name} {version} is not installed; run `make setup`"
       ) from None
     if held["Version"] != version:
-      raise setup.SetupError(
+      raise SetupError(
         f"{name} is {held['Version']}, locked is {version}; run `make setup`"
       )
     said = licence_terms.declared(held)
@@ -190,7 +191,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
   is_check = parser.parse_args(arguments).check
   try:
     tables = tables_of(root)
-  except setup.SetupError as error:
+  except SetupError as error:
     print(f"licences: {error}", file=sys.stderr)
     return 2
   if not is_check:

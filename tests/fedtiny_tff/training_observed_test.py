@@ -1,6 +1,5 @@
 """What a strategy sees of a training, and what it may change in the middle of it."""
 
-
 import numpy as np
 import pytest
 import tensorflow as tf
