@@ -16,7 +16,11 @@ from pipelines.settings import choices
 
 PREPARED = choices.PREPARED
 _LARGEST_SIDE = 1 << 14
+# Signals are longer than images are wide: half an hour at 8 kHz.
+_LONGEST_EXAMPLE = 1 << 24
 _MOST_PIXELS = 1 << 22
+# Python refuses to read numbers of thousands of digits.
+_MOST_DIGITS = 9
 FEATURE_EXTRACTIONS = (NO_EXTRACTION.kind, LogMel.kind, Mfcc.kind)
 
 
@@ -107,6 +111,7 @@ def source_options(values: dict[str, Any]) -> SourceOptions:
     data_dir=values["data_dir"],
     image_size=_image_size(values["image_size"]),
     image_channels=values["image_channels"],
+    client_separator=values["client_separator"],
     feature_shape=_feature_shape(values["feature_shape"]),
     label_column=values["label_column"],
     client_column=values["client_column"],
@@ -121,14 +126,14 @@ def source_options(values: dict[str, Any]) -> SourceOptions:
   )
 
 
-def _sizes(flag: str, texts: list[str], example: str) -> tuple[int, ...]:
+def _sizes(flag: str, texts: list[str], most: int, example: str) -> tuple[int, ...]:
   if not all(
-    text.isascii() and text.isdigit() and 0 < int(text) <= _LARGEST_SIDE
+    text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and 0 < int(text) <= most
     for text in texts
   ):
     raise InputError(
-      f"--{flag} must be whole numbers from 1 to {_LARGEST_SIDE} like {example}, got "
-      f"{','.join(texts)!r}"
+      f"--{flag} must be whole numbers from 1 to {most} like {example}, got "
+      f"{','.join(texts)!r:.80}"
     )
   return tuple(int(text) for text in texts)
 
@@ -139,9 +144,10 @@ def _image_size(text: Optional[str]) -> Optional[tuple[int, int]]:
   sides = text.split("x")
   if len(sides) != 2:
     raise InputError(f"--image_size must be HEIGHTxWIDTH like 32x32, got {text!r}")
-  height, width = _sizes("image_size", sides, "32x32")
+  height, width = _sizes("image_size", sides, _LARGEST_SIDE, "32x32")
   return height, width
 
 
 def _feature_shape(texts: list[str]) -> tuple[int, ...]:
-  return _sizes("feature_shape", [text.strip() for text in texts], "128,1,3")
+  sides = [text.strip() for text in texts]
+  return _sizes("feature_shape", sides, _LONGEST_EXAMPLE, "128,1,3")

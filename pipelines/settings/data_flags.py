@@ -15,9 +15,9 @@ GROUPS = {
     "quantity_sigma", "partition_file",
   ],
   "Own data": [
-    "test_share", "image_size", "image_channels", "feature_shape", "label_column",
-    "client_column", "feature_columns", "window_rows", "window_stride_rows",
-    "feature_extraction", "sample_rate_hz", "synthetic_clients",
+    "test_share", "image_size", "image_channels", "client_separator", "feature_shape",
+    "label_column", "client_column", "feature_columns", "window_rows",
+    "window_stride_rows", "feature_extraction", "sample_rate_hz", "synthetic_clients",
     "synthetic_examples_per_client",
   ],
 }  # fmt: skip
@@ -35,8 +35,8 @@ def _define_data() -> None:
     "dataset",
     "digits",
     "Dataset: digits (embedded); cifar10, cifar100, svhn or cinic10; federations of "
-    "TFF: emnist or cifar100_natural; synthetic; your own: image_folder, csv, parquet, "
-    "client_tfrecord or client_sqlite; prepared (by pipelines.make_dataset); or "
+    "TFF: emnist or cifar100_natural; synthetic; your own: image_folder, audio_folder, csv, "
+    "parquet, client_tfrecord or client_sqlite; prepared (by pipelines.make_dataset); or "
     "tfds:NAME.",
   )
   flags.DEFINE_string("data_dir", None, "Folder (or file) of the dataset, where it has one.")
@@ -97,6 +97,12 @@ def _define_own_data() -> None:
     "image_size", None, "HEIGHTxWIDTH that images are resized to; default: their own."
   )
   flags.DEFINE_integer("image_channels", 3, "1 for grey images, 3 for colour.")
+  flags.DEFINE_string(
+    "client_separator",
+    "",
+    "What ends the owner's name at the start of each file's, as _ in ann_1.wav; empty = "
+    "folders name owners, or nothing does.",
+  )
   flags.DEFINE_list(
     "feature_shape", [], "Shape of an example, as 128,1,3; default: as the data say."
   )

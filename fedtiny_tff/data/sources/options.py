@@ -15,6 +15,8 @@ class SourceOptions:
     data_dir: Folder (or file) of its data; None for embedded datasets.
     image_size: Height and width that images are resized to; None keeps theirs.
     image_channels: 1 for grey images, 3 for colour.
+    client_separator: In folders of files, what ends the client's id at the start of a
+      file's name; "" = folders say whose they are, or nothing does.
     feature_shape: Shape of one example's features; () = as the source says.
     label_column: Column of a table that holds the label.
     client_column: Column of a table that holds the client id.
@@ -33,6 +35,7 @@ class SourceOptions:
   data_dir: Optional[str] = None
   image_size: Optional[tuple[int, int]] = None
   image_channels: int = 3
+  client_separator: str = ""
   feature_shape: tuple[int, ...] = ()
   label_column: str = "label"
   client_column: str = "client"

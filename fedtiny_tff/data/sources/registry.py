@@ -29,6 +29,7 @@ class Source(NamedTuple):
 
 _FILES = frozenset({"data_dir"})
 _IMAGES = _FILES | {"image_size"}
+_FOLDERS = frozenset({"client_separator"})
 _SPLIT = _FILES | {"test_share"}
 _SIGNALS = frozenset({"extraction", "sample_rate_hz"})
 _TABLES = _SPLIT | _SIGNALS | {
@@ -58,7 +59,12 @@ SOURCES: dict[str, Source] = {
     _IMAGES | _SPLIT | _SIGNALS,
   ),
   "image_folder": Source(
-    Deferred("fedtiny_tff.data.sources.image_folder:open_image_folder"), _TFDS
+    Deferred("fedtiny_tff.data.sources.image_folder:open_image_folder"),
+    _TFDS | _FOLDERS,
+  ),
+  "audio_folder": Source(
+    Deferred("fedtiny_tff.data.sources.audio_folder:open_audio_folder"),
+    _SPLIT | _SIGNALS | _FOLDERS | {"feature_shape"},
   ),
   "csv": Source(Deferred("fedtiny_tff.data.sources.tables:open_csv"), _TABLES),
   "parquet": Source(Deferred("fedtiny_tff.data.sources.tables:open_parquet"), _TABLES),
@@ -108,7 +114,7 @@ def refuse_unread(name: str, reads: frozenset[str], options: SourceOptions) -> N
       if field.name == "extraction":
         raise InputError(
           f"--feature_extraction: dataset {name} holds no signals; leave the flag out, or "
-          "write recordings as client_tfrecord (docs/own_data.md, Audio)"
+          "read recordings as audio_folder (docs/own_data.md, Audio)"
         )
       raise InputError(
         f"--{field.name}: dataset {name} has no use for it; leave the flag out"

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from fedtiny_tff.data import examples
-from fedtiny_tff.data.sources import image_folder
+from fedtiny_tff.data.sources import class_folders, image_folder
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.errors import InputError
 
@@ -117,7 +117,7 @@ def test_images_are_resized_and_channels_repeated(tmp_path):
 
 
 def test_many_images_come_in_their_order(tmp_path, monkeypatch):
-  monkeypatch.setattr(image_folder, "_BATCH_BYTES", 4 * 6)
+  monkeypatch.setattr(class_folders, "_BATCH_BYTES", 4 * 6)
   for number in range(30):
     _write(tmp_path / "ab"[number % 2] / f"{number:02}.png", number)
   dataset = _open(tmp_path, test_share=0.0)
@@ -383,3 +383,38 @@ def test_accents_are_one_character_whatever_the_file_system(tmp_path):
   dataset = _open(tmp_path)
   assert dataset.info.class_names == ("caf\u00e9", "dog")
   assert _read(dataset)[:2] == ([1, 2, 3], [0, 0, 1])
+
+
+def test_clients_by_the_files_names(tmp_path):
+  for name in ("cat/zoe_1.png", "cat/ann_bo_2.png", "dog/zoe_3.png"):
+    _write(tmp_path / name, int(name[-5]))
+  _write(tmp_path / "dog" / "4.png")
+  _write(tmp_path / "dog" / "_5.png")
+  dataset = _open(tmp_path, client_separator="_")
+  assert dataset.has_clients
+  # Up to where it stands first.
+  assert _read(dataset) == (
+    [2, 1, 3],
+    [0, 0, 1],
+    ["ann", "zoe", "zoe"],
+    [
+      f"{tmp_path}/dog/4.png: its name has no '_' (--client_separator)",
+      f"{tmp_path}/dog/_5.png: the client's id in its name is empty",
+    ],
+  )
+  assert not _open(tmp_path).has_clients
+
+
+def test_a_share_is_held_out_of_each_client_that_names_tell(tmp_path):
+  for number in range(10):
+    for owner in ("a", "b"):
+      _write(tmp_path / ("even", "odd")[number % 2] / f"{owner}-{number}.png", number)
+  dataset = _open(tmp_path, client_separator="-", test_share=0.3)
+  _, _, owners, _ = _read(dataset, "test")
+  assert sorted(owners) == ["a"] * 3 + ["b"] * 3
+
+
+def test_clients_by_folders_and_by_names(tmp_path):
+  _two_classes(tmp_path / "me")
+  with pytest.raises(InputError, match=r"lie in client/class/, .* leave --client_separ"):
+    _open(tmp_path, client_separator="_")

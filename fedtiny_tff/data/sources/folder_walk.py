@@ -1,4 +1,4 @@
-"""All that lies in a folder of images, and what may be an image of a class."""
+"""All that lies in a folder of examples, and what may be an example of a class."""
 
 import os
 import pathlib
@@ -8,23 +8,52 @@ from typing import NamedTuple, Optional, Union
 from fedtiny_tff.data.examples import BadRecord
 from fedtiny_tff.data.sources import texts
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 CLASS_DEPTH = 1
 CLIENT_DEPTH = 2
 # What Windows and macOS leave in folders and archives; their other litter is hidden.
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
-class ImageFile(NamedTuple):
-  """A file that is an image by its name.
+class FileKind(NamedTuple):
+  """What examples are.
+
+  Attributes:
+    name: What one is called, such as "image".
+    article: What stands before that: "a" or "an".
+    suffixes: What their files' names end in, in small letters.
+  """
+
+  name: str
+  article: str
+  suffixes: tuple[str, ...]
+
+  @property
+  def one(self) -> str:
+    """Name with its article."""
+    return f"{self.article} {self.name}"
+
+  @property
+  def many(self) -> str:
+    """Name of several."""
+    return f"{self.name}s"
+
+  def fits(self, name: str) -> bool:
+    """Tells whether a file is one by its name."""
+    return name.lower().endswith(self.suffixes)
+
+
+class ClassFile(NamedTuple):
+  """A file that is an example by its name.
 
   Attributes:
     path: Where it lies.
     folders: Names of the folders that lead to it: (class,) or (client, class).
+    named_client: Whose it is, where its own name says so.
   """
 
   path: str
   folders: tuple[str, ...]
+  named_client: Optional[str] = None
 
   @property
   def class_name(self) -> str:
@@ -33,11 +62,11 @@ class ImageFile(NamedTuple):
 
   @property
   def client(self) -> str:
-    """Whose it is; only where there are two folders."""
-    return self.folders[0]
+    """Whose it is; only where its name says so or there are two folders."""
+    return self.folders[0] if self.named_client is None else self.named_client
 
 
-Entry = Union[ImageFile, BadRecord]
+Entry = Union[ClassFile, BadRecord]
 
 
 class _Other(NamedTuple):
@@ -82,18 +111,27 @@ class Walk:
     folders: Names that lead to each folder that could be read.
   """
 
-  def __init__(self, root: pathlib.Path):
-    """Begins with nothing; links may lead to what is in `root`."""
+  def __init__(self, root: pathlib.Path, kind: FileKind, client_separator: str = ""):
+    """Begins with nothing.
+
+    Args:
+      root: Links may lead to what is in it.
+      kind: What is looked for.
+      client_separator: Ends the client's id at the start of each file's name; "" where
+        names have no such id.
+    """
     self.folders: list[tuple[str, ...]] = []
     self._root = root
+    self._kind = kind
+    self._client_separator = client_separator
     self._found: list[Union[Entry, _Other]] = []
 
-  def images(self) -> list[ImageFile]:
-    """Returns all images."""
-    return [found for found in self._found if isinstance(found, ImageFile)]
+  def files(self) -> list[ClassFile]:
+    """Returns all examples."""
+    return [found for found in self._found if isinstance(found, ClassFile)]
 
   def entries(self, class_depth: int) -> tuple[Entry, ...]:
-    """Returns images and bad records, where so many folders lead to an image."""
+    """Returns examples and bad records, where so many folders lead to an example."""
     entries = []
     for found in self._found:
       if not isinstance(found, _Other):
@@ -130,44 +168,61 @@ class Walk:
       path = os.path.join(folder, entry.name)
       if not entry.is_dir(follow_symlinks=False):
         self._add(entry, path, names)
-      elif problem := _folder_problem(entry.name, len(names)):
+      elif problem := _folder_problem(entry.name, len(names), self._kind):
         self._found.append(_bad(path, problem))
       else:
         self.enter(path, (*names, texts.composed(entry.name)))
 
   def _add(self, entry: "os.DirEntry[str]", path: str, names: tuple[str, ...]) -> None:
     """Adds what is no folder."""
-    reason = _file_problem(entry, path, len(names), self._root)
+    reason = _file_problem(entry, path, self._root)
     if reason is None:
-      self._found.append(ImageFile(path, names))
-    elif entry.name.lower().endswith(SUFFIXES) or leads_to_folder(entry):
+      reason = self._name_problem(entry.name, len(names))
+    if reason is None:
+      self._found.append(ClassFile(path, names, self._client(entry.name)))
+    elif self._kind.fits(entry.name) or leads_to_folder(entry):
       self._found.append(_bad(path, reason))
     else:
       self._found.append(_Other(_bad(path, reason), path, len(names), is_file=True))
+
+  def _name_problem(self, name: str, depth: int) -> Optional[str]:
+    """Tells why a file is no example of a class by its name or place."""
+    if not self._kind.fits(name):
+      return f"no {self._kind.name} by its name ({', '.join(self._kind.suffixes)})"
+    if not depth:
+      return f"{self._kind.one} in no class folder"
+    if depth == CLIENT_DEPTH or not self._client_separator:
+      return None
+    if self._client_separator not in name:
+      return f"its name has no {texts.value(self._client_separator)} (--client_separator)"
+    wrong = texts.problem_of_name(self._client(name))
+    return f"the client's id in its name {wrong}" if wrong else None
+
+  def _client(self, name: str) -> Optional[str]:
+    """Returns whose a file is by its name."""
+    if not self._client_separator:
+      return None
+    return texts.composed(name.partition(self._client_separator)[0])
 
 
 def _bad(path: str, reason: str) -> BadRecord:
   return BadRecord(texts.one_line(path), None, None, reason)
 
 
-def _folder_problem(name: str, depth: int) -> Optional[str]:
+def _folder_problem(name: str, depth: int, kind: FileKind) -> Optional[str]:
   if depth == CLIENT_DEPTH:
-    return "a folder in client/class/, where only images belong"
+    return f"a folder in client/class/, where only {kind.many} belong"
   wrong = texts.problem_of_name(name)
   return f"the folder's name {wrong}" if wrong else None
 
 
 def _file_problem(
-  entry: "os.DirEntry[str]", path: str, depth: int, root: pathlib.Path
+  entry: "os.DirEntry[str]", path: str, root: pathlib.Path
 ) -> Optional[str]:
-  """Tells why something that is no folder is no image of a class either."""
+  """Tells why something that is no folder is no file to read either."""
   target = pathlib.Path(os.path.realpath(path))
   if entry.is_symlink() and not target.is_relative_to(root):
     return "a link that leads out of the dataset's folder"
   if leads_to_folder(entry):
     return "a link to a folder"
-  if not os.path.isfile(path):
-    return "no regular file"
-  if not entry.name.lower().endswith(SUFFIXES):
-    return f"no image by its name ({', '.join(SUFFIXES)})"
-  return None if depth else "an image in no class folder"
+  return None if os.path.isfile(path) else "no regular file"
