@@ -7,32 +7,28 @@ losses and exports work on logits.
 
 import copy
 import dataclasses
-import importlib
 import os
 import pathlib
-import re
-import sys
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
-from fedtiny_tff import keras_graphs, tasks, tfmot_masking
+from fedtiny_tff import keras_graphs, plugins, tasks, tfmot_masking
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import definition, keras_archive, user_model_checks
 from fedtiny_tff.models.definition import ModelDefinition
 
 _FILE = ".keras"
 _REFUSED_FILES = (".h5", ".hdf5", ".pkl", ".pickle", ".pb", ".tflite")
-_ENTRY_POINT = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
 
 
 def is_own(name: str) -> bool:
   """Whether a model is named by where it is to be found."""
   return bool(
     name.endswith((_FILE, *_REFUSED_FILES))
-    or _ENTRY_POINT.fullmatch(name)
+    or plugins.is_entry_point(name)
     or os.path.isdir(name)
   )
 
@@ -96,15 +92,15 @@ def _from_file(
 def _from_entry_point(
   name: str, input_shape: tuple[int, ...], num_classes: Optional[int]
 ) -> ModelDefinition:
-  function = _import_function(name)
+  function = plugins.load_entry_point("model", name)
   # Names that Keras makes up must not depend on what was built before.
   tf.keras.backend.reset_uids()
-  made = _call(name, lambda: function(input_shape, num_classes))
+  made = plugins.call_own("model", name, lambda: function(input_shape, num_classes))
   task = tasks.CLASSIFY
   if isinstance(made, ModelDefinition):
     task = made.task
     tf.keras.backend.reset_uids()
-    model = _call(name, made.build)
+    model = plugins.call_own("model", name, made.build)
     _check_spec(name, made, model)
   elif isinstance(made, tf.keras.Model):
     model = made
@@ -178,34 +174,6 @@ def _check_spec(name: str, made: ModelDefinition, model: tf.keras.Model) -> None
       )
 
 
-def _call(name: str, function: Callable[[], Any]) -> Any:
-  """Calls code that may fail in any way; its error is the user's."""
-  try:
-    return function()
-  except Exception as error:
-    reason = f"{type(error).__name__}: {error}"
-    raise InputError(
-      f"model {name}: {' '.join(reason.split())}; mend your code"
-    ) from error
-
-
-def _import_function(name: str) -> Callable[..., Any]:
-  """Imports an entry point, also from the current directory."""
-  module_name, _, function_name = name.partition(":")
-  folder = os.getcwd()
-  if folder not in sys.path:
-    sys.path.insert(0, folder)
-  module = _call(name, lambda: importlib.import_module(module_name))
-  function = getattr(module, function_name, None)
-  if not callable(function):
-    raise InputError(
-      f"model {name}: module {module_name} has no function {function_name!r}; "
-      "check --model"
-    )
-  entry_point: Callable[..., Any] = function
-  return entry_point
-
-
 def _checked_build(
   name: str,
   model: tf.keras.Model,
@@ -227,7 +195,7 @@ def _checked_build(
     return tf.keras.Model.from_config(copy.deepcopy(config))
 
   with tf.Graph().as_default():
-    built = _call(name, build)
+    built = plugins.call_own("model", name, build)
   user_model_checks.check_output(
     name, built, task.num_outputs(name, input_shape, num_classes), task
   )
@@ -271,5 +239,5 @@ def _wrappable(found: ModelDefinition) -> ModelDefinition:
   Raises:
     InputError: With what tfmot says.
   """
-  _call(found.name, lambda: tfmot_masking.vector_sizes(found))
+  plugins.call_own("model", found.name, lambda: tfmot_masking.vector_sizes(found))
   return found

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fedtiny_tff import suggestions
+from fedtiny_tff import plugins, suggestions
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.plugins import Deferred
 
@@ -28,15 +28,49 @@ STRATEGIES: dict[str, Callable[[], "base.Strategy"]] = {
 }
 
 
+def check(name: str) -> None:
+  """Makes sure that a name may be a strategy's, without importing it.
+
+  Args:
+    name: Key of `STRATEGIES`, or `package.module:name` of a user's own.
+
+  Raises:
+    InputError: When it is neither.
+  """
+  if name not in STRATEGIES and not plugins.is_entry_point(name):
+    raise InputError(
+      f"--strategy must be one of {', '.join(STRATEGIES)}, or PACKAGE.MODULE:CLASS of your "
+      f"own, got {name!r}{suggestions.question(name, STRATEGIES)}"
+    )
+
+
 def get_strategy(name: str) -> "base.Strategy":
   """Returns a strategy.
 
+  Args:
+    name: As in `check`; a user's own is looked for in the current directory, too.
+
   Raises:
-    InputError: When the name is unknown.
+    InputError: When there is none of that name, or what a user's own name leads to is
+      no strategy, fails, or calls itself like one of `STRATEGIES`.
   """
-  if name not in STRATEGIES:
+  check(name)
+  return STRATEGIES[name]() if name in STRATEGIES else _own(name)
+
+
+def _own(name: str) -> "base.Strategy":
+  from fedtiny_tff.strategies import base  # noqa: PLC0415 - imports TensorFlow
+
+  make = plugins.load_entry_point("strategy", name)
+  made = plugins.call_own("strategy", name, make)
+  if not isinstance(made, base.Strategy):
     raise InputError(
-      f"unknown strategy {name!r}: choose one of {', '.join(STRATEGIES)}"
-      f"{suggestions.question(name, STRATEGIES)}"
+      f"strategy {name}: makes {type(made).__name__}, no Strategy; write a class "
+      "derived from fedtiny_tff.strategies.base.Strategy (docs/own_strategy.md)"
     )
-  return STRATEGIES[name]()
+  # Reports and costs go by the name.
+  if made.name in STRATEGIES:
+    raise InputError(
+      f"strategy {name}: calls itself {made.name!r}, as one of ours; set its `name`"
+    )
+  return made

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from fedtiny_tff import suggestions
+from fedtiny_tff import plugins, suggestions
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
@@ -62,8 +62,8 @@ def method_flags(method: str) -> dict[str, Any]:
   """Resolves a method's name.
 
   Args:
-    method: A strategy, a key of `VARIANTS`, or either followed by :flag=value, as often
-      as wanted.
+    method: A strategy, which may be a user's own, or a key of `VARIANTS`; either may be
+      followed by :flag=value, as often as wanted.
 
   Returns:
     The flags that differ from the common configuration, `strategy` among them.
@@ -72,13 +72,16 @@ def method_flags(method: str) -> dict[str, Any]:
     InputError: When the method, a flag or a value is unknown.
   """
   name, *changes = method.split(":")
-  strategy, variant = VARIANTS.get(name, (name, {}))
-  if strategy not in strategies.STRATEGIES:
-    known = ", ".join([*strategies.STRATEGIES, *VARIANTS])
+  ours = [*strategies.STRATEGIES, *VARIANTS]
+  if name not in ours and changes and "=" not in changes[0]:
+    # A strategy of one's own has a colon in its name.
+    name = f"{name}:{changes.pop(0)}"
+  if name not in ours and not plugins.is_entry_point(name):
     raise InputError(
-      f"--methods must name {known}, got {name!r}"
-      f"{suggestions.question(name, [*strategies.STRATEGIES, *VARIANTS])}"
+      f"--methods must name {', '.join(ours)}, or PACKAGE.MODULE:CLASS of your own, got "
+      f"{name!r}{suggestions.question(name, ours)}"
     )
+  strategy, variant = VARIANTS.get(name, (name, {}))
   found = {"strategy": strategy, **variant}
   for change in changes:
     flag, separator, value = change.partition("=")

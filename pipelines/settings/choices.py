@@ -25,7 +25,6 @@ CLOSED: dict[str, Collection[str]] = {
   "secure_aggregation": ("none", "bitwidth", "modular"),
   "secure_votes": ("dense", "hashed"),
   "on_bad_record": ("fail", "skip"),
-  "strategy": strategies.STRATEGIES,
   "layer_densities": ("noisy", "uniform", "erk", "noisy_erk"),
   "prune_for": ("any", "xnnpack"),
   "granularity": ("block", "layer", "entire"),
@@ -40,6 +39,7 @@ CLOSED: dict[str, Collection[str]] = {
 # Flags that take these, and something else besides: a file, `tfds:NAME`, nothing.
 OPEN: dict[str, Collection[str]] = {
   "model": models.MODELS,
+  "strategy": strategies.STRATEGIES,
   "dataset": (*sources.SOURCES, PREPARED),
   "partitioner": ("iid", "dirichlet", "shards", "quantity_skew", "natural"),
   "adjust_order": ("backward", "forward"),

@@ -12,6 +12,7 @@ from absl import flags
 from fedtiny_tff import suggestions
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry as models
+from fedtiny_tff.strategies import registry as strategies
 from pipelines.settings import boards, choices, data_config, run_flags
 from pipelines.tracking import registry as trackers
 from tflite_export import targets
@@ -113,6 +114,7 @@ def _check_ranges(values: dict[str, Any]) -> None:
 
 def _check_names(values: dict[str, Any]) -> None:
   choices.check_closed(values)
+  strategies.check(values["strategy"])
   if values["model"] not in models.MODELS and not models.is_own(values["model"]):
     raise InputError(
       f"--model must be one of {', '.join(models.MODELS)}, a file FILE.keras or "

@@ -60,7 +60,8 @@ def _define_pruning() -> None:
     "fedtiny",
     "Method: fedtiny; dense: fedavg, small_dense (a narrower model) or "
     "federated_pruning (fewer channels, chosen anew); masks made once: snip, synflow or "
-    "fl_pqsu; masks that move: prunefl, feddst, lotteryfl, fedmef or fedrts.",
+    "fl_pqsu; masks that move: prunefl, feddst, lotteryfl, fedmef or fedrts; "
+    "or your own: PACKAGE.MODULE:CLASS.",
   )
   flags.DEFINE_float(
     "target_density", 0.1, "Share of the prunable weights that stay, in (0, 1]."

@@ -1,9 +1,10 @@
 """The strategy of docs/own_strategy.md works as it stands there."""
 
-import importlib.util
+import importlib
 import json
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import tensorflow as tf
 from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.strategies.adjustment import ServerModel
 from fedtiny_tff.tfmot_masking import ModelWeights
-from pipelines import stages
+from pipelines import cost, stages
 from pipelines.apps.progress import Progress
 from pipelines.runs.run_directory import RunDirectory
 from tests.docs import snippets, typed
@@ -20,22 +21,22 @@ from tests.fedtiny_tff import support as core_support
 from tests.pipelines import support
 
 _PAGE = support.ROOT / "docs" / "own_strategy.md"
+_NAME = "evolution:Evolution"
 
 
 @pytest.fixture(name="evolution", scope="module")
 def fixture_evolution(tmp_path_factory):
-  """Imports the page's first block of code, the whole file."""
+  """Imports the page's first block of code, the whole file, from its folder."""
   blocks = re.findall(r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
   path = tmp_path_factory.mktemp("strategy") / "evolution.py"
   path.write_text(blocks[0])
-  module_spec = importlib.util.spec_from_file_location("evolution", path)
-  assert module_spec is not None
-  assert module_spec.loader is not None
-  module = importlib.util.module_from_spec(module_spec)
-  module_spec.loader.exec_module(module)
-  place = "fedtiny_tff.strategies.evolution:Evolution"
-  assert blocks[1].strip() == f'"{module.Evolution.name}": Deferred("{place}"),'
-  return module
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(path.parent)
+    module = importlib.import_module(path.stem)
+    place = "fedtiny_tff.strategies.evolution:Evolution"
+    assert blocks[1].strip() == f'"{module.Evolution.name}": Deferred("{place}"),'
+    yield module
+  del sys.modules[path.stem]
 
 
 def test_as_many_weights_come_as_go_and_the_draw_is_the_rounds_own(evolution):
@@ -61,17 +62,17 @@ def test_as_many_weights_come_as_go_and_the_draw_is_the_rounds_own(evolution):
   np.testing.assert_array_equal(moved(3).mask, masks[3])
 
 
-def test_a_run_with_it(evolution, monkeypatch, tmp_path):
-  monkeypatch.setitem(registry.STRATEGIES, "evolution", evolution.Evolution)
+@pytest.mark.usefixtures("evolution")
+def test_a_run_with_it(tmp_path):
   config = support.make_config(
-    strategy="evolution", target_density=0.1, rounds=3, adjust_every_rounds=1,
+    strategy=_NAME, target_density=0.1, rounds=3, adjust_every_rounds=1,
     adjust_until_round=2, local_epochs=1, pretrain_epochs=1, dense_baseline=False,
     targets=[], output_dir=str(tmp_path / "run"),
   )  # fmt: skip
   run = RunDirectory(pathlib.Path(config.output_dir))
   stages.train(config, run, Progress())
   made = json.loads(run.report.read_text())
-  assert made["run"]["strategy"] == "evolution"
+  assert made["run"]["strategy"] == _NAME
   (event,) = made["events"]
   dropped = sum(layer["dropped"] for layer in event["layers"])
   assert dropped == sum(layer["grown"] for layer in event["layers"]) > 0
@@ -85,9 +86,19 @@ def test_its_commands_can_be_typed(evolution, monkeypatch):
     each for each in snippets.blocks_of(_PAGE.read_text(), page) if each.language == "sh"
   ]
   commands = snippets.lines_of(block.text)
-  assert "strategy" in typed.problem(commands[0])
-  monkeypatch.setitem(registry.STRATEGIES, "evolution", evolution.Evolution)
   assert list(map(typed.problem, commands)) == ["", "", ""]
+  short = commands[0].replace(":Evolution", "")
+  assert "strategy" in typed.problem(short)
+  # And by the line that the page gives, under a short name.
+  monkeypatch.setitem(registry.STRATEGIES, "evolution", evolution.Evolution)
+  assert typed.problem(short) == ""
+
+
+@pytest.mark.usefixtures("evolution")
+def test_what_it_costs(capsys):
+  given = ["--model=resnet8", f"--strategy={_NAME}", "--target_density=0.1"]
+  assert support.call("cost", cost.main, *given, "--format=json") == 0
+  assert json.loads(capsys.readouterr().out)["strategy"] == "evolution"
 
 
 def test_the_page_names_every_hook():

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from fedtiny_tff import plugins
+from fedtiny_tff.errors import InputError
 from tests.pipelines import support
 
 
@@ -28,10 +29,33 @@ def test_what_is_not_there_is_found_at_the_call():
     plugins.Deferred("math:no_such_name")()
 
 
+def test_entry_points_of_a_users_own(tmp_path, monkeypatch):
+  assert plugins.is_entry_point("my.package:name")
+  assert not any(map(plugins.is_entry_point, ["name", "a:b:c", "a-b:c", ":c", "a:", "1a:b"]))
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "own_plug_ins.py").write_text("def made(): return 3\nvalue = 3\n")
+  assert plugins.load_entry_point("model", "own_plug_ins:made")() == 3
+  for name, said in (
+    ("own_plug_ins:value", "has no function or class 'value'; check --model"),
+    ("own_plug_ins:gone", "has no function or class 'gone'; check --model"),
+    ("no_such_plug_in:f", "ModuleNotFoundError: No module named 'no_such_plug_in'; mend"),
+  ):
+    with pytest.raises(InputError, match=f"^model {name}: .*{said}"):
+      plugins.load_entry_point("model", name)
+
+
+def test_an_error_of_a_users_code_is_one_line():
+  with pytest.raises(InputError) as caught:
+    plugins.call_own("model", "a:b", lambda: int("1\n2"))
+  said = "model a:b: ValueError: invalid literal for int() with base 10: '1\\n2'; mend your"
+  assert str(caught.value) == f"{said} code"
+
+
 _IMPORTS = """
 import sys
 from pipelines.settings import choices
-assert choices.CLOSED["strategy"] and choices.OPEN["model"] and choices.LISTS["targets"]
+assert choices.OPEN["strategy"] and choices.OPEN["model"] and choices.LISTS["targets"]
 heavy = {"tensorflow", "tensorflow_federated", "keras", "jax", "sklearn"}
 print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
 """

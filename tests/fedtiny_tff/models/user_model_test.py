@@ -339,8 +339,8 @@ def test_a_layer_that_tfmot_cannot_wrap_is_refused(module):
 @pytest.mark.parametrize(
   ("text", "said"),
   [
-    ("def other(): pass", "has no function 'net'"),
-    ("net = 3", "has no function 'net'"),
+    ("def other(): pass", "has no function or class 'net'"),
+    ("net = 3", "has no function or class 'net'"),
     ("def net(shape, classes): return 3", "returned int; return a tf.keras.Model"),
     ("def net(shape): pass", "TypeError: net() takes 1 positional argument"),
     ("def net(shape, classes): return 1 / 0", "ZeroDivisionError: division by zero"),

@@ -1,5 +1,7 @@
 """Strategies by name."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -47,5 +49,30 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
   with pytest.raises(InputError) as refused:
     registry.get_strategy("fedtinny")
   message = str(refused.value)
-  assert message.startswith("unknown strategy 'fedtinny': choose one of fedavg, fedtiny,")
-  assert message.endswith("; did you mean fedtiny?")
+  assert message.startswith("--strategy must be one of fedavg, fedtiny,")
+  assert message.endswith("CLASS of your own, got 'fedtinny'; did you mean fedtiny?")
+
+
+def test_strategies_of_a_users_own(tmp_path, monkeypatch):
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "own_strategies.py").write_text(
+    "from fedtiny_tff.strategies import base\n"
+    "class Mine(base.Strategy):\n"
+    "  name = 'mine'\n"
+    "class Nameless(base.Strategy): pass\n"
+    "class Failing(base.Strategy):\n"
+    "  def __init__(self): raise RuntimeError('not today')\n"
+  )
+  made = registry.get_strategy("own_strategies:Mine")
+  assert isinstance(made, base.Strategy)
+  assert made.name == "mine"
+  for name, said in (
+    ("own_strategies:base.Strategy", "--strategy must be one of"),
+    ("own_strategies:Nameless", "calls itself 'fedavg', as one of ours; set its `name`"),
+    ("own_strategies:Failing", "RuntimeError: not today; mend your code"),
+    ("own_strategies:Gone", "has no function or class 'Gone'; check --strategy"),
+    ("collections:OrderedDict", "makes OrderedDict, no Strategy; write a class derived from"),
+  ):
+    with pytest.raises(InputError, match=said):
+      registry.get_strategy(name)

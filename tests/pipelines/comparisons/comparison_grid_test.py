@@ -60,6 +60,8 @@ def test_all_else_is_equal():
       "fedtiny_no_selection:adjust_every_rounds=5",
       {"strategy": "fedtiny", "selection": "none", "adjust_every_rounds": 5},
     ),
+    ("my.methods:Mine", {"strategy": "my.methods:Mine"}),
+    ("my:Mine:pool_size=3", {"strategy": "my:Mine", "pool_size": 3}),
   ],
 )
 def test_names_of_methods(method, changes):
@@ -75,7 +77,9 @@ def test_variants_have_names_that_are_files():
 @pytest.mark.parametrize(
   ("method", "said"),
   [
-    ("magic", "--methods must name fedavg, .*fedtiny_no_progressive, got 'magic'"),
+    ("magic", "--methods must name fedavg, .*, or PACKAGE.MODULE:CLASS .* got 'magic'"),
+    ("my.methods:", "--methods must name .* got 'my.methods:'"),
+    ("fedtiny:selection", "'selection' is no flag that a method may change"),
     ("fedtiny:seed=3", "'seed' is no flag that a method may change"),
     ("fedtiny:rounds=3", "'rounds' is no flag that a method may change"),
     ("fedtiny:pool_size", "'pool_size' is no flag that a method may change"),
