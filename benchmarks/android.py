@@ -2,7 +2,7 @@
 
 MobileNets of which random 90 % of the 1×1 convolutions' weights are zero, 96×96 images.
 `emulated_speedup` is the dense twin's time over the sparse file's: a proxy, see
-`tflite_export.arm64`. Needs `make arm64`.
+`tflite_export.arm64.arm64`. Needs `make arm64`.
 """
 
 import sys
@@ -16,11 +16,13 @@ from benchmarks import results_file
 from fedtiny_tff import seeds, tasks
 from fedtiny_tff.models import registry
 from fedtiny_tff.version import VERSION
-from tflite_export import android, arm64_setup, arm64_verify, eligibility
+from tflite_export.android import android
+from tflite_export.arm64 import arm64_setup, arm64_verify
 from tflite_export.artifacts import ExportRequest
-from tflite_export.convert import convert
+from tflite_export.conversion.convert import convert
+from tflite_export.conversion.sparsify import sparsify
 from tflite_export.provenance import Provenance
-from tflite_export.sparsify import sparsify
+from tflite_export.xnnpack import eligibility
 
 _SHAPE = (96, 96, 3)
 _CLASSES = 10

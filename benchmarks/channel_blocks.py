@@ -20,7 +20,9 @@ import tensorflow as tf
 from benchmarks import results_file
 from fedtiny_tff.models import registry
 from pipelines.runs import model_files
-from tflite_export import arm64, arm64_setup, convert, eligibility
+from tflite_export.arm64 import arm64, arm64_setup
+from tflite_export.conversion import convert
+from tflite_export.xnnpack import eligibility
 
 _PRESET = "pipelines/presets/mobilenet_xnnpack.flags"
 _CHANNEL_BLOCKS = (1, 2, 4)

@@ -20,17 +20,12 @@ from fedtiny_tff import tasks
 from fedtiny_tff.version import VERSION
 from pipelines.apps.progress import Progress
 from pipelines.exports import keras_quantisation
-from tflite_export import (
-  channel_equalisation,
-  compare,
-  float_activations,
-  mcu,
-  mcu_verify,
-  tflm,
-)
 from tflite_export.artifacts import ExportRequest
-from tflite_export.convert import float_file
+from tflite_export.conversion import channel_equalisation, float_activations
+from tflite_export.conversion.convert import float_file
+from tflite_export.microcontrollers import mcu, mcu_verify
 from tflite_export.provenance import Provenance
+from tflite_export.runtimes import compare, tflm
 
 _MOST_HELD_OUT = 2_000
 _CALIBRATION_ROWS = 500

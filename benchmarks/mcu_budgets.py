@@ -17,10 +17,11 @@ from fedtiny_tff.models import definition, registry
 from fedtiny_tff.version import VERSION
 from pipelines.models import density_budget
 from pipelines.models.density_search import choose, with_reserve
-from tflite_export import c_source, flatbuffer_model, mcu, mcu_verify
 from tflite_export.artifacts import ExportRequest
-from tflite_export.mcu_budget import Footprint
+from tflite_export.file_format import flatbuffer_model
 from tflite_export.mcu_options import McuOptions
+from tflite_export.microcontrollers import c_source, mcu, mcu_verify
+from tflite_export.microcontrollers.mcu_budget import Footprint
 from tflite_export.provenance import Provenance
 
 _MOST_DENSITY = 0.3

@@ -17,10 +17,11 @@ from tflite_micro.python.tflite_micro import runtime
 
 from benchmarks import results_file
 from fedtiny_tff.models import registry
-from tflite_export import flatbuffer_model, flatbuffer_writer, quantisation, tflm
-from tflite_export.convert import convert
-from tflite_export.tflm_decode import EncodedModel, encode_pruned
-from tflite_export.tflm_shrink import shrink
+from tflite_export.conversion.convert import convert
+from tflite_export.decode.tflm_decode import EncodedModel, encode_pruned
+from tflite_export.decode.tflm_shrink import shrink
+from tflite_export.file_format import flatbuffer_model, flatbuffer_writer
+from tflite_export.runtimes import quantisation, tflm
 
 DENSITY = 0.1
 _INPUTS = 8

@@ -140,7 +140,7 @@ class QuantisedEvaluator(training.Evaluator):
 def finished_model(
   plan: QuantisedPlan, quantised: QuantisedWeights, mask: Array
 ) -> tf.keras.Model:
-  """Returns the Keras model that `tflite_export.convert_quantised` takes, eagerly.
+  """Returns the Keras model that `tflite_export.conversion.convert_quantised` takes, eagerly.
 
   Args:
     plan: The model.
@@ -208,7 +208,7 @@ def fine_tune(
     how: Epochs, rate, seed.
 
   Returns:
-    The Keras model that `tflite_export.convert_quantised` takes.
+    The Keras model that `tflite_export.conversion.convert_quantised` takes.
 
   Raises:
     InputError: Naming the layer that cannot be quantised, or what does not fit.

@@ -20,7 +20,7 @@ from typing import Optional
 from pipelines.apps import app
 from pipelines.apps.errors import ExitCode
 from pipelines.settings.format_flag import FORMAT
-from tflite_export import arm64_setup
+from tflite_export.arm64 import arm64_setup
 
 _SUMMARY = """
 Tells in one line each what is right or wrong with this machine.

@@ -11,7 +11,11 @@ from pipelines.exports import metadata_text
 from pipelines.settings.format_flag import FORMAT
 
 if TYPE_CHECKING:
-  from tflite_export.eligibility_report import ClusterReport, OperatorReport, Report
+  from tflite_export.xnnpack.eligibility_report import (
+    ClusterReport,
+    OperatorReport,
+    Report,
+  )
 
 _SUMMARY = """
 Tells operator by operator whether XNNPACK on a phone's ARM would run a .tflite file
@@ -46,7 +50,7 @@ def _strict(value: Any) -> Any:
 
 def _functions(content: bytes) -> list[str]:
   """Names a file's functions if it has several, as the client of a federation has."""
-  from tflite_export import flatbuffer_model
+  from tflite_export.file_format import flatbuffer_model
 
   model = flatbuffer_model.read_model(content)
   with flatbuffer_model.reading():
@@ -126,7 +130,8 @@ def main(path: str) -> Optional[int]:
   """Prints the report on a file."""
   import dataclasses
 
-  from tflite_export import eligibility, model_metadata_reader
+  from tflite_export.metadata import model_metadata_reader
+  from tflite_export.xnnpack import eligibility
 
   content = _read(path)
   try:

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from tflite_export import arm64_setup
+from tflite_export.arm64 import arm64_setup
 from tools import arm64, arm64_parts
 from tools.setup_messages import SetupError
 

@@ -52,7 +52,7 @@ def test_both_hold_what_is_tracked(tmp_path):
     "pipelines/presets/digits.flags",
     "pipelines/report.schema.json",
     "pipelines/report_page/templates/page.html",
-    "tflite_export/device_training/kotlin/Philox.kt",
+    "tflite_export/devices/kotlin/Philox.kt",
   }
   assert dist.problems(*made, [*tracked, "pipelines/new.flags"]) == [
     f"{path.name} lacks pipelines/new.flags; include it in MANIFEST.in" for path in made

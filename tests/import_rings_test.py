@@ -22,15 +22,15 @@ def violations(source: str, path: str) -> list[str]:
 
 
 def order_violations(source: str, path: str) -> list[str]:
-  """Lists the imports of a source of `pipelines` that lead forward in its order."""
+  """Lists the imports of a source that lead forward in the order of its folder."""
   file = pathlib.PurePosixPath(path)
-  own = imports.module_name(file).split(".")[1:2]
-  order = rings.PIPELINES_ORDER
+  folder, *own = imports.module_name(file).split(".")[:2]
+  order = rings.ORDERS[folder]
   allowed = order[: order.index(own[0]) + 1] if own and own[0] in order else order
   return [
     f"{path}:{line}: may not import {name}"
     for line, name in imports.imports(source, file)
-    if name.startswith("pipelines.") and name.split(".")[1] not in allowed
+    if name.startswith(f"{folder}.") and name.split(".")[1] not in allowed
   ]
 
 
@@ -56,17 +56,26 @@ def test_no_module_imports_outward():
   assert not found, "\n".join(found)
 
 
-def test_pipelines_go_forward():
-  paths = [path for path in imports.source_files(ROOT) if path.parts[0] == "pipelines"]
+@pytest.mark.parametrize("folder", rings.ORDERS)
+def test_packages_go_forward(folder):
+  paths = [path for path in imports.source_files(ROOT) if path.parts[0] == folder]
   sources = {path.as_posix(): (ROOT / path).read_text(encoding="utf-8") for path in paths}
   found = [each for path, source in sources.items() for each in order_violations(source, path)]
   assert not found, "\n".join(found)
   there = {path.parts[1].removesuffix(".py") for path in paths}
-  assert set(rings.PIPELINES_ORDER) <= there
-  # What is in no place of the order is a command, or makes the package.
-  assert {"run", "export"} <= there - set(rings.PIPELINES_ORDER)
-  folders = {path.parts[1] for path in paths if len(path.parts) > 2}
-  assert folders <= set(rings.PIPELINES_ORDER)
+  assert set(rings.ORDERS[folder]) <= there
+  packages = {path.parts[1] for path in paths if len(path.parts) > 2}
+  assert packages <= set(rings.ORDERS[folder])
+
+
+def test_only_commands_are_in_no_order():
+  paths = imports.source_files(ROOT)
+  there = {
+    folder: {path.parts[1].removesuffix(".py") for path in paths if path.parts[0] == folder}
+    for folder in rings.ORDERS
+  }
+  assert there["tflite_export"] - set(rings.ORDERS["tflite_export"]) == {"__init__"}
+  assert {"run", "export"} <= there["pipelines"] - set(rings.ORDERS["pipelines"])
 
 
 @pytest.mark.parametrize(
@@ -77,11 +86,14 @@ def test_pipelines_go_forward():
     ("pipelines/run_report.py", "import pipelines.stages"),
     ("pipelines/stages.py", "from pipelines import run"),
     ("pipelines/run.py", "from pipelines.train import main"),
+    ("tflite_export/runtimes/tflm.py", "from tflite_export.conversion import convert"),
+    ("tflite_export/artifacts.py", "from tflite_export import targets"),
   ],
 )
 def test_a_step_back_is_found(path, source):
   assert len(order_violations(source, path)) == 1
-  assert not order_violations("from pipelines.apps import files\nimport os", path)
+  first = "from pipelines.apps import files\nfrom tflite_export.file_format import lut_tensor"
+  assert not order_violations(f"{first}\nimport os", path)
 
 
 def test_every_package_has_a_docstring():
@@ -106,9 +118,9 @@ def test_the_table_covers_every_ring_and_folder():
     ("fedtiny_tff/strategies/base.py", "import fedtiny_tff.federated.rounds"),
     ("fedtiny_tff/federated/rounds.py", "from pipelines import app"),
     ("fedtiny_tff/federated/rounds.py", "from absl.flags import FLAGS"),
-    ("tflite_export/convert.py", "from tensorflow_federated import learning"),
-    ("tflite_export/convert.py", "from fedtiny_tff.strategies import base"),
-    ("tflite_export/convert.py", "from fedtiny_tff import federated"),
+    ("tflite_export/conversion/convert.py", "from tensorflow_federated import learning"),
+    ("tflite_export/conversion/convert.py", "from fedtiny_tff.strategies import base"),
+    ("tflite_export/conversion/convert.py", "from fedtiny_tff import federated"),
     ("pipelines/run.py", "from tests import support"),
     ("pipelines/run.py", "import benchmarks.speed"),
     ("benchmarks/speed.py", "from tests import support"),
@@ -143,7 +155,7 @@ def test_an_outward_import_by_constant_name_is_found(call):
     ("fedtiny_tff/strategies/__init__.py", "from . import base"),
     ("fedtiny_tff/federated/rounds.py", "import tensorflow_federated as tff"),
     ("fedtiny_tff/federated/rounds.py", "from fedtiny_tff.strategies import base"),
-    ("tflite_export/convert.py", "from fedtiny_tff import errors"),
+    ("tflite_export/conversion/convert.py", "from fedtiny_tff import errors"),
     ("pipelines/run.py", "from absl import app, flags\nimport tflite_export"),
     ("tests/pipelines/run_test.py", "from pipelines import run"),
   ],

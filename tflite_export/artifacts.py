@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read t
   import tensorflow as tf
 
   from fedtiny_tff import tasks
-  from tflite_export.activation_ranges import ActivationRanges
   from tflite_export.device_training.device_bundle import DeviceRequest
+  from tflite_export.file_format.activation_ranges import ActivationRanges
 
 
 class VerificationError(Exception):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflite_export import associated_files, flatbuffer_model, stored_weights
-from tflite_export.tflm_insert import DECODE_OPERATOR
+from tflite_export.decode.tflm_insert import DECODE_OPERATOR
+from tflite_export.file_format import associated_files, flatbuffer_model, stored_weights
 
 _OPERATORS = schema.BuiltinOperator
 # Operators whose second input is a weight.

@@ -24,9 +24,10 @@ from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import user_model_checks
 from fedtiny_tff.version import VERSION
-from tflite_export import channel_equalisation, given_model
-from tflite_export.activation_ranges import ActivationRanges
+from tflite_export import given_model
 from tflite_export.artifacts import Artifact, ExportBundle, ExportRequest
+from tflite_export.conversion import channel_equalisation
+from tflite_export.file_format.activation_ranges import ActivationRanges
 from tflite_export.mcu_options import McuOptions
 from tflite_export.provenance import Provenance
 from tflite_export.targets import TARGETS
@@ -187,7 +188,7 @@ def export_android(
     InputError: When the model or the examples cannot be used.
     VerificationError: When a file is not what it must be.
   """
-  from tflite_export import handover  # noqa: PLC0415 - loads LiteRT
+  from tflite_export.android import handover  # noqa: PLC0415 - loads LiteRT
 
   request = _request(model, representative, labels, masks, percentile, about)
   bundle = TARGETS["android"](request)
@@ -335,7 +336,10 @@ def _calibration(
     return inputs
   if not 50.0 < percentile <= 100.0:
     raise InputError(f"percentile must be in (50, 100], got {percentile:g}")
-  from tflite_export import convert, float_activations  # noqa: PLC0415 - loads LiteRT
+  from tflite_export.conversion import (  # noqa: PLC0415 - loads LiteRT
+    convert,
+    float_activations,
+  )
 
   return float_activations.percentile_ranges(
     convert.float_file(model), inputs, percentile

@@ -8,11 +8,11 @@ from tflite_export.artifacts import Exporter
 
 TARGETS: dict[str, Exporter] = {
   # For LiteRT with XNNPACK on ARM phones.
-  "android": Deferred("tflite_export.android:export_android"),
+  "android": Deferred("tflite_export.android.android:export_android"),
   # For TensorFlow Lite Micro.
-  "mcu": Deferred("tflite_export.mcu:export_mcu"),
+  "mcu": Deferred("tflite_export.microcontrollers.mcu:export_mcu"),
   # For LiteRT on devices that take part in a federation.
-  "device_client": Deferred("tflite_export.device_client:export_device_client"),
+  "device_client": Deferred("tflite_export.devices.device_client:export_device_client"),
 }
 # Those with integer files, for which activation ranges are measured.
 INTEGER_TARGETS = frozenset({"android", "mcu"})

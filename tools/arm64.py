@@ -5,7 +5,7 @@ on PATH, else Debian's), Debian 12's Python for arm64, and the aarch64 wheels of
 packages that a `.tflite` file and a device's client (`pipelines.device_client`) need,
 with versions and hashes of `requirements.txt`.
 Neither root nor the machine's own package state is touched; apt checks Debian's
-signatures. `tflite_export/arm64_setup.py` reads the result.
+signatures. `tflite_export/arm64/arm64_setup.py` reads the result.
 """
 
 import contextlib

@@ -33,14 +33,22 @@ MAY_IMPORT = {
   "tests": set(RINGS.values()),
 }
 
-# Packages of `pipelines`, and its modules that are neither in one nor commands, in the
-# order in which they build on each other: each may import those before it. Commands may
-# import all of them; nothing imports a command.
-PIPELINES_ORDER = (
-  *("apps", "tracking", "firmware", "settings", "datasets", "runs", "models"),
-  *("devices", "training", "exports", "report_page", "run_report", "stages"),
-  *("comparisons", "planning", "shell_completion"),
-)
+# Packages of a folder, and its modules that are in none, in the order in which they build
+# on each other: each may import those before it. What is in no order may import all of
+# them, and nothing imports it: commands, and what makes the package.
+ORDERS = {
+  "tflite_export": (
+    *("file_format", "decode", "metadata", "provenance", "mcu_options", "native_output"),
+    *("device_training", "artifacts", "runtimes", "arm64", "conversion", "xnnpack"),
+    *("texts", "microcontrollers", "android", "devices", "given_model", "targets"),
+    *("file_sizes", "python_api"),
+  ),
+  "pipelines": (
+    *("apps", "tracking", "firmware", "settings", "datasets", "runs", "models"),
+    *("devices", "training", "exports", "report_page", "run_report", "stages"),
+    *("comparisons", "planning", "shell_completion"),
+  ),
+}
 
 
 def package(name: str) -> Optional[str]:

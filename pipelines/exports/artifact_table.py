@@ -7,7 +7,7 @@ import rich.box
 import rich.console
 import rich.table
 
-from tflite_export import latency
+from tflite_export.runtimes import latency
 
 # What is not a file: name, figure, density, bytes and where it lies.
 ModelRow = tuple[str, str, str, str, str]

@@ -16,9 +16,9 @@ from pipelines.runs.run_directory import RunDirectory
 from pipelines.settings import config as config_lib
 from pipelines.settings import privacy_plan
 from pipelines.training import rounds_stage
-from tflite_export import activation_graph, float_activations
-from tflite_export.activation_ranges import ActivationRanges
-from tflite_export.convert import float_file
+from tflite_export.conversion import activation_graph, float_activations
+from tflite_export.conversion.convert import float_file
+from tflite_export.file_format.activation_ranges import ActivationRanges
 
 # Examples a client computes at a time; has no influence on the result.
 _BATCH = 64

@@ -16,14 +16,15 @@ from pipelines.runs.quantisation_decision import LARGEST_DROP, Quantisation
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.settings import boards
 from pipelines.settings import config as config_lib
-from tflite_export import recommendation, targets
+from tflite_export import targets
+from tflite_export.android import recommendation
 from tflite_export.artifacts import (
   BudgetError,
   ExportBundle,
   ExportRequest,
   VerificationError,
 )
-from tflite_export.labels import clean_labels
+from tflite_export.texts.labels import clean_labels
 
 if TYPE_CHECKING:
   from tflite_export.device_training.device_bundle import DeviceRequest
@@ -103,7 +104,7 @@ def _verified_on_arm64(
 ) -> dict[str, Any]:
   """Returns `Arm64Figures` of every file by path."""
   # Like a target's exporter, it loads its runtime only when it is used.
-  from tflite_export import arm64_verify
+  from tflite_export.arm64 import arm64_verify
 
   total = arm64_verify.count_steps(bundle)
   described = "on emulated ARM64, files checked and then timed: step"
@@ -115,7 +116,7 @@ def _timed(
   bundle: ExportBundle, request: ExportRequest, steps: ExportSteps
 ) -> dict[str, Any]:
   """Returns `Latency` of every file by path."""
-  from tflite_export import latency
+  from tflite_export.runtimes import latency
 
   return latency.measure(
     {row.path: bundle.files[row.path] for row in bundle.artifacts},
@@ -159,7 +160,7 @@ def _exported(
   arm64: dict[str, Any] = {}
   seconds: dict[str, Any] = {}
   if target in LITERT_TARGETS:
-    from tflite_export import handover
+    from tflite_export.android import handover
 
     if steps.verify_arm64:
       arm64 = _verified_on_arm64(bundle, request, progress)

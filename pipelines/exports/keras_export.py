@@ -20,8 +20,9 @@ from pipelines.exports import (
 )
 from pipelines.settings import boards
 from pipelines.settings import config as config_lib
-from tflite_export import channel_equalisation, given_model
+from tflite_export import given_model
 from tflite_export.artifacts import ExportRequest, VerificationError
+from tflite_export.conversion import channel_equalisation
 from tflite_export.provenance import Provenance
 from tflite_export.targets import TARGETS, TARGETS_OF_RUNS
 

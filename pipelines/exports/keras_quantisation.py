@@ -21,11 +21,11 @@ from pipelines.runs.quantisation_decision import (
   reason,
   shown,
 )
-from tflite_export import litert
 from tflite_export.artifacts import ExportRequest
-from tflite_export.compare import keras_outputs
-from tflite_export.convert_quantised import convert_quantised
-from tflite_export.full_integer import full_integer
+from tflite_export.conversion.convert_quantised import convert_quantised
+from tflite_export.conversion.full_integer import full_integer
+from tflite_export.runtimes import litert
+from tflite_export.runtimes.compare import keras_outputs
 
 # Of which half decides: a point of accuracy is one example then.
 LEAST_EXAMPLES = 200

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Optional
 
 if TYPE_CHECKING:
-  from tflite_export.model_metadata_reader import ModelMetadata, TensorMetadata
+  from tflite_export.metadata.model_metadata_reader import ModelMetadata, TensorMetadata
 
 _MOST_LABELS = 5
 

@@ -11,11 +11,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from pipelines.firmware import cpp_compiler
-from tflite_export import golden_vectors
-from tflite_export.firmware_objects import FirmwareObject, section_bytes
-from tflite_export.mcu_verify import MODEL_PATH
-from tflite_export.resolver_functions import resolver_functions
-from tflite_export.tflm_stand_ins import stand_ins
+from tflite_export.microcontrollers import golden_vectors
+from tflite_export.microcontrollers.firmware_objects import (
+  FirmwareObject,
+  section_bytes,
+)
+from tflite_export.microcontrollers.mcu_verify import MODEL_PATH
+from tflite_export.microcontrollers.resolver_functions import resolver_functions
+from tflite_export.microcontrollers.tflm_stand_ins import stand_ins
 
 CPUS = ("cortex-m4", "cortex-m55")
 _ARM_GXX = "arm-none-eabi-g++"

@@ -26,8 +26,8 @@ from pipelines.models.density_search import Choice, choose, with_reserve
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.settings import boards
 from pipelines.settings import config as config_lib
-from tflite_export.mcu_budget import Footprint
 from tflite_export.mcu_options import McuOptions
+from tflite_export.microcontrollers.mcu_budget import Footprint
 
 # FedTiny's pool grows with 1 / density: below, choosing takes longer than training.
 _LEAST_DENSITY = 0.001
@@ -146,9 +146,10 @@ def measure(
     InputError: When the model cannot be converted.
   """
   # As heavy to load as an export; other runs need none of it.
-  from tflite_export import mcu_budget, tflm
-  from tflite_export.convert_mcu import McuSettings, convert_mcu
-  from tflite_export.tflm_shrink import shrink
+  from tflite_export.conversion.convert_mcu import McuSettings, convert_mcu
+  from tflite_export.decode.tflm_shrink import shrink
+  from tflite_export.microcontrollers import mcu_budget
+  from tflite_export.runtimes import tflm
 
   model = planned_model.stand_in(model_definition, density)
   planned_model.tame(model)

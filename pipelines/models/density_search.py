@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable
 
 from tflite_export.artifacts import BudgetError
-from tflite_export.mcu_budget import Footprint
 from tflite_export.mcu_options import McuOptions
+from tflite_export.microcontrollers.mcu_budget import Footprint
 
 # Part of a budget that other masks and weights of the same density may take more.
 _RESERVE = 0.01

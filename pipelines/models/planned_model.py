@@ -172,7 +172,8 @@ def _check_density(density: float, spec: spec_lib.PrunableSpec) -> None:
 def _obstacle(model_definition: definition.ModelDefinition, density: float) -> str:
   """Returns the first rule of XNNPACK's that the converted model breaks, or nothing."""
   # As heavy to load as an export; other runs need neither.
-  from tflite_export import convert, eligibility
+  from tflite_export.conversion import convert
+  from tflite_export.xnnpack import eligibility
 
   content = convert.convert(stand_in(model_definition, density), "fp32_sparse")
   report = eligibility.inspect(content)

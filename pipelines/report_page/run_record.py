@@ -12,8 +12,9 @@ import numpy as np
 from fedtiny_tff.errors import InputError
 from pipelines.report_page import numbers
 from pipelines.runs import run_directory
-from tflite_export import eligibility, file_sizes
-from tflite_export.eligibility_report import Report
+from tflite_export import file_sizes
+from tflite_export.xnnpack import eligibility
+from tflite_export.xnnpack.eligibility_report import Report
 
 # Far above any model of this product; a hostile file could ask for terabytes.
 _MOST_WEIGHTS = 1 << 28

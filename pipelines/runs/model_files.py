@@ -9,7 +9,7 @@ from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import keras_archive
 from pipelines.apps import files
-from tflite_export import channel_equalisation
+from tflite_export.conversion import channel_equalisation
 
 
 def save(

@@ -27,7 +27,7 @@ from pipelines.settings import (
   privacy_checks,
   run_flags,
 )
-from tflite_export import arm64_setup
+from tflite_export.arm64 import arm64_setup
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,7 +49,7 @@ from pipelines.runs.quantisation_decision import (
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.settings import config as config_lib
 from pipelines.training import rounds_stage
-from tflite_export.convert_quantised import convert_quantised
+from tflite_export.conversion.convert_quantised import convert_quantised
 
 LEAST_PUBLIC_EXAMPLES = 100
 

@@ -3,9 +3,9 @@
 import pytest
 
 from benchmarks import android
-from tflite_export import eligibility
-from tflite_export.convert import convert
-from tflite_export.sparsify import sparsify
+from tflite_export.conversion.convert import convert
+from tflite_export.conversion.sparsify import sparsify
+from tflite_export.xnnpack import eligibility
 
 
 @pytest.fixture(name="made", scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks import mcu_size
-from tflite_export import tflm
-from tflite_export.tflm_decode import encode_pruned
-from tflite_export.tflm_shrink import shrink
+from tflite_export.decode.tflm_decode import encode_pruned
+from tflite_export.decode.tflm_shrink import shrink
+from tflite_export.runtimes import tflm
 
 GOAL_BYTES = {
   "resnet8": 26_000,

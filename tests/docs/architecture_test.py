@@ -78,9 +78,10 @@ def test_files_that_the_page_names_are_there():
     assert (ROOT / name).is_file() or (ROOT / "fedtiny_tff" / name).is_file(), name
 
 
-def test_the_packages_of_pipelines_are_told_in_their_order():
+@pytest.mark.parametrize("folder", rings.ORDERS)
+def test_packages_are_told_in_their_order(folder):
   page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-  table = page.split("| package of `pipelines/` | holds |")[1].split("\n\n")[0]
+  table = page.split(f"| package of `{folder}/` | holds |")[1].split("\n\n")[0]
   cells = [row.split("|")[1] for row in table.splitlines()[2:]]
   named = [name for cell in cells for name in re.findall(r"`(\w+)(?:/|\.py)`", cell)]
-  assert named == list(rings.PIPELINES_ORDER)
+  assert named == list(rings.ORDERS[folder])

@@ -10,8 +10,8 @@ from fedtiny_tff import model_profile
 from fedtiny_tff.models import definition, registry, table
 from tests.fedtiny_tff import support
 from tests.tflite_export import models
-from tflite_export import flatbuffer_model, stored_weights
-from tflite_export.convert import convert
+from tflite_export.conversion.convert import convert
+from tflite_export.file_format import flatbuffer_model, stored_weights
 
 
 def test_a_measured_profile_by_hand():

@@ -14,9 +14,11 @@ from pipelines.exports import export_stage
 from pipelines.settings import config
 from tests.pipelines import support
 from tests.pipelines.handmade_reports import artifact, toy_bundle
-from tflite_export import arm64, arm64_setup, litert, targets
+from tflite_export import targets
+from tflite_export.arm64 import arm64, arm64_setup
 from tflite_export.artifacts import ExportBundle, VerificationError
-from tflite_export.convert import convert
+from tflite_export.conversion.convert import convert
+from tflite_export.runtimes import litert
 
 
 @pytest.fixture(name="run", scope="module")

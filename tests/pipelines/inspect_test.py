@@ -13,10 +13,10 @@ from pipelines.apps import app
 from tests.pipelines import support
 from tests.tflite_export import models
 from tests.tflite_export.descriptions import description
-from tflite_export import tflm_decode
-from tflite_export.flatbuffer_model import read_model
-from tflite_export.flatbuffer_writer import write_model
-from tflite_export.model_metadata import attach
+from tflite_export.decode import tflm_decode
+from tflite_export.file_format.flatbuffer_model import read_model
+from tflite_export.file_format.flatbuffer_writer import write_model
+from tflite_export.metadata.model_metadata import attach
 
 
 def call(*arguments):

@@ -11,8 +11,10 @@ from pipelines.firmware import cpp_compiler
 from pipelines.runs import model_files
 from tests.pipelines import support
 from tests.tflite_export.cpp import has_arm_compiler, write
-from tflite_export import c_source_example, flatbuffer_model, mcu_budget, tflm
-from tflite_export.tflm_stand_ins import stand_ins
+from tflite_export.file_format import flatbuffer_model
+from tflite_export.microcontrollers import c_source_example, mcu_budget
+from tflite_export.microcontrollers.tflm_stand_ins import stand_ins
+from tflite_export.runtimes import tflm
 
 _FLAGS = {
   **support.TINY,

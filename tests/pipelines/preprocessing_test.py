@@ -19,7 +19,8 @@ from pipelines.exports import export_stage
 from pipelines.runs import model_files
 from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
-from tflite_export import android, litert
+from tflite_export.android import android
+from tflite_export.runtimes import litert
 
 
 @pytest.fixture(name="run", scope="module")

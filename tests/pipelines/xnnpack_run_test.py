@@ -9,7 +9,7 @@ import pytest
 from pipelines import run
 from pipelines.runs import model_files
 from tests.pipelines import support
-from tflite_export import eligibility
+from tflite_export.xnnpack import eligibility
 
 # Grey digits to three channels, the stem, two 1×1 kernels of 16 × 32 and 32 × 64.
 _ENTRY_POINT = """

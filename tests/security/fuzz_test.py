@@ -14,7 +14,8 @@ from absl import flags
 from tests.pipelines import support
 from tests.security import mutations, record_fuzz, tflite_fuzz
 from tests.tflite_export import descriptions, models, processes
-from tflite_export import model_metadata, tflm_decode
+from tflite_export.decode import tflm_decode
+from tflite_export.metadata import model_metadata
 
 _COUNT = 5_000
 # TensorFlow keeps some 100 kB of each dataset that was ever opened.
@@ -65,8 +66,8 @@ class TestQuick:
 
 def test_foreign_files_meet_no_native_interpreter():
   """LiteRT and TFLM can crash on bytes made to harm them, so they never see such."""
-  modules = ["pipelines.inspect", "tflite_export.eligibility"]
-  modules += ["tflite_export.model_metadata_reader"]
+  modules = ["pipelines.inspect", "tflite_export.xnnpack.eligibility"]
+  modules += ["tflite_export.metadata.model_metadata_reader"]
   loaded = processes.loaded_by(modules, ("ai_edge_litert", "tflite_micro", "tensorflow"))
   assert set(loaded) <= {"ai_edge_litert", "ai_edge_litert.schema_py_generated"}
 

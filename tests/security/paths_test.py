@@ -21,7 +21,9 @@ from pipelines.training.client_evaluation import ClientFigures
 from tests.fedtiny_tff.data.sources import records
 from tests.pipelines import support
 from tests.tflite_export import models
-from tflite_export import android_snippets, associated_files, c_source
+from tflite_export.android import android_snippets
+from tflite_export.file_format import associated_files
+from tflite_export.microcontrollers import c_source
 
 HOSTILE_NAMES = (
   '"; system("touch x"); //', "*/ int x; /*", "$(touch x)", "${evil()}", "\\u0022+x+\\u0022",

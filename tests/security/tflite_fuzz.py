@@ -14,18 +14,11 @@ from pipelines import inspect
 from tests.security.mutations import mutated
 from tests.tflite_export.field_edits import edit
 from tests.tflite_export.files import chain, sparse_values, written
-from tflite_export import (
-  android_snippets,
-  associated_files,
-  c_source,
-  flatbuffer_model,
-  mcu_peaks,
-  resolver_functions,
-  sparsify,
-  stored_weights,
-  tflm_decode,
-  tflm_shrink,
-)
+from tflite_export.android import android_snippets
+from tflite_export.conversion import sparsify
+from tflite_export.decode import tflm_decode, tflm_shrink
+from tflite_export.file_format import associated_files, flatbuffer_model, stored_weights
+from tflite_export.microcontrollers import c_source, mcu_peaks, resolver_functions
 
 # Every function that reads a file's bytes.
 _PARSERS: tuple[Callable[[bytes], object], ...] = (

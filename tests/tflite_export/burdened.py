@@ -4,8 +4,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tests.tflite_export import models
-from tflite_export import tflm
-from tflite_export.flatbuffer_model import integers, read_model
+from tflite_export.file_format.flatbuffer_model import integers, read_model
+from tflite_export.runtimes import tflm
 
 
 def burdened():

@@ -7,7 +7,8 @@ import tensorflow as tf
 from tensorflow.lite.python.optimize import calibrator
 
 from tests.tflite_export import models
-from tflite_export import activation_ranges, flatbuffer_model, native_output
+from tflite_export import native_output
+from tflite_export.file_format import activation_ranges, flatbuffer_model
 
 layers = tf.keras.layers
 

@@ -4,7 +4,7 @@ import pathlib
 import shutil
 import subprocess
 
-from tflite_export.firmware_objects import section_bytes
+from tflite_export.microcontrollers.firmware_objects import section_bytes
 
 STANDARDS = ("c++11", "c++17")
 ARM_COMPILER = "arm-none-eabi-g++"

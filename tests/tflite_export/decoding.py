@@ -3,8 +3,8 @@
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflite_export.flatbuffer_model import read_model
-from tflite_export.pruned_tensor import PackedTensor
+from tflite_export.file_format.flatbuffer_model import read_model
+from tflite_export.file_format.pruned_tensor import PackedTensor
 
 HEADER = bytes([2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tflite_export.model_description import ModelDescription
+from tflite_export.metadata.model_description import ModelDescription
 
 
 def description(**changes):

@@ -31,8 +31,8 @@ from tests.tflite_export.eligibility_networks import (
   with_stem,
   zoo,
 )
-from tflite_export.convert import convert
-from tflite_export.sparsify import sparsify
+from tflite_export.conversion.convert import convert
+from tflite_export.conversion.sparsify import sparsify
 
 layers = tf.keras.layers
 

@@ -9,7 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import files, mcu_chain
-from tflite_export import file_sizes, tflm_decode
+from tflite_export import file_sizes
+from tflite_export.decode import tflm_decode
 
 
 def test_a_dense_layer_by_hand():

@@ -4,7 +4,7 @@ import types
 
 import numpy as np
 
-from tflite_export.graph import Graph, Operator, Tensor
+from tflite_export.xnnpack.graph import Graph, Operator, Tensor
 
 VALID, SAME = 1, 0
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from fedtiny_tff import tasks
 from fedtiny_tff.data.preprocessing import Preprocessing
 from tflite_export.artifacts import ExportRequest
-from tflite_export.convert import convert
+from tflite_export.conversion.convert import convert
 from tflite_export.provenance import Provenance
 
 INPUT_SHAPE = (16, 16, 3)

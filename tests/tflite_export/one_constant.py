@@ -3,7 +3,7 @@
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflite_export.compact_writer import write_compact
+from tflite_export.file_format.compact_writer import write_compact
 
 # Every element type that TFLM's DECODE writes.
 TYPES = {

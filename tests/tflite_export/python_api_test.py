@@ -11,7 +11,8 @@ import tflite_export
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import models
-from tflite_export import litert, targets
+from tflite_export import targets
+from tflite_export.runtimes import litert
 
 INPUTS = models.random_inputs(12)
 LABELS = np.arange(12) % models.NUM_CLASSES

@@ -3,7 +3,7 @@
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflite_export import flatbuffer_writer
+from tflite_export.file_format import flatbuffer_writer
 
 KINDS = ("convolution", "depthwise", "dense")
 TYPES = ("float32", "float16", "int8", "dynamic_range")

@@ -15,7 +15,7 @@ from pipelines.devices import device_examples
 from tests.pipelines import device_gateway_test, support
 from tests.pipelines.device_client_test import flags
 from tests.tflite_export.device_training import device_runtime_test as tiny
-from tflite_export import arm64_setup
+from tflite_export.arm64 import arm64_setup
 from tflite_export.device_training.device_runtime import DeviceRuntime
 
 _NOT_SET_UP = arm64_setup.problem()

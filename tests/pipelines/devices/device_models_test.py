@@ -10,8 +10,8 @@ from fedtiny_tff.strategies import registry as strategies
 from pipelines.devices import device_target
 from pipelines.models import cost_figures, planned_model
 from tests.pipelines import support
-from tflite_export import device_client
 from tflite_export.artifacts import ExportRequest
+from tflite_export.devices import device_client
 from tflite_export.provenance import Provenance
 
 _ROWS = 3

@@ -26,7 +26,7 @@ from pipelines.runs.run_directory import RunDirectory
 from pipelines.training import device_stage, experiments, rounds_stage, selection_stage
 from tests.pipelines import support
 from tests.pipelines.devices import device_threads
-from tflite_export import arm64_setup
+from tflite_export.arm64 import arm64_setup
 
 pytestmark = pytest.mark.slow
 

@@ -19,9 +19,9 @@ from pipelines.runs import model_files
 from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
 from tests.tflite_export import calibrating
-from tflite_export import litert
-from tflite_export.activation_ranges import ActivationRanges
-from tflite_export.convert import convert, float_file
+from tflite_export.conversion.convert import convert, float_file
+from tflite_export.file_format.activation_ranges import ActivationRanges
+from tflite_export.runtimes import litert
 
 # digits_cnn: input, four convolutions, pool, dense layer, logits.
 TENSORS = 8

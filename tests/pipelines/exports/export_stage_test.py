@@ -16,9 +16,10 @@ from pipelines.firmware import firmware_build
 from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
 from tests.pipelines.handmade_reports import toy_bundle
-from tflite_export import handover, targets
+from tflite_export import targets
+from tflite_export.android import handover
 from tflite_export.artifacts import BudgetError, VerificationError
-from tflite_export.firmware_objects import FirmwareObject
+from tflite_export.microcontrollers.firmware_objects import FirmwareObject
 
 
 @pytest.fixture(name="untrained", scope="module")

@@ -14,9 +14,9 @@ from pipelines.apps.progress import Progress
 from pipelines.exports import keras_quantisation
 from pipelines.exports.keras_quantisation import RowsQuantisation
 from tests.tflite_export import models
-from tflite_export import litert
 from tflite_export.artifacts import ExportRequest
-from tflite_export.convert_quantised import convert_quantised
+from tflite_export.conversion.convert_quantised import convert_quantised
+from tflite_export.runtimes import litert
 
 layers = tf.keras.layers
 

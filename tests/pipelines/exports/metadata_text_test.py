@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from pipelines.exports import metadata_text
-from tflite_export.model_metadata_reader import ModelMetadata, TensorMetadata
-from tflite_export.model_tensors import SignatureFacts, TensorFacts
+from tflite_export.file_format.model_tensors import SignatureFacts, TensorFacts
+from tflite_export.metadata.model_metadata_reader import ModelMetadata, TensorMetadata
 
 FED = TensorFacts(
   "inputs", "serve", "serve_inputs:0", (1, 8, 8, 3), "int8", (0.5,), (-3,)

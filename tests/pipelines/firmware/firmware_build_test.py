@@ -6,11 +6,11 @@ from pipelines import doctor
 from pipelines.firmware import cpp_compiler, firmware_build
 from tests.tflite_export import models
 from tests.tflite_export.cpp import ARM_COMPILER, has_arm_compiler
-from tflite_export import golden_vectors
 from tflite_export.artifacts import VerificationError
-from tflite_export.c_source import c_sources
-from tflite_export.convert_mcu import McuSettings, convert_mcu
-from tflite_export.tflm_decode import encode_pruned
+from tflite_export.conversion.convert_mcu import McuSettings, convert_mcu
+from tflite_export.decode.tflm_decode import encode_pruned
+from tflite_export.microcontrollers import golden_vectors
+from tflite_export.microcontrollers.c_source import c_sources
 
 ARENA_BYTES = 20_480
 NAMES = ("cat", "dog", "bird", "fish")

@@ -8,9 +8,9 @@ from tests.pipelines import support
 from tests.tflite_export import models
 from tests.tflite_export.cpp import write
 from tflite_export.artifacts import VerificationError
-from tflite_export.c_source import c_sources
-from tflite_export.resolver_functions import resolver_functions
-from tflite_export.tflm_stand_ins import stand_ins
+from tflite_export.microcontrollers.c_source import c_sources
+from tflite_export.microcontrollers.resolver_functions import resolver_functions
+from tflite_export.microcontrollers.tflm_stand_ins import stand_ins
 
 _FLATBUFFERS = (
   "tensorflow/lite/micro/tools/make/downloads/flatbuffers/include/flatbuffers/"

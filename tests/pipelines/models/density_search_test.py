@@ -5,8 +5,8 @@ import pytest
 from pipelines.models import density_search
 from pipelines.models.density_search import Choice, choose
 from tflite_export.artifacts import BudgetError
-from tflite_export.mcu_budget import Footprint
 from tflite_export.mcu_options import McuOptions
+from tflite_export.microcontrollers.mcu_budget import Footprint
 
 
 def line(base=1_000, slope=100_000, ram=500):

@@ -16,7 +16,8 @@ from pipelines.models import planned_model
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.training import experiments
 from tests.pipelines import support
-from tflite_export import convert, eligibility
+from tflite_export.conversion import convert
+from tflite_export.xnnpack import eligibility
 
 layers = tf.keras.layers
 _MOBILE = {

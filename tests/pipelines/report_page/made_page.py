@@ -6,7 +6,8 @@ import pathlib
 from benchmarks.made_runs import Shape, make
 from tests.pipelines.handmade_reports import artifact
 from tests.tflite_export import mcu_chain
-from tflite_export import sparsify, tflm_decode
+from tflite_export.conversion import sparsify
+from tflite_export.decode import tflm_decode
 
 SHAPE = Shape(rounds=40, layers=4, clients=8, classes=5, candidates=6, every=5)
 

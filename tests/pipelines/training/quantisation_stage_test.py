@@ -18,8 +18,8 @@ from pipelines.runs import model_files, state_store
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.training import quantisation_stage
 from tests.pipelines import support
-from tflite_export.convert_quantised import convert_quantised
-from tflite_export.weights import check_masked_zeros
+from tflite_export.conversion.convert_quantised import convert_quantised
+from tflite_export.runtimes.weights import check_masked_zeros
 
 layers = tf.keras.layers
 CHANGES = {"client_optimizer": "adam", "client_learning_rate": 0.01, "local_epochs": 2}

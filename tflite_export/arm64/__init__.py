@@ -1,0 +1,1 @@
+"""Running files on emulated ARM64, with sparse kernels."""

@@ -1,0 +1,1 @@
+"""From a Keras model to dense and sparse `.tflite` bytes."""

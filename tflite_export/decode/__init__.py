@@ -1,0 +1,1 @@
+"""Files as TFLM's DECODE operator reads them."""

@@ -1,0 +1,1 @@
+"""The target `device`: the client of a federated round, with code around it."""

@@ -1,0 +1,1 @@
+"""The bytes of `.tflite` files: the flatbuffer, sparse and packed tensors, files inside it."""

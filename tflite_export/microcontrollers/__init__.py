@@ -1,0 +1,1 @@
+"""The target `mcu`: a file for TFLM and C++ sources, within a budget."""

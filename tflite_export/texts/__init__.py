@@ -1,0 +1,1 @@
+"""Text that several targets write beside their files."""

@@ -1,0 +1,1 @@
+"""Which operators XNNPACK runs sparsely, and why not."""
