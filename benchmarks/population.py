@@ -75,7 +75,7 @@ def measure(population: int) -> dict[str, Any]:
       instruction = builder.instruction(number, 0.05)
       state, _ = builder.computation(number).run(state, clients, instruction)
       seconds.append(time.perf_counter() - start)
-    rss_mb = process_memory.rss_mb()
+    rss_mb = process_memory.ProcessFamily().look().rss_mb
   return {
     "clients": population,
     "seconds_per_round": float(np.median(seconds[_WARM_UP_ROUNDS:])),

@@ -1,21 +1,51 @@
 """Resident memory and CPU time of this process and its workers."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import psutil
 
 _BYTES_PER_MB = 1e6
 
 
-def rss_mb() -> float:
-  """Returns the resident memory of this process and all its children, in 10^6 bytes."""
-  return sum(_of_all(lambda process: process.memory_info().rss)) / _BYTES_PER_MB
+class Usage(NamedTuple):
+  """What a process and all its living children take.
+
+  Attributes:
+    rss_mb: Resident memory, in 10^6 bytes.
+    cpu_seconds: CPU time that they have used.
+  """
+
+  rss_mb: float
+  cpu_seconds: float
 
 
-def cpu_seconds() -> float:
-  """Returns the CPU time that this process and its living children have used."""
-  return sum(_of_all(_own_cpu_seconds))
+class ProcessFamily:
+  """This process and its children.
+
+  To find them, all processes of the machine must be looked at, which takes milliseconds
+  for each hundred. So it is done once for each look, and rounds make do with one.
+  """
+
+  def __init__(self) -> None:
+    """Finds them."""
+    self._members = _found()
+
+  def cpu_seconds(self) -> float:
+    """Returns the CPU time of those that the last look found."""
+    return sum(_of_living(self._members, _own_cpu_seconds))
+
+  def look(self) -> Usage:
+    """Finds them anew, and returns what they take."""
+    self._members = _found()
+    rss_bytes = sum(_of_living(self._members, lambda each: each.memory_info().rss))
+    return Usage(rss_bytes / _BYTES_PER_MB, self.cpu_seconds())
+
+
+def _found() -> list[psutil.Process]:
+  own = psutil.Process()
+  return [own, *own.children(recursive=True)]
 
 
 def _own_cpu_seconds(process: psutil.Process) -> float:
@@ -23,11 +53,12 @@ def _own_cpu_seconds(process: psutil.Process) -> float:
   return times.user + times.system
 
 
-def _of_all(figure: Callable[[psutil.Process], float]) -> list[float]:
-  """Returns a figure of this process and of every child that does not end meanwhile."""
+def _of_living(
+  members: Sequence[psutil.Process], figure: Callable[[psutil.Process], float]
+) -> list[float]:
+  """Returns a figure of every process that has not ended meanwhile."""
   found = []
-  process = psutil.Process()
-  for member in [process, *process.children(recursive=True)]:
+  for member in members:
     with contextlib.suppress(psutil.NoSuchProcess):
       found.append(figure(member))
   return found

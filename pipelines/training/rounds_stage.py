@@ -124,6 +124,7 @@ class Phase:
     )
     self._most_rounds = config.rounds
     self._profile = round_profile.NOTHING
+    self._family = process_memory.ProcessFamily()
 
   def run(
     self,
@@ -236,7 +237,7 @@ class Phase:
   def _round(
     self, builder: rounds.RoundBuilder, state: states.ServerState, number: int
   ) -> tuple[states.ServerState, dict[str, Any], Optional[dict[str, Any]]]:
-    start, cpu_start = time.monotonic(), process_memory.cpu_seconds()
+    start, cpu_start = time.monotonic(), self._family.cpu_seconds()
     with self._profile.stage("building the round"):
       computation = builder.computation(number, np.asarray(state.mask))
     rate = base.learning_rate(
@@ -257,6 +258,7 @@ class Phase:
     if last or (number + 1) % self._config.eval_every_rounds == 0:
       with self._profile.stage("evaluation"):
         held_out = self._clients.evaluate(self._plain(new_state), who.reporting)
+    used = self._family.look()
     row = {
       "round": number,
       **_means("train", metrics, self._definition.task),
@@ -268,8 +270,8 @@ class Phase:
       "attempts": attempts,
       "seconds": round(time.monotonic() - start, 3),
       # A worker that was lost took its time with it.
-      "cpu_seconds": round(max(process_memory.cpu_seconds() - cpu_start, 0.0), 2),
-      "rss_mb": round(process_memory.rss_mb(), 1),
+      "cpu_seconds": round(max(used.cpu_seconds - cpu_start, 0.0), 2),
+      "rss_mb": round(used.rss_mb, 1),
       "bytes_up_per_client": computation.upload_bytes,
       "bytes_down_per_client": computation.download_bytes,
       "secure_extra_bytes": computation.secure_extra_bytes,

@@ -34,8 +34,19 @@ def _process(rss, children=(), gone=False):
 )
 def test_children_are_counted(monkeypatch, children, expected, cpu_seconds):
   monkeypatch.setattr(psutil, "Process", lambda: _process(1_500_000, children))
-  assert process_memory.rss_mb() == expected
-  assert process_memory.cpu_seconds() == cpu_seconds
+  family = process_memory.ProcessFamily()
+  assert family.look() == (expected, cpu_seconds)
+  assert family.cpu_seconds() == cpu_seconds
+
+
+def test_only_a_look_finds_new_children(monkeypatch):
+  children: list[types.SimpleNamespace] = []
+  monkeypatch.setattr(psutil, "Process", lambda: _process(1_000_000, children))
+  family = process_memory.ProcessFamily()
+  children.append(_process(500_000))
+  assert family.cpu_seconds() == 1.25
+  assert family.look() == (1.5, 2.0)
+  assert family.cpu_seconds() == 2.0
 
 
 def test_a_real_child_is_counted():
@@ -46,6 +57,6 @@ def test_a_real_child_is_counted():
     assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
     own = psutil.Process().memory_info().rss / 1e6
-    total = process_memory.rss_mb()
+    total = process_memory.ProcessFamily().look().rss_mb
     child.communicate(b"\n")
   assert total - own > 190
