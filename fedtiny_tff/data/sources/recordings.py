@@ -3,6 +3,7 @@
 import io
 import pathlib
 import struct
+import threading
 import warnings
 from typing import Literal
 
@@ -19,6 +20,8 @@ _READER_ERRORS = (
   ValueError, EOFError, IndexError, KeyError, OverflowError, TypeError, UnboundLocalError,
   ZeroDivisionError, struct.error,
 )  # fmt: skip
+# Threads that set filters of warnings side by side leave them behind, or lose them.
+_FILTERS = threading.Lock()
 
 
 class UnusableRecording(Exception):
@@ -92,7 +95,7 @@ def _raw(path: str) -> tuple[int, Array]:
     raise UnusableRecording(f"cannot be read: {error.strerror}") from error
   _refuse_cut_off(content)
   try:
-    with warnings.catch_warnings():
+    with _FILTERS, warnings.catch_warnings():
       # Of chunks that it does not know: tools add notes of their own.
       warnings.simplefilter("ignore", wavfile.WavFileWarning)
       rate, samples = wavfile.read(io.BytesIO(content))
