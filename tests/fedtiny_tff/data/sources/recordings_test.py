@@ -20,7 +20,7 @@ def _read(tmp_path, content, rate=16_000):
   path.write_bytes(content)
   signal = recordings.read(str(path), rate)
   assert signal.dtype == np.float32
-  assert recordings.length(str(path)) == len(signal)
+  assert recordings.length(str(path), rate) == len(signal)
   return signal.tolist()
 
 
@@ -64,7 +64,8 @@ def test_threads_leave_the_filters_of_warnings_alone(tmp_path, monkeypatch):
   monkeypatch.setattr(recordings.wavfile, "read", slow_read)
   before = list(warnings.filters)
   with futures.ThreadPoolExecutor(2) as pool:
-    assert list(pool.map(recordings.length, [str(path)] * 2)) == [1, 1]
+    lengths = pool.map(recordings.length, [str(path)] * 2, [16_000] * 2)
+    assert list(lengths) == [1, 1]
   # Nobody was there to wait for.
   assert both.broken
   assert warnings.filters == before
