@@ -66,11 +66,28 @@ def call_own(kind: str, name: str, function: Callable[[], Any]) -> Any:
   """
   try:
     return function()
-  except Exception as error:
+  # A module that is a program ends in SystemExit, which would pass for success.
+  except (Exception, SystemExit) as error:
     reason = f"{type(error).__name__}: {error}"
     raise InputError(
       f"{kind} {name}: {' '.join(reason.split())}; mend your code"
     ) from error
+
+
+def _imported(kind: str, name: str, module_name: str) -> Any:
+  """Imports a user's module; where there is none, no code needs mending."""
+  try:
+    return call_own(kind, name, lambda: importlib.import_module(module_name))
+  except InputError as error:
+    cause = error.__cause__
+    if isinstance(cause, ModuleNotFoundError) and f"{module_name}.".startswith(
+      f"{cause.name}."
+    ):
+      raise InputError(
+        f"{kind} {name}: there is no module {cause.name}, neither in the current folder "
+        "nor where Python looks for modules; go to its folder, or check its name"
+      ) from cause
+    raise
 
 
 def load_entry_point(kind: str, name: str) -> Callable[..., Any]:
@@ -87,8 +104,8 @@ def load_entry_point(kind: str, name: str) -> Callable[..., Any]:
   folder = os.getcwd()
   if folder not in sys.path:
     sys.path.insert(0, folder)
-  module = call_own(kind, name, lambda: importlib.import_module(module_name))
-  found = getattr(module, function_name, None)
+  module = _imported(kind, name, module_name)
+  found = call_own(kind, name, lambda: getattr(module, function_name, None))
   if not callable(found):
     raise InputError(
       f"{kind} {name}: module {module_name} has no function or class {function_name!r}; "

@@ -1,5 +1,6 @@
 """The pruning methods by name; each is imported when it is asked for."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ STRATEGIES: dict[str, Callable[[], "base.Strategy"]] = {
   ),
 }
 
+# Reports, tables and costs show it.
+_NAME = re.compile(r"\w[\w .+-]{0,39}")
+
 
 def check(name: str) -> None:
   """Makes sure that a name may be a strategy's, without importing it.
@@ -52,14 +56,16 @@ def get_strategy(name: str) -> "base.Strategy":
 
   Raises:
     InputError: When there is none of that name, or what a user's own name leads to is
-      no strategy, fails, or calls itself like one of `STRATEGIES`.
+      no strategy, fails, has no name or that of one of `STRATEGIES`, or an unknown
+      granularity.
   """
   check(name)
   return STRATEGIES[name]() if name in STRATEGIES else _own(name)
 
 
 def _own(name: str) -> "base.Strategy":
-  from fedtiny_tff.strategies import base  # noqa: PLC0415 - imports TensorFlow
+  from fedtiny_tff import schedules  # noqa: PLC0415 - imports TensorFlow
+  from fedtiny_tff.strategies import base  # noqa: PLC0415 - likewise
 
   make = plugins.load_entry_point("strategy", name)
   made = plugins.call_own("strategy", name, make)
@@ -68,9 +74,21 @@ def _own(name: str) -> "base.Strategy":
       f"strategy {name}: makes {type(made).__name__}, no Strategy; write a class "
       "derived from fedtiny_tff.strategies.base.Strategy (docs/own_strategy.md)"
     )
-  # Reports and costs go by the name.
-  if made.name in STRATEGIES:
+  called = plugins.call_own("strategy", name, lambda: made.name)
+  if not isinstance(called, str) or not _NAME.fullmatch(called):
     raise InputError(
-      f"strategy {name}: calls itself {made.name!r}, as one of ours; set its `name`"
+      f"strategy {name}: calls itself {called!r:.60}; set its `name` to a word of at most "
+      "40 letters, such as 'evolution'"
+    )
+  # Reports and costs go by the name.
+  if called in STRATEGIES:
+    raise InputError(
+      f"strategy {name}: calls itself {called!r}, as one of ours; set its `name`"
+    )
+  known = (None, *schedules.GRANULARITIES)
+  if made.granularity not in known:
+    raise InputError(
+      f"strategy {name}: its `granularity` is {made.granularity!r:.60}; set it to one of "
+      f"{', '.join(map(repr, known))}"
     )
   return made

@@ -49,7 +49,7 @@ class Cell:
   @property
   def name(self) -> str:
     """What its files are called."""
-    method = self.method.replace(":", ".").replace("=", "-")
+    method = self.method.replace(":", ".").replace("=", "-").replace("/", "-")
     return f"{method}-density{self.density:g}-alpha{self.alpha:g}-seed{self.seed}"
 
   @property
@@ -134,7 +134,8 @@ def make_cells(
     seeds: Seeds.
 
   Raises:
-    InputError: When a name or value is wrong, or given twice.
+    InputError: When a name or value is wrong, or given twice, or a strategy of one's
+      own cannot be used.
   """
   for name, given in (
     ("methods", methods), ("densities", densities), ("alphas", alphas), ("seeds", seeds),
@@ -146,6 +147,9 @@ def make_cells(
     if not given:
       raise InputError(f"--{name} is empty: name at least one")
   resolved = {method: method_flags(method) for method in methods}
+  for changes in resolved.values():
+    # One's own that is wrong shall not come up when the others have run.
+    strategies.get_strategy(changes["strategy"])
   cells: dict[str, Cell] = {}
   for seed in seeds:
     for alpha in alphas:

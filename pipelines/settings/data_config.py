@@ -95,6 +95,12 @@ def check(values: dict[str, Any]) -> None:
     raise InputError(
       f"--quantity_sigma must be at least 0, got {values['quantity_sigma']:g}"
     )
+  separator = values["client_separator"]
+  if separator != separator.rstrip() or not separator.isprintable():
+    raise InputError(
+      f"--client_separator={separator!r:.60}: ends in white space or cannot be printed, "
+      "which no file of flags keeps; rename the files, or choose another"
+    )
   choices.check("feature_extraction", values["feature_extraction"], FEATURE_EXTRACTIONS)
   size = _image_size(values["image_size"])
   if size is not None and size[0] * size[1] > _MOST_PIXELS:

@@ -34,12 +34,23 @@ def test_entry_points_of_a_users_own(tmp_path, monkeypatch):
   assert not any(map(plugins.is_entry_point, ["name", "a:b:c", "a-b:c", ":c", "a:", "1a:b"]))
   monkeypatch.setattr(sys, "path", list(sys.path))
   monkeypatch.chdir(tmp_path)
-  (tmp_path / "own_plug_ins.py").write_text("def made(): return 3\nvalue = 3\n")
+  for module, text in (
+    ("plug_ins", "def made(): return 3\nvalue = 3\n"),
+    ("lazy", "def __getattr__(name): raise RuntimeError(f'no {name}')"),
+    ("program", "import sys\nsys.exit(0)"),
+    ("importer", "import not_installed"),
+  ):
+    (tmp_path / f"own_{module}.py").write_text(text)
   assert plugins.load_entry_point("model", "own_plug_ins:made")() == 3
   for name, said in (
     ("own_plug_ins:value", "has no function or class 'value'; check --model"),
     ("own_plug_ins:gone", "has no function or class 'gone'; check --model"),
-    ("no_such_plug_in:f", "ModuleNotFoundError: No module named 'no_such_plug_in'; mend"),
+    ("own_lazy:f", "RuntimeError: no f; mend your code"),
+    ("own_program:f", "SystemExit: 0; mend your code"),
+    ("own_importer:f", "No module named 'not_installed'; mend your code"),
+    ("no_such_plug_in:f", "there is no module no_such_plug_in, neither in .* its name$"),
+    ("no_such.plug_in:f", "there is no module no_such, neither in"),
+    ("own_plug_ins.py:f", "there is no module own_plug_ins.py, neither in"),
   ):
     with pytest.raises(InputError, match=f"^model {name}: .*{said}"):
       plugins.load_entry_point("model", name)

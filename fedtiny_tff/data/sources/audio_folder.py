@@ -44,7 +44,7 @@ def open_audio_folder(options: SourceOptions) -> Dataset:
     )
   folders = class_folders.open_folder(NAME, _RECORDING, options)
   training = folders.training_files
-  lengths = _lengths(training)
+  lengths = _lengths(training, options.sample_rate_hz)
   samples = options.feature_shape[0] if options.feature_shape else _usual(lengths)
   info = DatasetInfo(
     name=NAME,
@@ -63,26 +63,26 @@ def open_audio_folder(options: SourceOptions) -> Dataset:
   )
 
 
-def _lengths(training: Sequence[ClassFile]) -> list[int]:
-  """Returns how many samples each recording has that can be read.
+def _lengths(training: Sequence[ClassFile], sample_rate_hz: int) -> list[int]:
+  """Returns how many samples each recording has that can be used.
 
   Raises:
     InputError: When none can be, with the first one's flaw.
   """
   with futures.ThreadPoolExecutor(_THREADS) as pool:
-    found = list(pool.map(_length, training))
+    found = list(pool.map(functools.partial(_length, sample_rate_hz), training))
   lengths = [each for each in found if isinstance(each, int)]
   if not lengths:
     raise InputError(
       f"{texts.one_line(training[0].path)}: {found[0]}; none of the {len(training)} "
-      "training recordings can be used; save them as WAV files of one channel"
+      "training recordings can be used; save them as WAV files of one channel and rate"
     )
   return lengths
 
 
-def _length(recording: ClassFile) -> Union[int, str]:
+def _length(sample_rate_hz: int, recording: ClassFile) -> Union[int, str]:
   try:
-    return recordings.length(recording.path)
+    return recordings.length(recording.path, sample_rate_hz)
   except recordings.UnusableRecording as error:
     return str(error)
 

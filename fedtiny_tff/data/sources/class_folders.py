@@ -84,9 +84,11 @@ def open_folder(dataset: str, kind: FileKind, options: SourceOptions) -> ClassFo
   listing = folder_listing.list_files(folder, kind, options.client_separator)
   class_names = tuple(sorted({file.class_name for file in files_of(listing.train)}))
   if len(class_names) < 2:
+    bad = next((each for each in listing.train if isinstance(each, BadRecord)), None)
+    left_out = f", left out: {bad}" if bad else ""
     raise InputError(
-      f"{texts.one_line(str(folder))}: class {class_names[0]} is the only one; training "
-      "needs two or more"
+      f"{texts.one_line(str(folder))}: class {class_names[0]} is the only one{left_out}; "
+      "training needs two or more"
     )
   splits = _splits(listing, class_names, options.test_share)
   return ClassFolders(folder, listing, class_names, splits)

@@ -75,7 +75,7 @@ def list_files(
   if client_separator and depth == CLIENT_DEPTH:
     raise InputError(
       f"{_shown(splits[0])}: {kind.many} lie in client/class/, which says whose they are; "
-      "leave --client_separator out"
+      "leave --client_separator out, or name the folder that holds the classes"
     )
   entries = [walk.entries(depth) for walk in walks]
   return Listing(

@@ -123,7 +123,7 @@ class Walk:
     self.folders: list[tuple[str, ...]] = []
     self._root = root
     self._kind = kind
-    self._client_separator = client_separator
+    self._client_separator = texts.composed(client_separator)
     self._found: list[Union[Entry, _Other]] = []
 
   def files(self) -> list[ClassFile]:
@@ -193,7 +193,7 @@ class Walk:
       return f"{self._kind.one} in no class folder"
     if depth == CLIENT_DEPTH or not self._client_separator:
       return None
-    if self._client_separator not in name:
+    if self._client_separator not in texts.composed(name):
       return f"its name has no {texts.value(self._client_separator)} (--client_separator)"
     wrong = texts.problem_of_name(self._client(name))
     return f"the client's id in its name {wrong}" if wrong else None
@@ -202,7 +202,7 @@ class Walk:
     """Returns whose a file is by its name."""
     if not self._client_separator:
       return None
-    return texts.composed(name.partition(self._client_separator)[0])
+    return texts.composed(name).partition(self._client_separator)[0]
 
 
 def _bad(path: str, reason: str) -> BadRecord:

@@ -3,6 +3,7 @@
 import io
 import pathlib
 import struct
+import threading
 import warnings
 from typing import Literal
 
@@ -19,6 +20,8 @@ _READER_ERRORS = (
   ValueError, EOFError, IndexError, KeyError, OverflowError, TypeError, UnboundLocalError,
   ZeroDivisionError, struct.error,
 )  # fmt: skip
+# Threads that set filters of warnings side by side leave them behind, or lose them.
+_FILTERS = threading.Lock()
 
 
 class UnusableRecording(Exception):
@@ -39,13 +42,7 @@ def read(path: str, sample_rate_hz: int) -> Array:
     UnusableRecording: When it is damaged, empty, has more than one channel, another
       rate, or values that are not finite or beyond [-1, 1].
   """
-  rate, samples = _raw(path)
-  if rate != sample_rate_hz:
-    raise UnusableRecording(
-      f"has {rate} samples a second, not {sample_rate_hz}; bring all to one rate and name "
-      "it with --sample_rate_hz"
-    )
-  signal = _scaled(samples)
+  signal = _scaled(_raw(path, sample_rate_hz))
   # NaN compares as false.
   wrong = np.flatnonzero(~(np.abs(signal) <= 1.0))
   if len(wrong):
@@ -56,13 +53,17 @@ def read(path: str, sample_rate_hz: int) -> Array:
   return signal
 
 
-def length(path: str) -> int:
+def length(path: str, sample_rate_hz: int) -> int:
   """Returns how many samples a WAV file has.
 
+  Args:
+    path: Where it lies.
+    sample_rate_hz: Samples a second that it must have.
+
   Raises:
-    UnusableRecording: When it is damaged, empty, or has more than one channel.
+    UnusableRecording: As `read`, but whatever the values are.
   """
-  return len(_raw(path)[1])
+  return len(_raw(path, sample_rate_hz))
 
 
 def fitted(signal: Array, samples: int) -> Array:
@@ -79,8 +80,8 @@ def fitted(signal: Array, samples: int) -> Array:
   return np.pad(cut, (0, samples - len(cut)))
 
 
-def _raw(path: str) -> tuple[int, Array]:
-  """Returns samples a second, and samples [n] as they are stored."""
+def _raw(path: str, sample_rate_hz: int) -> Array:
+  """Returns samples [n] as they are stored."""
   try:
     size = pathlib.Path(path).stat().st_size
     if size > _MOST_BYTES:
@@ -92,7 +93,7 @@ def _raw(path: str) -> tuple[int, Array]:
     raise UnusableRecording(f"cannot be read: {error.strerror}") from error
   _refuse_cut_off(content)
   try:
-    with warnings.catch_warnings():
+    with _FILTERS, warnings.catch_warnings():
       # Of chunks that it does not know: tools add notes of their own.
       warnings.simplefilter("ignore", wavfile.WavFileWarning)
       rate, samples = wavfile.read(io.BytesIO(content))
@@ -102,7 +103,13 @@ def _raw(path: str) -> tuple[int, Array]:
     raise UnusableRecording(f"has {samples.shape[1]} channels; save it with one (mono)")
   if not len(samples):
     raise UnusableRecording("has no sound in it; record it again")
-  return rate, samples
+  if rate != sample_rate_hz:
+    raise UnusableRecording(
+      f"has {rate} samples a second, not {sample_rate_hz}; bring all to one rate and name "
+      "it with --sample_rate_hz"
+    )
+  stored: Array = samples
+  return stored
 
 
 def _refuse_cut_off(content: bytes) -> None:

@@ -113,8 +113,8 @@ def refuse_unread(name: str, reads: frozenset[str], options: SourceOptions) -> N
     if not is_read and getattr(options, field.name) != field.default:
       if field.name == "extraction":
         raise InputError(
-          f"--feature_extraction: dataset {name} holds no signals; leave the flag out, or "
-          "read recordings as audio_folder (docs/own_data.md, Audio)"
+          f"--feature_extraction: of dataset {name} no spectra can be made; leave the flag "
+          "out, or read recordings as audio_folder (docs/own_data.md, Audio)"
         )
       raise InputError(
         f"--{field.name}: dataset {name} has no use for it; leave the flag out"

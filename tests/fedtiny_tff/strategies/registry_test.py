@@ -63,6 +63,16 @@ def test_strategies_of_a_users_own(tmp_path, monkeypatch):
     "class Nameless(base.Strategy): pass\n"
     "class Failing(base.Strategy):\n"
     "  def __init__(self): raise RuntimeError('not today')\n"
+    "class Listed(base.Strategy):\n"
+    "  name = ['mine']\n"
+    "class Empty(base.Strategy):\n"
+    "  name = ''\n"
+    "class Marked(base.Strategy):\n"
+    "  name = '[/]'\n"
+    "class Shy(base.Strategy):\n"
+    "  name = property(lambda self: 1 / 0)\n"
+    "class Coarse(Mine):\n"
+    "  granularity = 'model'\n"
   )
   made = registry.get_strategy("own_strategies:Mine")
   assert isinstance(made, base.Strategy)
@@ -71,6 +81,11 @@ def test_strategies_of_a_users_own(tmp_path, monkeypatch):
     ("own_strategies:base.Strategy", "--strategy must be one of"),
     ("own_strategies:Nameless", "calls itself 'fedavg', as one of ours; set its `name`"),
     ("own_strategies:Failing", "RuntimeError: not today; mend your code"),
+    ("own_strategies:Listed", r"calls itself \['mine'\]; set its `name` to a word"),
+    ("own_strategies:Empty", "calls itself ''; set its `name` to a word of at most 40"),
+    ("own_strategies:Marked", r"calls itself '\[/\]'; set its `name`"),
+    ("own_strategies:Shy", "ZeroDivisionError: division by zero; mend your code"),
+    ("own_strategies:Coarse", "its `granularity` is 'model'; set it to one of None, 'bl"),
     ("own_strategies:Gone", "has no function or class 'Gone'; check --strategy"),
     ("collections:OrderedDict", "makes OrderedDict, no Strategy; write a class derived from"),
   ):

@@ -72,6 +72,8 @@ def test_variants_have_names_that_are_files():
   (cell,) = _cells(["fedtiny:selection=vanilla"])
   assert cell.name == "fedtiny.selection-vanilla-density0.1-alpha0.5-seed0"
   assert cell.config.selection == "vanilla"
+  (cell,) = _cells(["fedtiny:partition_file=a/b.json"])
+  assert cell.name == "fedtiny.partition_file-a-b.json-density0.1-alpha0.5-seed0"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,7 @@ def test_what_is_no_method_is_refused(method, said):
     ({"seeds": (1, 1)}, "--seeds names a value more than once: 1,1"),
     ({"densities": (0.0,)}, r"--target_density must be in \(0, 1\], got 0"),
     ({"alphas": (-1.0,)}, "--dirichlet_alpha must be positive"),
+    ({"methods": ["fedavg", "not.there:Mine"]}, "strategy not.there:Mine: there is no mod"),
     ({"seeds": (-1,)}, "--seed must be at least 0, got -1"),
     ({"methods": ["fedtiny:selection=best"]}, "--selection must be one of .*'best'"),
   ],

@@ -26,6 +26,8 @@ def _values(**changes):
     ({"image_size": "8x-1"}, "--image_size must be whole numbers"),
     ({"image_size": "16384x16384"}, "--image_size=16384x16384: more than 4,194,304 pix"),
     ({"image_size": "²x8"}, "--image_size must be whole numbers"),
+    ({"client_separator": "_ "}, "--client_separator='_ ': ends in white space"),
+    ({"client_separator": "_\n_"}, r"--client_separator='_\\n_': ends in .* or cannot be printed"),
     ({"feature_shape": ["12", "x"]}, "--feature_shape must be whole numbers .* '12,x'"),
     ({"feature_shape": ["16777217"]}, "--feature_shape must be whole numbers from 1 to 16777216"),
     ({"feature_shape": ["9" * 5000]}, "--feature_shape must be whole numbers"),

@@ -51,6 +51,19 @@ def test_of_lengths_as_common_the_longest_counts(tmp_path):
   assert _open(tmp_path).info.shape == (5,)
 
 
+def test_recordings_that_are_left_out_make_no_length(tmp_path):
+  wave_files.write(tmp_path / "a" / "1.wav", [1, 2])
+  wave_files.write(tmp_path / "b" / "1.wav", [3, 4])
+  for number in range(2, 6):
+    wave_files.write(tmp_path / "b" / f"{number}.wav", [5, 6, 7], rate=8000)
+  dataset = _open(tmp_path, test_share=0.01)
+  assert dataset.info.shape == (2,)
+  assert dataset.notes == ()
+  assert _open(tmp_path, test_share=0.01, sample_rate_hz=8000).info.shape == (3,)
+  with pytest.raises(InputError, match=r"has 16000 .*, not 9; .* none of the . training"):
+    _open(tmp_path, sample_rate_hz=9)
+
+
 def test_a_given_length(tmp_path):
   wave_files.write(tmp_path / "a" / "1.wav", [1, 2])
   wave_files.write(tmp_path / "b" / "1.wav", [3, 4])

@@ -1,6 +1,7 @@
 """Folders of images: layouts, splits, order, and everything that is no image."""
 
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -414,7 +415,22 @@ def test_a_share_is_held_out_of_each_client_that_names_tell(tmp_path):
   assert sorted(owners) == ["a"] * 3 + ["b"] * 3
 
 
+def test_letters_with_accents_in_names_and_separator(tmp_path):
+  for name, form in (("cat/aé_1.png", "NFC"), ("dog/aé_2.png", "NFD")):
+    _write(tmp_path / unicodedata.normalize(form, name), int(name[-5]))
+  for form in ("NFC", "NFD"):
+    separator = unicodedata.normalize(form, "é_")
+    assert _read(_open(tmp_path, client_separator=separator))[2:] == (["a", "a"], [])
+
+
+def test_a_class_without_names_of_clients(tmp_path):
+  _write(tmp_path / "cat" / "zoe_1.png", 1)
+  _write(tmp_path / "dog" / "2.png", 2)
+  with pytest.raises(InputError, match=r"cat is the only one, left out: .*no '_' \("):
+    _open(tmp_path, client_separator="_")
+
+
 def test_clients_by_folders_and_by_names(tmp_path):
   _two_classes(tmp_path / "me")
-  with pytest.raises(InputError, match=r"lie in client/class/, .* leave --client_separ"):
+  with pytest.raises(InputError, match=r"lie in client/class/, .* or name the folder"):
     _open(tmp_path, client_separator="_")

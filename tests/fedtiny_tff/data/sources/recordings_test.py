@@ -1,6 +1,10 @@
 """WAV files: every kind of number, what is refused, and damage."""
 
+import contextlib
 import struct
+import threading
+import warnings
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ def _read(tmp_path, content, rate=16_000):
   path.write_bytes(content)
   signal = recordings.read(str(path), rate)
   assert signal.dtype == np.float32
-  assert recordings.length(str(path)) == len(signal)
+  assert recordings.length(str(path), rate) == len(signal)
   return signal.tolist()
 
 
@@ -43,6 +47,28 @@ def test_notes_of_tools_are_passed_over(tmp_path, recwarn):
   content = wave_files.wave(np.array([16384], np.int16), before=note)
   assert _read(tmp_path, content) == [0.5]
   assert not recwarn.list
+
+
+def test_threads_leave_the_filters_of_warnings_alone(tmp_path, monkeypatch):
+  """Each thread waits for the other one while the filters are its own, or gives up."""
+  path = tmp_path / "a.wav"
+  path.write_bytes(wave_files.wave(np.array([16384], np.int16)))
+  both = threading.Barrier(2)
+  read = recordings.wavfile.read
+
+  def slow_read(content):
+    with contextlib.suppress(threading.BrokenBarrierError):
+      both.wait(timeout=0.2)
+    return read(content)
+
+  monkeypatch.setattr(recordings.wavfile, "read", slow_read)
+  before = list(warnings.filters)
+  with futures.ThreadPoolExecutor(2) as pool:
+    lengths = pool.map(recordings.length, [str(path)] * 2, [16_000] * 2)
+    assert list(lengths) == [1, 1]
+  # Nobody was there to wait for.
+  assert both.broken
+  assert warnings.filters == before
 
 
 def test_one_length():

@@ -79,7 +79,7 @@ def test_an_option_without_use_is_refused(name, options, flag):
 
 
 def test_where_signals_come_from_is_told():
-  message = "--feature_extraction: dataset image_folder holds no signals; .* audio_folder"
+  message = "--feature_extraction: of dataset image_folder no spectra .* audio_folder"
   with pytest.raises(InputError, match=message):
     registry.load("image_folder", SourceOptions(extraction="mfcc"))
 
