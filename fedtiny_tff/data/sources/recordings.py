@@ -15,6 +15,7 @@ from fedtiny_tff.arrays import Array
 # Minutes of sound; one example of more is a mistake.
 _MOST_BYTES = 64 * 2**20
 _RIFF_HEADER_BYTES = 8
+_SIZE_UNKNOWN = 0xFFFFFFFF
 # All that SciPy's reader ends in when a file is damaged; a test tries many.
 _READER_ERRORS = (
   ValueError, EOFError, IndexError, KeyError, OverflowError, TypeError, UnboundLocalError,
@@ -115,8 +116,11 @@ def _raw(path: str, sample_rate_hz: int) -> Array:
 def _refuse_cut_off(content: bytes) -> None:
   """Refuses a file that ends before its header says; the reader takes what is left."""
   order: Literal["big", "little"] = "big" if content.startswith(b"RIFX") else "little"
-  said = int.from_bytes(content[4:_RIFF_HEADER_BYTES], order) + _RIFF_HEADER_BYTES
-  if content[:4] in (b"RIFF", b"RIFX") and said > len(content):
+  size = int.from_bytes(content[4:_RIFF_HEADER_BYTES], order)
+  said = size + _RIFF_HEADER_BYTES
+  # Who writes into a pipe knows no size, and some recorders count the header as well.
+  is_known = size not in (_SIZE_UNKNOWN, len(content))
+  if content[:4] in (b"RIFF", b"RIFX") and is_known and said > len(content):
     raise UnusableRecording(
       f"is cut off: has {len(content):,} of the {said:,} bytes that its header says; "
       "copy or save it again"

@@ -71,6 +71,16 @@ def test_threads_leave_the_filters_of_warnings_alone(tmp_path, monkeypatch):
   assert warnings.filters == before
 
 
+def test_sizes_that_writers_get_wrong(tmp_path):
+  content = bytearray(wave_files.wave(np.array([16384, 0], np.int16)))
+  # The header counted as well.
+  content[4:8] = struct.pack("<I", len(content))
+  assert _read(tmp_path, bytes(content)) == [0.5, 0.0]
+  # Written into a pipe, the data's size unknown, too.
+  content[4:8] = content[40:44] = struct.pack("<I", 0xFFFFFFFF)
+  assert _read(tmp_path, bytes(content)) == [0.5, 0.0]
+
+
 def test_one_length():
   signal = np.array([0.1, 0.2, 0.3], np.float32)
   assert recordings.fitted(signal, 2).tolist() == signal[:2].tolist()
