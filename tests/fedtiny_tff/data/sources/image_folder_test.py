@@ -1,7 +1,6 @@
 """Folders of images: layouts, splits, order, and everything that is no image."""
 
 import os
-import unicodedata
 
 import numpy as np
 import pytest
@@ -416,10 +415,10 @@ def test_a_share_is_held_out_of_each_client_that_names_tell(tmp_path):
 
 
 def test_letters_with_accents_in_names_and_separator(tmp_path):
-  for name, form in (("cat/aé_1.png", "NFC"), ("dog/aé_2.png", "NFD")):
-    _write(tmp_path / unicodedata.normalize(form, name), int(name[-5]))
-  for form in ("NFC", "NFD"):
-    separator = unicodedata.normalize(form, "é_")
+  composed, split = "a\u00e9_", "ae\u0301_"
+  _write(tmp_path / "cat" / f"{composed}1.png", 1)
+  _write(tmp_path / "dog" / f"{split}2.png", 2)
+  for separator in (composed[1:], split[1:]):
     assert _read(_open(tmp_path, client_separator=separator))[2:] == (["a", "a"], [])
 
 

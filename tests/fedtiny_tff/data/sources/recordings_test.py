@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.io import wavfile
 
 from fedtiny_tff.data.sources import recordings
 from tests.fedtiny_tff.data.sources import wave_files
@@ -54,14 +55,14 @@ def test_threads_leave_the_filters_of_warnings_alone(tmp_path, monkeypatch):
   path = tmp_path / "a.wav"
   path.write_bytes(wave_files.wave(np.array([16384], np.int16)))
   both = threading.Barrier(2)
-  read = recordings.wavfile.read
+  read = wavfile.read
 
   def slow_read(content):
     with contextlib.suppress(threading.BrokenBarrierError):
       both.wait(timeout=0.2)
     return read(content)
 
-  monkeypatch.setattr(recordings.wavfile, "read", slow_read)
+  monkeypatch.setattr(wavfile, "read", slow_read)
   before = list(warnings.filters)
   with futures.ThreadPoolExecutor(2) as pool:
     lengths = pool.map(recordings.length, [str(path)] * 2, [16_000] * 2)
