@@ -37,8 +37,8 @@ def test_entry_points_of_a_users_own(tmp_path, monkeypatch):
   (tmp_path / "own_plug_ins.py").write_text("def made(): return 3\nvalue = 3\n")
   assert plugins.load_entry_point("model", "own_plug_ins:made")() == 3
   for name, said in (
-    ("own_plug_ins:value", "has no function or class 'value'; check --model"),
-    ("own_plug_ins:gone", "has no function or class 'gone'; check --model"),
+    ("own_plug_ins:value", "has no function or class 'value'; name one that it has"),
+    ("own_plug_ins:gone", "has no function or class 'gone'; name one that it has"),
     ("no_such_plug_in:f", "ModuleNotFoundError: No module named 'no_such_plug_in'; mend"),
   ):
     with pytest.raises(InputError, match=f"^model {name}: .*{said}"):

@@ -49,7 +49,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
   with pytest.raises(InputError) as refused:
     registry.get_strategy("fedtinny")
   message = str(refused.value)
-  assert message.startswith("--strategy must be one of fedavg, fedtiny,")
+  assert message.startswith("strategy must be one of fedavg, fedtiny,")
   assert message.endswith("CLASS of your own, got 'fedtinny'; did you mean fedtiny?")
 
 
@@ -68,10 +68,10 @@ def test_strategies_of_a_users_own(tmp_path, monkeypatch):
   assert isinstance(made, base.Strategy)
   assert made.name == "mine"
   for name, said in (
-    ("own_strategies:base.Strategy", "--strategy must be one of"),
+    ("own_strategies:base.Strategy", "strategy must be one of"),
     ("own_strategies:Nameless", "calls itself 'fedavg', as one of ours; set its `name`"),
     ("own_strategies:Failing", "RuntimeError: not today; mend your code"),
-    ("own_strategies:Gone", "has no function or class 'Gone'; check --strategy"),
+    ("own_strategies:Gone", "has no function or class 'Gone'; name one that it has"),
     ("collections:OrderedDict", "makes OrderedDict, no Strategy; write a class derived from"),
   ):
     with pytest.raises(InputError, match=said):
