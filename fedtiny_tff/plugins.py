@@ -87,7 +87,19 @@ def load_entry_point(kind: str, name: str) -> Callable[..., Any]:
   folder = os.getcwd()
   if folder not in sys.path:
     sys.path.insert(0, folder)
-  module = call_own(kind, name, lambda: importlib.import_module(module_name))
+  try:
+    module = call_own(kind, name, lambda: importlib.import_module(module_name))
+  except InputError as error:
+    missing = getattr(error.__cause__, "name", None)
+    # What the module itself imports may be missing as well.
+    if isinstance(error.__cause__, ModuleNotFoundError) and (
+      missing == module_name or module_name.startswith(f"{missing}.")
+    ):
+      raise InputError(
+        f"{kind} {name}: there is no module {missing} in this folder or where Python looks; "
+        "start in the folder that holds it"
+      ) from error.__cause__
+    raise
   found = getattr(module, function_name, None)
   if not callable(found):
     raise InputError(

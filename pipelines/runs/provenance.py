@@ -90,6 +90,13 @@ def _partition(config: config_lib.RunConfig, partitioner: str) -> str:
 
 
 def _pruning(config: config_lib.RunConfig) -> str:
+  if config.strategy not in strategies.STRATEGIES:
+    # Not imported: who exports a run that was handed over need not have its method, nor
+    # trust it.
+    return (
+      f"{config.strategy}, a method of the run's own, at a target density of "
+      f"{100 * config.target_density:g} %"
+    )
   strategy = strategies.get_strategy(config.strategy)
   if strategy.is_smaller:
     return (

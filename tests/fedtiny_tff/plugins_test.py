@@ -35,11 +35,15 @@ def test_entry_points_of_a_users_own(tmp_path, monkeypatch):
   monkeypatch.setattr(sys, "path", list(sys.path))
   monkeypatch.chdir(tmp_path)
   (tmp_path / "own_plug_ins.py").write_text("def made(): return 3\nvalue = 3\n")
+  (tmp_path / "needy_plug_in.py").write_text("import numpyy\n")
   assert plugins.load_entry_point("model", "own_plug_ins:made")() == 3
   for name, said in (
     ("own_plug_ins:value", "has no function or class 'value'; name one that it has"),
     ("own_plug_ins:gone", "has no function or class 'gone'; name one that it has"),
-    ("no_such_plug_in:f", "ModuleNotFoundError: No module named 'no_such_plug_in'; mend"),
+    ("no_such_plug_in:f", "there is no module no_such_plug_in in .*; start in the folder"),
+    ("no_such.plug_in:f", "there is no module no_such in .*; start in the folder"),
+    ("own_plug_ins.gone:f", "there is no module own_plug_ins.gone|is not a package"),
+    ("needy_plug_in:f", "ModuleNotFoundError: No module named 'numpyy'; mend your code"),
   ):
     with pytest.raises(InputError, match=f"^model {name}: .*{said}"):
       plugins.load_entry_point("model", name)

@@ -162,7 +162,7 @@ def test_another_model_under_the_same_name_is_refused(place, tmp_path, capsys):
     (["--model=net.h5"], "only the Keras format is read"),
     (["--model=net.keras", "--width=2"], "which is your own model: leave width out"),
     (["--model=net.keras", "--anomaly_classes=1"], "the model's task is classify"),
-    (["--model=no_such_module:net"], "No module named 'no_such_module'"),
+    (["--model=no_such_module:net"], "there is no module no_such_module in"),
     (["--model=own_nets_for_the_run:nets"], "has no function or class 'nets'"),
     (["--model=resnet99"], "a file FILE.keras or PACKAGE.MODULE:FUNCTION, got 'resnet99'"),
   ],

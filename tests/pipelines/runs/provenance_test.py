@@ -46,6 +46,12 @@ def test_a_smaller_model_says_how_small(describe):
   )
 
 
+def test_a_method_of_the_run_s_own_is_not_imported(describe):
+  assert describe(strategy="no_such_module:Method").method == (
+    "no_such_module:Method, a method of the run's own, at a target density of 10 %."
+  )
+
+
 @pytest.mark.parametrize(
   ("model", "name"),
   [("folder/my net.keras", "my net"), ("package.module:make", "make")],
