@@ -56,11 +56,12 @@ class Aggregation:
     if self.is_stacked and not 1 <= self.slots <= _MOST_SLOTS:
       raise InputError(
         f"aggregation {self.name} holds all reports of a round side by side: of 1 to "
-        f"{_MOST_SLOTS} clients, not {self.slots}; lower --clients_per_round"
+        f"{_MOST_SLOTS} clients, not {self.slots}; set slots, or --clients_per_round, to "
+        "so many"
       )
     if self.hides_reports and self.name != MEAN:
       raise InputError(
-        f"--aggregation={self.name} looks at reports one by one, which neither "
+        f"aggregation {self.name} looks at reports one by one, which neither "
         "differential privacy nor secure aggregation lets it do; take mean"
       )
 

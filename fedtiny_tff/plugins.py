@@ -94,7 +94,7 @@ def load_entry_point(kind: str, name: str) -> Callable[..., Any]:
   """Imports a user's function or class, also from the current directory.
 
   Args:
-    kind: What it makes: the flag that names it.
+    kind: What it makes, such as "model".
     name: `package.module:name`.
 
   Raises:
@@ -109,7 +109,7 @@ def load_entry_point(kind: str, name: str) -> Callable[..., Any]:
   if not callable(found):
     raise InputError(
       f"{kind} {name}: module {module_name} has no function or class {function_name!r}; "
-      f"check --{kind}"
+      "name one that it has"
     )
   entry_point: Callable[..., Any] = found
   return entry_point

@@ -88,3 +88,24 @@ def test_what_needs_no_mend_of_its_own():
     "InputError(f'--x={x}: {error}')", "VerificationError('zeros are gone')",
   ])  # fmt: skip
   assert not troubleshooting.without_mend(_found(source))
+
+
+# What no program is told by the Python API: it has no such parameters.
+_OF_COMMANDS = (
+  "fedtiny_tff.data.", "fedtiny_tff.privacy", "fedtiny_tff.secure_config",
+  "fedtiny_tff.tfmot_quant", "pipelines.", "tflite_export.conversion.convert_quantised",
+  "tflite_export.device_training.", "tflite_export.devices.",
+)  # fmt: skip
+
+
+def test_programs_are_told_no_flags_alone():
+  root = pathlib.Path(error_messages.__file__).resolve().parents[1]
+  named = {
+    each.pattern.split("; ")[-1].split(": ")[-1]
+    for each in error_messages.messages(root)
+    if not each.module.startswith(_OF_COMMANDS) and "--" in each.pattern
+  }
+  assert named == {
+    "set slots, or --clients_per_round, to so many",
+    "give it some, by --public_samples_per_class or public=",
+  }

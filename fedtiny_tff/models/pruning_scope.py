@@ -25,7 +25,7 @@ def _xnnpack(model_definition: ModelDefinition) -> ModelDefinition:
   if not names:
     raise InputError(
       f"model {model_definition.name!r} has no prunable 1×1 convolution of stride 1; "
-      "choose another, or leave out --prune_for"
+      "choose another, or prune_for=any"
     )
   spec = model_definition.spec.restricted_to(names)
   return dataclasses.replace(model_definition, spec=spec)

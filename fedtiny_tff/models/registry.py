@@ -106,8 +106,8 @@ def _shape_problem(entry: ModelEntry, input_shape: tuple[int, ...]) -> str:
       return "it needs one dimension or more, each of at least 1"
   elif len(input_shape) != 3:
     return (
-      "it needs (height, width, channels); --feature_shape gives a table's rows or "
-      "windows such a shape, and a model of your own takes any"
+      "it needs (height, width, channels); give examples such a shape (rows and windows "
+      "of tables by --feature_shape), or take a model of your own, which may have any"
     )
   elif min(input_shape[:2]) < least or input_shape[2] < 1:
     return f"the smallest is {(least, least, 1)}"

@@ -54,7 +54,7 @@ def load(
   if width != 1.0:
     raise InputError(
       f"width {width:g} cannot be applied to {name}, which is your own model: leave "
-      "--width out"
+      "width out"
     )
   if _is_refused(name):
     raise InputError(

@@ -114,8 +114,8 @@ class LotteryFL(base.Strategy):
     if not rounds and sum(final) < sum(active_counts):
       raise InputError(
         f"strategy {self.name!r} prunes at adjustments, and none of the "
-        f"{config.rounds} rounds has one: lower --adjust_every_rounds, now "
-        f"{config.adjust_every_rounds}, or raise --rounds or --adjust_until_round, now "
+        f"{config.rounds} rounds has one: lower adjust_every_rounds, now "
+        f"{config.adjust_every_rounds}, or raise rounds or adjust_until_round, now "
         f"{config.adjust_until_round}"
       )
     left = [

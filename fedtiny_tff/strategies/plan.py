@@ -3,10 +3,13 @@
 import dataclasses
 from collections.abc import Collection
 
-from fedtiny_tff import learning_rates, optimizers
+from fedtiny_tff import candidates, learning_rates, optimizers
 from fedtiny_tff.models import pruning_scope
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from fedtiny_tff.training import TrainingConfig
+
+# Each is a mask of the model, and each client scores all.
+MOST_CANDIDATES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,12 @@ class FedTinyPlan(PruningConfig):
         raise ValueError(
           f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
         )
+    pool_size = self.pool_size or candidates.default_pool_size(self.target_density)
+    if pool_size > MOST_CANDIDATES:
+      raise ValueError(
+        f"pool_size must be at most {MOST_CANDIDATES}, got {pool_size}"
+        + ("" if self.pool_size else ", the paper's for this target_density; set it")
+      )
     if self.channel_block < 1:
       raise ValueError(f"channel_block must be at least 1, got {self.channel_block}")
     if any(isinstance(block, str) for block in self.blocks):

@@ -37,7 +37,7 @@ class PruningConfig:
     """Refuses densities and rounds that cannot be with a ValueError."""
     field_types.check(self)
     if not 0.0 < self.target_density <= 1.0:
-      raise ValueError(f"target density must be in (0, 1], got {self.target_density}")
+      raise ValueError(f"target_density must be in (0, 1], got {self.target_density}")
     if self.rounds < 1:
       raise ValueError(f"rounds must be at least 1, got {self.rounds}")
     if self.adjust_every_rounds < 1:

@@ -32,18 +32,19 @@ STRATEGIES: dict[str, Callable[[], "base.Strategy"]] = {
 _NAME = re.compile(r"\w[\w .+-]{0,39}")
 
 
-def check(name: str) -> None:
+def check(name: str, what: str = "strategy") -> None:
   """Makes sure that a name may be a strategy's, without importing it.
 
   Args:
     name: Key of `STRATEGIES`, or `package.module:name` of a user's own.
+    what: What the user has named it by.
 
   Raises:
     InputError: When it is neither.
   """
   if name not in STRATEGIES and not plugins.is_entry_point(name):
     raise InputError(
-      f"--strategy must be one of {', '.join(STRATEGIES)}, or PACKAGE.MODULE:CLASS of your "
+      f"{what} must be one of {', '.join(STRATEGIES)}, or PACKAGE.MODULE:CLASS of your "
       f"own, got {name!r}{suggestions.question(name, STRATEGIES)}"
     )
 

@@ -100,8 +100,8 @@ class SNIP(sparse.SparseStrategy):
     """
     if not samples:
       raise InputError(
-        f"--strategy={self.name} ranks weights by their gradients on public samples, "
-        "and the server has none: set --public_samples_per_class to 1 or more"
+        f"strategy {self.name} ranks weights by their gradients on public samples, and "
+        "the server has none: give it some, by --public_samples_per_class or public="
       )
 
   def candidate_masks(self, start: base.Pretrained, config: PruningConfig) -> Array:

@@ -98,7 +98,7 @@ class _SynapticFlow:
       problem = "never reaches its outputs"
     if problem:
       raise InputError(
-        f"--strategy={SynFlow.name}: the flow through model {self._name!r} {problem}; "
+        f"strategy {SynFlow.name}: the flow through model {self._name!r} {problem}; "
         "choose another strategy"
       )
 

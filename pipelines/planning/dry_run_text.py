@@ -117,7 +117,7 @@ def _device(
 
 def _events(events: Sequence[Mapping[str, Any]]) -> rich.table.Table:
   table = rich.table.Table(title="Mask adjustments")
-  table.add_column("round", justify="right")
+  table.add_column("round, from 0", justify="right")
   table.add_column("block", justify="right")
   table.add_column("weights moved, by layer", overflow="fold")
   for event in events[:_MOST_ROWS]:

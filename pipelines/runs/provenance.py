@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedtiny_tff.data.examples import DatasetInfo
-from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.version import VERSION
 from pipelines.datasets import data_folder
@@ -90,24 +89,24 @@ def _partition(config: config_lib.RunConfig, partitioner: str) -> str:
   return {"natural": "by owner", "file": "as saved"}.get(partitioner, partitioner)
 
 
-def _cited(strategy: base.Strategy) -> str:
-  """Returns what a method is called; one's own may have inherited what FedAvg is called."""
-  inherits = strategy.prunes and strategy.citation == base.Strategy.citation
-  return strategy.name if inherits else strategy.citation
-
-
 def _pruning(config: config_lib.RunConfig) -> str:
+  if config.strategy not in strategies.STRATEGIES:
+    # Not imported: who exports a run that was handed over need not have its method, nor
+    # trust it.
+    return (
+      f"{config.strategy}, a method of the run's own, at a target density of "
+      f"{100 * config.target_density:g} %"
+    )
   strategy = strategies.get_strategy(config.strategy)
-  cited = _cited(strategy)
   if strategy.is_smaller:
     return (
-      f"{cited}, its size at most that of the full model at "
+      f"{strategy.citation}, its size at most that of the full model at "
       f"{100 * config.target_density:g} % density"
     )
   if not strategy.is_sparse:
-    return f"None: {cited}"
+    return f"None: {strategy.citation}"
   return (
-    f"{cited} to {100 * config.target_density:g} % density, "
+    f"{strategy.citation} to {100 * config.target_density:g} % density, "
     f"selection {config.selection}, masks adjusted every "
     f"{config.adjust_every_rounds} rounds until round {config.adjust_until_round}"
   )

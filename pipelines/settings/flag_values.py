@@ -114,7 +114,7 @@ def _check_ranges(values: dict[str, Any]) -> None:
 
 def _check_names(values: dict[str, Any]) -> None:
   choices.check_closed(values)
-  strategies.check(values["strategy"])
+  strategies.check(values["strategy"], "--strategy")
   if values["model"] not in models.MODELS and not models.is_own(values["model"]):
     raise InputError(
       f"--model must be one of {', '.join(models.MODELS)}, a file FILE.keras or "

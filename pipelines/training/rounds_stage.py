@@ -380,9 +380,9 @@ def _figures(row: dict[str, Any]) -> str:
 def _ahead(
   rows: Sequence[dict[str, Any]], plan: Sequence[schedules.AdjustmentEvent]
 ) -> str:
-  """Says the density, and which round moves masks next."""
+  """Says the density, and which round moves masks next, counted as in progress."""
   density = f"density {rows[-1]['density']:.3g}"
   coming = next((event for event in plan if event.round_index >= len(rows)), None)
   if coming is None:
     return density
-  return f"{density}, masks move in round {coming.round_index} (block {coming.block})"
+  return f"{density}, masks move in round {coming.round_index + 1} (block {coming.block})"

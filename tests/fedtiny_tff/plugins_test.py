@@ -43,8 +43,8 @@ def test_entry_points_of_a_users_own(tmp_path, monkeypatch):
     (tmp_path / f"own_{module}.py").write_text(text)
   assert plugins.load_entry_point("model", "own_plug_ins:made")() == 3
   for name, said in (
-    ("own_plug_ins:value", "has no function or class 'value'; check --model"),
-    ("own_plug_ins:gone", "has no function or class 'gone'; check --model"),
+    ("own_plug_ins:value", "has no function or class 'value'; name one that it has"),
+    ("own_plug_ins:gone", "has no function or class 'gone'; name one that it has"),
     ("own_lazy:f", "RuntimeError: no f; mend your code"),
     ("own_program:f", "SystemExit: 0; mend your code"),
     ("own_importer:f", "No module named 'not_installed'; mend your code"),

@@ -160,7 +160,7 @@ def test_another_model_under_the_same_name_is_refused(place, tmp_path, capsys):
   [
     (["--model=none.keras"], "model file none.keras: not found"),
     (["--model=net.h5"], "only the Keras format is read"),
-    (["--model=net.keras", "--width=2"], "which is your own model: leave --width out"),
+    (["--model=net.keras", "--width=2"], "which is your own model: leave width out"),
     (["--model=net.keras", "--anomaly_classes=1"], "the model's task is classify"),
     (["--model=no_such_module:net"], "there is no module no_such_module, neither"),
     (["--model=own_nets_for_the_run:nets"], "has no function or class 'nets'"),

@@ -179,7 +179,9 @@ def _remarks(bundle: ExportBundle, arm64: Mapping[str, Arm64Figures]) -> str:
       "emulator's: a proxy for the work done, no phone's latency."
     )
   else:
-    lines.append("Not run on ARM: `--verify_arm64` does that under emulation.")
+    lines.append(
+      "Not run on ARM: an export with `--verify_arm64` does that under emulation."
+    )
   return " ".join(lines)
 
 

@@ -93,5 +93,5 @@ def _converted(preprocessing: Preprocessing, shape: tuple[int, ...]) -> bytes:
     reason = next((line for line in str(error).splitlines() if line.strip()), "")
     raise InputError(
       f"preprocessing cannot be converted: {type(error).__name__}: {reason.strip()}; "
-      "choose another --feature_extraction"
+      "choose another feature extraction"
     ) from error

@@ -241,8 +241,8 @@ def _growth(more_bytes: int) -> str:
     return ""
   return (
     f"Decoded weights lie in the arena while they are used: that takes {more_bytes} bytes "
-    "more of RAM.\nWith `--mcu_ram_kb` fewer tensors are encoded, those that save most "
-    "first.\n"
+    "more of RAM.\nWith a limit of RAM (`--mcu_ram_kb`, in Python `ram_bytes`) fewer tensors "
+    "are encoded, those that save most first.\n"
   )
 
 

@@ -260,5 +260,5 @@ def test_votes_without_a_bound_cannot_be_private(tmp_path):
 
 
 def test_reports_cannot_be_hidden_from_what_looks_at_each():
-  with pytest.raises(InputError, match="--aggregation=median looks at reports one by"):
+  with pytest.raises(InputError, match="aggregation median looks at reports one by"):
     Aggregation("median", slots=3, privacy=QUIET)

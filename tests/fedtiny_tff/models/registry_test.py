@@ -143,8 +143,8 @@ def test_images_have_three_dimensions(name, shape):
     registry.get_model(name, shape, 10)
   assert str(raised.value) == (
     f"model {name!r} cannot be built for input shape {shape}: it needs (height, "
-    "width, channels); --feature_shape gives a table's rows or windows such a shape, and "
-    "a model of your own takes any"
+    "width, channels); give examples such a shape (rows and windows of tables by "
+    "--feature_shape), or take a model of your own, which may have any"
   )
 
 

@@ -57,7 +57,7 @@ def test_nothing_is_adjusted():
 
 @pytest.mark.parametrize("density", [0.0, -0.5, 1.4, float("nan")])
 def test_density_must_be_in_its_range(density):
-  message = rf"target density must be in \(0, 1\], got {density}"
+  message = rf"target_density must be in \(0, 1\], got {density}"
   with pytest.raises(ValueError, match=message):
     PruningConfig(density, 10)
 

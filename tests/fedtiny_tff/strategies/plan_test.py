@@ -3,9 +3,11 @@
 import pytest
 
 from fedtiny_tff.optimizers import OptimizerConfig
+from fedtiny_tff.strategies import plan as plan_lib
 from fedtiny_tff.strategies.plan import FedTinyPlan
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from fedtiny_tff.training import TrainingConfig
+from pipelines.settings import flag_values
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,8 @@ from fedtiny_tff.training import TrainingConfig
     ({"learning_rate_schedule": "linear"}, "constant, cosine, step, got 'linear'"),
     ({"prune_for": "gpu"}, "'gpu'"),
     ({"channel_block": 0}, "got 0"),
+    ({"pool_size": 1001}, "pool_size must be at most 1000, got 1001$"),
+    ({"target_density": 1e-5}, "at most 1000, got 10000, the paper's .*; set it"),
     ({"training": {"local_epochs": 2}}, "TrainingConfig"),
     ({"blocks": ("conv", "dense")}, "tuples of layer names"),
   ],
@@ -24,6 +28,12 @@ from fedtiny_tff.training import TrainingConfig
 def test_bad_values(changes, said):
   with pytest.raises(ValueError, match=said):
     FedTinyPlan(**{"target_density": 0.1, "rounds": 4, **changes})
+
+
+def test_the_smallest_density_with_the_paper_s_pool():
+  assert FedTinyPlan(1e-4, 4).pool_size == 0
+  assert FedTinyPlan(1e-5, 4, pool_size=1000).pool_size == 1000
+  assert plan_lib.MOST_CANDIDATES == flag_values.MOST_CANDIDATES
 
 
 def test_it_is_what_strategies_read_and_does_not_change():

@@ -49,7 +49,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
   with pytest.raises(InputError) as refused:
     registry.get_strategy("fedtinny")
   message = str(refused.value)
-  assert message.startswith("--strategy must be one of fedavg, fedtiny,")
+  assert message.startswith("strategy must be one of fedavg, fedtiny,")
   assert message.endswith("CLASS of your own, got 'fedtinny'; did you mean fedtiny?")
 
 
@@ -78,7 +78,7 @@ def test_strategies_of_a_users_own(tmp_path, monkeypatch):
   assert isinstance(made, base.Strategy)
   assert made.name == "mine"
   for name, said in (
-    ("own_strategies:base.Strategy", "--strategy must be one of"),
+    ("own_strategies:base.Strategy", "strategy must be one of"),
     ("own_strategies:Nameless", "calls itself 'fedavg', as one of ours; set its `name`"),
     ("own_strategies:Failing", "RuntimeError: not today; mend your code"),
     ("own_strategies:Listed", r"calls itself \['mine'\]; set its `name` to a word"),
@@ -86,7 +86,7 @@ def test_strategies_of_a_users_own(tmp_path, monkeypatch):
     ("own_strategies:Marked", r"calls itself '\[/\]'; set its `name`"),
     ("own_strategies:Shy", "ZeroDivisionError: division by zero; mend your code"),
     ("own_strategies:Coarse", "its `granularity` is 'model'; set it to one of None, 'bl"),
-    ("own_strategies:Gone", "has no function or class 'Gone'; check --strategy"),
+    ("own_strategies:Gone", "has no function or class 'Gone'; name one that it has"),
     ("collections:OrderedDict", "makes OrderedDict, no Strategy; write a class derived from"),
   ):
     with pytest.raises(InputError, match=said):

@@ -192,7 +192,7 @@ def test_without_public_samples_it_says_how_to_get_some():
   start = _linear([1, 2, 3, 4], np.zeros([0, 2]), [])
   with pytest.raises(
     InputError,
-    match=r"^--strategy=snip .* set --public_samples_per_class to 1 or more$",
+    match=r"^strategy snip .* by --public_samples_per_class or public=$",
   ) as error:
     snip.SNIP().candidate_masks(start, PruningConfig(0.5, 3))
   assert "\n" not in str(error.value)

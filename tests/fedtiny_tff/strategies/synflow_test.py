@@ -165,7 +165,7 @@ def test_deep_models_leave_float32_and_no_number_is_lost(weight):
 
 def test_a_flow_beyond_float64_is_refused():
   start = _chained(*[np.full((64, 64), 1e10)] * 30, inputs=64)
-  message = "^--strategy=synflow: the flow through model 'chain' is not finite; choose"
+  message = "^strategy synflow: the flow through model 'chain' is not finite; choose"
   with pytest.raises(InputError, match=message):
     _mask(start, 0.5)
 

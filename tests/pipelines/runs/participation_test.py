@@ -103,7 +103,7 @@ def test_reports_are_held_for_as_many_as_take_part():
 def test_rounds_can_have_what_they_need():
   participation.check(_config(min_reports=20), [5] * 40, FEDTINY)
   everybody = {"num_clients": 0, "clients_per_round": 0}
-  with pytest.raises(InputError, match="of 1 to 1000 clients, not 2000; lower"):
+  with pytest.raises(InputError, match="of 1 to 1000 clients, not 2000; set slots, or"):
     participation.check(_config(**everybody, aggregation="median"), [5] * 2000, FEDTINY)
   with pytest.raises(InputError, match="--min_reports=50, but a round has only 40"):
     participation.check(_config(**everybody, min_reports=50), [5] * 40, FEDTINY)

@@ -127,7 +127,7 @@ def test_methods_whose_reports_have_no_bound():
     ({"calibration_source": "clients"}, "set --calibration_source=public"),
     ({"target_epsilon": 8.0}, "both say how much noise"),
     ({"clip_norm": 0.0}, "--clip_norm must be in"),
-    ({"aggregation": "median"}, "--aggregation=median looks at reports one by one"),
+    ({"aggregation": "median"}, "aggregation median looks at reports one by one"),
   ],
 )
 def test_what_a_guarantee_does_not_cover_is_refused(changes, message):

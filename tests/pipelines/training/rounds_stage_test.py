@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from fedtiny_tff import tasks
+from fedtiny_tff import schedules, tasks
 from fedtiny_tff.errors import InputError
 from pipelines.runs import metrics_log, participation, state_store
 from pipelines.training import rounds_stage
@@ -95,6 +95,16 @@ def test_progress_shows_what_there_is(world):
   assert rounds_stage._figures({**shown, "eval_loss": ""}) == (
     "loss 0.250, block 2 adjusted"
   )
+
+
+def test_progress_counts_the_next_adjustment_as_itself():
+  event = schedules.AdjustmentEvent(3, 1, (2,))
+  rows = [{"density": 0.5}] * 3
+  # Three rounds are over, "3/9" in progress; the next, "4/9", is round 3 in files.
+  assert rounds_stage._ahead(rows, [event]) == (
+    "density 0.5, masks move in round 4 (block 1)"
+  )
+  assert rounds_stage._ahead([*rows, rows[0]], [event]) == "density 0.5"
 
 
 def test_rounds_are_evaluated_when_due_and_the_last_always(world):

@@ -56,7 +56,7 @@ def test_a_run_too_short_to_move_masks_is_known(changes, never):
 
 def test_a_method_without_the_samples_it_needs_is_bad_input():
   config = support.make_config(strategy="snip", public_samples_per_class=0)
-  with pytest.raises(InputError, match=r"--strategy=snip .* set --public_samples_per"):
+  with pytest.raises(InputError, match=r"strategy snip .* by --public_samples_per"):
     experiments.plan_experiment(config)
   made = experiments.plan_experiment(support.make_config(strategy="snip"))
   assert made.strategy.name == "snip"
