@@ -1,6 +1,5 @@
 """What a run's model card is told."""
 
-
 import pytest
 
 from pipelines.datasets import data_stage
