@@ -24,6 +24,8 @@ _COLOURS = (
 )  # fmt: skip
 _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", ":")
+# How far markers move on with the next kind of line.
+_NEXT_LINE = 3
 _SIZE_INCHES = (8.0, 5.0)
 _DOTS_PER_INCH = 120
 _COSTS = {
@@ -37,11 +39,14 @@ class _Styles:
   """How each method is drawn."""
 
   def __init__(self, methods: Sequence[str]):
-    looks = itertools.product(_LINES, zip(_COLOURS, _MARKERS, strict=True))
+    looks = itertools.product(range(len(_LINES)), range(len(_COLOURS)))
     self._by_method = dict(zip(methods, itertools.cycle(looks)))
 
   def of(self, method: str) -> dict[str, Any]:
-    line, (colour, marker) = self._by_method[method]
+    line_number, number = self._by_method[method]
+    # A single point shows no line: its colour and marker together are the method's own.
+    marker = _MARKERS[(number + _NEXT_LINE * line_number) % len(_MARKERS)]
+    line, colour = _LINES[line_number], _COLOURS[number]
     return {
       "label": method, "color": colour, "marker": marker, "linestyle": line,
       "markersize": 5, "linewidth": 1.5,
@@ -82,8 +87,8 @@ def draw(found: Results) -> dict[str, matplotlib.figure.Figure]:
   for density in sorted({each["density"] for each in of_alpha if each["density"] < 1}):
     figures[f"accuracy_rounds_{density:g}"] = _by_round(cells, styles, density)
     figures[f"layer_densities_{density:g}"] = _by_layer(cells, styles, density)
-  if len(counted) > 1:
-    figures["accuracy_alpha"] = _by_alpha(averaged, styles)
+  if of_several := _of_several_alphas(averaged):
+    figures["accuracy_alpha"] = _by_alpha(of_several, styles)
   return figures
 
 
@@ -103,7 +108,7 @@ def _legend(axes: Any) -> None:
   unique = dict(zip(labels, handles, strict=True))
   axes.legend(
     unique.values(), unique.keys(), loc="center left", bbox_to_anchor=(1.01, 0.5),
-    fontsize="small", frameon=False,
+    fontsize="small", frameon=False, handlelength=3.5,
   )  # fmt: skip
 
 
@@ -138,13 +143,16 @@ def _by_density(averaged: Results, styles: _Styles) -> matplotlib.figure.Figure:
   return figure
 
 
-def _by_alpha(averaged: Results, styles: _Styles) -> matplotlib.figure.Figure:
-  """Draws the densities at which more than one alpha was run."""
+def _of_several_alphas(averaged: Results) -> list[dict[str, Any]]:
+  """Returns the methods, at the densities, that were run with more than one alpha."""
   alphas = collections.defaultdict(set)
   for each in averaged:
-    alphas[each["density"]].add(each["alpha"])
-  several = {density for density, found in alphas.items() if len(found) > 1}
-  shown = [e for e in averaged if e["density"] in several]
+    alphas[each["density"], each["method"]].add(each["alpha"])
+  return [e for e in averaged if len(alphas[e["density"], e["method"]]) > 1]
+
+
+def _by_alpha(shown: Results, styles: _Styles) -> matplotlib.figure.Figure:
+  several = {each["density"] for each in shown}
   told = ", ".join(f"{density:g}" for density in sorted(several))
   figure, axes = _canvas(
     f"Accuracy against heterogeneity, density {told}",

@@ -66,6 +66,25 @@ def test_layers(cells):
 def test_alphas(cells):
   lines = _lines(comparison_figures.draw(cells)["accuracy_alpha"])
   np.testing.assert_allclose(lines["prunefl"], [[0.5, 30.0], [10.0, 20.0]])
+  # Who met one split alone has no place there.
+  assert "fedtiny" not in lines
+
+
+def test_no_method_met_two_splits():
+  cells = [
+    finished_cell("fedtiny", 0.1, 0, accuracy=0.5),
+    finished_cell("prunefl", 0.1, 0, accuracy=0.2, alpha=10.0),
+  ]
+  assert "accuracy_alpha" not in comparison_figures.draw(cells)
+
+
+def test_a_point_tells_its_method():
+  """Of 24 methods, no two have both colour and marker."""
+  names = [f"method{number}" for number in range(24)]
+  cells = [finished_cell(name, 0.1, 0, accuracy=0.5) for name in names]
+  (axes,) = comparison_figures.draw(cells)["accuracy_flops"].axes
+  looks = {(line.get_color(), line.get_marker()) for line in axes.get_lines()}
+  assert len(looks) == 24
 
 
 def test_files_are_the_same_every_time(cells, tmp_path):
