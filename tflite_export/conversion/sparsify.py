@@ -20,7 +20,6 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.arrays import Array
-from fedtiny_tff.errors import InputError
 from tflite_export.file_format import associated_files, flatbuffer_model, sparse_layout
 from tflite_export.file_format.compact_writer import write_compact
 from tflite_export.file_format.sparse_layout import SparseValues
@@ -74,12 +73,7 @@ def sparsify(model_bytes: bytes) -> bytes:
   Raises:
     InputError: The bytes are not a readable `.tflite` file of one subgraph.
   """
-  model = flatbuffer_model.read_model(model_bytes)
-  if len(model.subgraphs) != 1:
-    raise InputError(
-      f"the .tflite file has {len(model.subgraphs)} subgraphs; only files with one can "
-      "be stored sparse"
-    )
+  model = flatbuffer_model.read_only_subgraph(model_bytes, "stored sparse")
   with flatbuffer_model.reading():
     encoded = _worthwhile(model)
     if not encoded:

@@ -76,6 +76,25 @@ def read_model(model_bytes: bytes) -> schema.ModelT:
   return model
 
 
+def read_only_subgraph(model_bytes: bytes, purpose: str) -> schema.ModelT:
+  """Parses a file that has one subgraph.
+
+  Args:
+    model_bytes: Any bytes.
+    purpose: What cannot be done with more: "only files with one can be ...".
+
+  Raises:
+    InputError: As `read_model`, or when there are other than one.
+  """
+  model = read_model(model_bytes)
+  if len(model.subgraphs) != 1:
+    raise InputError(
+      f"the .tflite file has {len(model.subgraphs)} subgraphs; only files with one can "
+      f"be {purpose}"
+    )
+  return model
+
+
 class _Claims:
   """Bounds what unpacking can cost: no part may be claimed many times over.
 

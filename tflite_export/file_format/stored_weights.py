@@ -8,7 +8,6 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.arrays import Array
-from fedtiny_tff.errors import InputError
 from tflite_export.file_format import flatbuffer_model
 
 CONV_2D = schema.BuiltinOperator.CONV_2D
@@ -54,12 +53,7 @@ def stored_weights(model_bytes: bytes) -> list[StoredWeight]:
   Raises:
     InputError: The bytes are not a readable `.tflite` file of one subgraph.
   """
-  model = flatbuffer_model.read_model(model_bytes)
-  if len(model.subgraphs) != 1:
-    raise InputError(
-      f"the .tflite file has {len(model.subgraphs)} subgraphs; only files with one can "
-      "be checked"
-    )
+  model = flatbuffer_model.read_only_subgraph(model_bytes, "checked")
   with flatbuffer_model.reading():
     tensors = model.subgraphs[0].tensors
     operators = model.subgraphs[0].operators
