@@ -5,7 +5,6 @@ by stand-ins of equal layer densities. Then models with FedTiny's noisy layer de
 are exported under the same budgets; the export refuses what does not fit.
 """
 
-import json
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -171,7 +170,7 @@ def markdown() -> str:
     "| flash of 8 models | RAM of them |",
     "|---|---|---|---|---|---|---|---|",
   ]
-  for row in json.loads(results_file.path("mcu_budgets").read_text()):
+  for row in results_file.read("mcu_budgets").rows:
     flash, ram = (row[name] or "–" for name in ("flash_kb", "ram_kb"))
     lines.append(
       f"| {row['model']} | {flash} | {ram} | {row['density']:g} | {row['decoded']} "

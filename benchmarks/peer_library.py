@@ -7,7 +7,6 @@ from `compute_dtype`, and memory from `memory`; run all three first. Its bytes a
 down together; ours count the same.
 """
 
-import json
 from typing import Any, NamedTuple
 
 from benchmarks import results_file
@@ -49,7 +48,7 @@ _PEERS = (
 
 def _row(name: str, peer: Peer) -> dict[str, Any]:
   """Returns a benchmark's row of the same model."""
-  rows = json.loads(results_file.path(name).read_text())
+  rows = results_file.read(name).rows
   return next(
     row for row in rows if (row["model"], row["width"]) == (peer.model, peer.width)
   )

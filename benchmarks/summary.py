@@ -1,9 +1,8 @@
 """The README's table of measurements, made from `benchmarks/results/`.
 
-`python -m benchmarks.summary` prints it; a test compares the two.
+`python -m benchmarks.summary` prints it and where it comes from; a test compares.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -259,10 +258,20 @@ def markdown() -> str:
   """Returns the table, lines ending in newline."""
   lines = ["| benchmark | what | measured |", "| --- | --- | --- |"]
   for name, what, say in LINES:
-    rows = json.loads(results_file.path(name).read_text())
+    rows = results_file.read(name).rows
     lines.append(f"| `{name}` | {what} | {say(rows)} |")
   return "".join(f"{line}\n" for line in lines)
 
 
+def provenance() -> str:
+  """Returns a sentence that tells where and of what the table's rows were measured."""
+  found = [results_file.read(name) for name, _, _ in LINES]
+  machines = sorted({f"{each.cores} cores of {each.processor}" for each in found})
+  commits = sorted({str(each.commit) for each in found})
+  named = " and ".join(f"`{commit}`" for commit in commits)
+  return f"Measured on {' and '.join(machines)}, at commit {named}."
+
+
 if __name__ == "__main__":
   print(markdown(), end="")
+  print(f"\n{provenance()}")

@@ -3,11 +3,13 @@
 mutmut (https://mutmut.readthedocs.io) makes the changes and runs each module's own
 tests, and no others, once per change. TensorFlow is imported once; every change is
 tried in a fork of that process. All is done on copies in `build/mutation/`.
+`mutation_plugin` lets changes run in graphs, too.
 
 Exit code: 0 when enough changes were noticed, 1 when not, 2 when mutmut did not run.
 """
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -24,6 +26,9 @@ _TESTED_ELSEWHERE = {"strategies/pruning_config": "strategies/base"}
 # Test failures, and errors outside of a test. A change that only makes tests slow
 # does not count as noticed: on a busy machine any does.
 _NOTICED = (1, 3)
+_PLUGIN = "mutation_plugin"
+# Away from the unchanged library, which would be imported from there.
+_PLUGINS = "plugins"
 _IMPORTED_ONCE = ("hypothesis", "numpy", "tensorflow", "tensorflow_model_optimization")
 
 
@@ -80,7 +85,9 @@ def settings(module: Module) -> str:
   values = {
     "source_paths": [_LIBRARY],
     "only_mutate": [module.source],
-    "pytest_add_cli_args": ["-p", "no:cacheprovider", "-m", "not slow and not arm64"],
+    "pytest_add_cli_args": [
+      *("-p", _PLUGIN, "-p", "no:cacheprovider", "-m", "not slow and not arm64")
+    ],
     "pytest_add_cli_args_test_selection": [module.tests],
     # A fork of a process that has run TensorFlow hangs in its first graph.
     "process_isolation": "forkserver",
@@ -123,6 +130,9 @@ def _prepare(root: pathlib.Path, module: Module) -> pathlib.Path:
   project = (root / "pyproject.toml").read_text(encoding="utf-8")
   (folder / "pyproject.toml").write_text(f"{project}\n{settings(module)}")
   (folder / "imported_once.txt").write_text("\n".join(_IMPORTED_ONCE))
+  (folder / _PLUGINS).mkdir()
+  plugin = pathlib.Path(__file__).with_name(f"{_PLUGIN}.py")
+  shutil.copy(plugin, folder / _PLUGINS)
   return folder
 
 
@@ -134,7 +144,12 @@ def try_changes(root: pathlib.Path, module: Module) -> Outcome:
   """
   folder = _prepare(root, module)
   command = [str(pathlib.Path(sys.executable).with_name("mutmut")), "run"]
-  done = subprocess.run([*command, "--max-children=1"], cwd=folder, check=False)
+  done = subprocess.run(
+    [*command, "--max-children=1"],
+    cwd=folder,
+    env={**os.environ, "PYTHONPATH": str(folder / _PLUGINS)},
+    check=False,
+  )
   results = folder / "mutants" / f"{module.source}.meta"
   if done.returncode or not results.is_file():
     raise RuntimeError(
