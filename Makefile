@@ -79,6 +79,7 @@ bench: setup ## Measures speed, memory and bytes into benchmarks/results/ (BENCH
 
 lint: setup ## Checks style and types.
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
 	@# With its cache mypy finds comments unused that it needs without.
 	@$(PY) -m mypy --no-incremental $(SOURCES)
 

@@ -47,7 +47,12 @@ def _cost(commands: Sequence[Sequence[str]]) -> tuple[float, float]:
 def _alone(folder: pathlib.Path) -> list[list[str]]:
   """Returns the runs as commands of their own."""
   return [
-    ["pipelines.train", *_COMMON, f"--strategy={method}", f"--output_dir={folder / method}"]
+    [
+      "pipelines.train",
+      *_COMMON,
+      f"--strategy={method}",
+      f"--output_dir={folder / method}",
+    ]
     for method in _METHODS
   ]
 
@@ -68,7 +73,10 @@ def main() -> None:
     for turn in range(_TIMES):
       for name, commands in (("train", _alone), ("compare", _together)):
         found[name].append(_cost(commands(pathlib.Path(scratch) / f"{name}{turn}")))
-        print(f"{name} {turn + 1}/{_TIMES}: {found[name][-1][0]:.1f} CPU seconds", flush=True)
+        print(
+          f"{name} {turn + 1}/{_TIMES}: {found[name][-1][0]:.1f} CPU seconds",
+          flush=True,
+        )
   alone, together = (
     [statistics.median(values) for values in zip(*found[name], strict=True)]
     for name in ("train", "compare")

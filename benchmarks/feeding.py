@@ -73,9 +73,7 @@ class _Feeding:
 def _measure(augmentations: tuple[str, ...]) -> dict[str, Any]:
   with cifar10.federation(_CLIENTS, _EXAMPLES) as (store, clients):
     feeding = _Feeding(store, clients, augmentations)
-    seconds = fastest_seconds(
-      {"feed": feeding.feed, "train": feeding.train}, _REPEATS
-    )
+    seconds = fastest_seconds({"feed": feeding.feed, "train": feeding.train}, _REPEATS)
   images = _CLIENTS * _EXAMPLES
   return {
     "augmentations": ",".join(augmentations) or "none",

@@ -63,7 +63,9 @@ def make(folder: pathlib.Path, shape: Shape) -> pathlib.Path:
   events = _events(shape, names)
   (folder / "model").mkdir(exist_ok=True)
   np.savez_compressed(folder / "model" / "masks.npz", **masks)
-  (folder / "run.flags").write_text("--dataset=made\n--model=made\n--strategy=fedtiny\n--seed=0\n")
+  (folder / "run.flags").write_text(
+    "--dataset=made\n--model=made\n--strategy=fedtiny\n--seed=0\n"
+  )
   (folder / "metrics.csv").write_text(_metrics(shape, events, generator))
   report = _report(shape, masks, events, generator)
   (folder / "report.json").write_text(json.dumps(report))
@@ -79,7 +81,8 @@ def _events(shape: Shape, names: list[str]) -> list[dict[str, Any]]:
       break
     moved = 1 + round(20 * (1 + math.cos(math.pi * after / shape.rounds)))
     layers = [
-      {"name": name, "dropped": moved, "grown": moved} for name in names[number % 5 :: 5]
+      {"name": name, "dropped": moved, "grown": moved}
+      for name in names[number % 5 :: 5]
     ]
     found.append({"round": after, "block": number % 5, "layers": layers})
   return found
@@ -166,7 +169,11 @@ def _write_tables(
   for client in clients:
     held = generator.choice(shape.classes, min(shape.classes, 4), replace=False)
     labels += [
-      {"client": client, "label": int(label), "examples": 1 + int(generator.integers(20))}
+      {
+        "client": client,
+        "label": int(label),
+        "examples": 1 + int(generator.integers(20)),
+      }
       for label in sorted(held)
     ]
     hits = int(generator.integers(21))
@@ -180,6 +187,8 @@ def _write_tables(
   (folder / "clients.csv").write_text(metrics_log.to_csv(columns, accuracies))
   right = np.repeat(np.arange(shape.classes), 10)
   answers = np.where(
-    generator.random(len(right)) < 0.9, right, generator.integers(shape.classes, size=len(right))
+    generator.random(len(right)) < 0.9,
+    right,
+    generator.integers(shape.classes, size=len(right)),
   )
   (folder / "confusion.csv").write_text(label_counts.confusion(right, answers))

@@ -67,7 +67,9 @@ class ByWrapper:
   def __init__(
     self, model_definition: definition.ModelDefinition, state: states.ServerState
   ):
-    self._trainer = training.LocalTrainer(model_definition, CONFIG, lambda records: records)
+    self._trainer = training.LocalTrainer(
+      model_definition, CONFIG, lambda records: records
+    )
     weights = ModelWeights(*(tf.constant(v) for v in state.weights))
     rate = tf.constant(CONFIG.optimizer.learning_rate)
     self._trainer.start(weights, tf.constant(state.mask), rate)

@@ -36,8 +36,7 @@ def _measure(attack: str) -> dict[str, Any]:
     return {
       "one_of_ten_clients": attack,
       **{
-        name: _train(pathlib.Path(folder) / name, attack, name)
-        for name in AGGREGATIONS
+        name: _train(pathlib.Path(folder) / name, attack, name) for name in AGGREGATIONS
       },
     }
 

@@ -17,7 +17,9 @@ from pipelines.runs.run_directory import RunDirectory
 _SHAPES = (
   made_runs.Shape(rounds=60, layers=5, clients=10),
   made_runs.Shape(rounds=300, layers=50, clients=100),
-  made_runs.Shape(rounds=2_000, layers=200, clients=10_000, classes=1_000, candidates=100),
+  made_runs.Shape(
+    rounds=2_000, layers=200, clients=10_000, classes=1_000, candidates=100
+  ),
 )
 _TIMES = 3
 
@@ -63,7 +65,9 @@ def main() -> None:
   """Measures every shape, after one that warms up."""
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    writing.write(RunDirectory(made_runs.make(folder / "warm", made_runs.Shape(3, 1, 1))))
+    writing.write(
+      RunDirectory(made_runs.make(folder / "warm", made_runs.Shape(3, 1, 1)))
+    )
     rows = [_measure(folder, shape) for shape in _SHAPES]
   results_file.publish("report_page", rows)
 

@@ -97,7 +97,9 @@ def _processor() -> str:
     lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
   except OSError:
     return platform.machine()
-  names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+  names = (
+    line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+  )
   return next(names, platform.machine())
 
 

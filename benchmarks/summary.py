@@ -237,7 +237,11 @@ LINES: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
     "a round of 16 clients that wait 4 s each, by number of workers (and efficiency)",
     _worker_scaling,
   ),
-  ("report_page", "a run's page: its size, and when it is open in Chromium", _report_page),
+  (
+    "report_page",
+    "a run's page: its size, and when it is open in Chromium",
+    _report_page,
+  ),
   (
     "device_training",
     "a device's client in LiteRT, 10 % density: a step's time over TensorFlow's on one "

@@ -74,9 +74,7 @@ def _steps_per_epoch(count: tf.Tensor, batch_size: int) -> tf.Tensor:
   return -(-count // batch_size)
 
 
-def batch_records(
-  examples: Examples, step: tf.Tensor, batch_size: int
-) -> tf.Tensor:
+def batch_records(examples: Examples, step: tf.Tensor, batch_size: int) -> tf.Tensor:
   """Gathers one batch of raw records.
 
   Args:

@@ -183,7 +183,9 @@ def _plan(document: dict[str, Any]) -> DevicePlan:
     PlannedBlock(
       tuple(map(str, block["layers"])),
       {
-        str(name): TensorLayout(str(layout["dtype"]), tuple(map(whole_number, layout["shape"])))
+        str(name): TensorLayout(
+          str(layout["dtype"]), tuple(map(whole_number, layout["shape"]))
+        )
         for name, layout in block["statistics"].items()
       },
     )

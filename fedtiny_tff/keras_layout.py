@@ -50,9 +50,7 @@ class KerasLayout:
   trainable: tuple[Place, ...]
   non_trainable: tuple[Place, ...]
 
-  def read(
-    self, weights: ModelWeights
-  ) -> tuple[list[Array], list[Array]]:
+  def read(self, weights: ModelWeights) -> tuple[list[Array], list[Array]]:
     """Returns the values of trainable and of other variables, float32.
 
     Args:
@@ -112,7 +110,8 @@ def lay_out(model_definition: definition.ModelDefinition) -> KerasLayout:
         place_of[id(variable)] = place
         start = place.slice.stop
     twins = {
-      layer.name: layer.weights for layer in map(tfmot_masking.unwrapped, masked.model.layers)
+      layer.name: layer.weights
+      for layer in map(tfmot_masking.unwrapped, masked.model.layers)
     }
     places = {
       id(variable): place_of[id(twin)]

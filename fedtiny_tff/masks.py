@@ -81,9 +81,7 @@ def magnitude_mask(
   return spread(top_k_mask(group_norms(weights, group_size), count), group_size)
 
 
-def drop_mask(
-  weights: tf.Tensor, mask: tf.Tensor, count: int | tf.Tensor
-) -> tf.Tensor:
+def drop_mask(weights: tf.Tensor, mask: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
   """Marks the `count` active weights of smallest magnitude.
 
   Args:

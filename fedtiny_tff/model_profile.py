@@ -68,7 +68,9 @@ class ModelProfile:
 
 def _kernel_shapes(layer: tf.keras.layers.Layer) -> dict[str, list[int]]:
   kernels = {name: getattr(layer, name, None) for name in _KERNELS}
-  return {n: kernel.shape.as_list() for n, kernel in kernels.items() if kernel is not None}
+  return {
+    n: kernel.shape.as_list() for n, kernel in kernels.items() if kernel is not None
+  }
 
 
 def _layer_macs(layer: tf.keras.layers.Layer) -> int:

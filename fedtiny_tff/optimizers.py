@@ -67,9 +67,11 @@ def _adamw(config: OptimizerConfig) -> tf.keras.optimizers.Optimizer:
   )
 
 
-OPTIMIZERS: dict[
-  str, Callable[[OptimizerConfig], tf.keras.optimizers.Optimizer]
-] = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
+OPTIMIZERS: dict[str, Callable[[OptimizerConfig], tf.keras.optimizers.Optimizer]] = {
+  "sgd": _sgd,
+  "adam": _adam,
+  "adamw": _adamw,
+}
 
 
 def build_optimizer(config: OptimizerConfig) -> tf.keras.optimizers.Optimizer:

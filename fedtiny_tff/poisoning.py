@@ -68,7 +68,9 @@ class Poisoning:
 
     return flipped
 
-  def sent(self, trained: tf.Tensor, received: tf.Tensor, is_bad: tf.Tensor) -> tf.Tensor:
+  def sent(
+    self, trained: tf.Tensor, received: tf.Tensor, is_bad: tf.Tensor
+  ) -> tf.Tensor:
     """Returns what a client sends of what it has trained.
 
     Args:
@@ -106,7 +108,9 @@ class Poisoning:
         return each
       return tf.where(is_bad, drawn, each)
 
-    flat = [loud(number, each) for number, each in enumerate(tf.nest.flatten(statistics))]
+    flat = [
+      loud(number, each) for number, each in enumerate(tf.nest.flatten(statistics))
+    ]
     return tf.nest.pack_sequence_as(statistics, flat)
 
 

@@ -110,7 +110,9 @@ def _bound_by_moments(target_epsilon: float, sampling: Sampling, delta: float) -
 
 
 @functools.lru_cache(maxsize=64)
-def noise_multiplier_for(target_epsilon: float, sampling: Sampling, delta: float) -> float:
+def noise_multiplier_for(
+  target_epsilon: float, sampling: Sampling, delta: float
+) -> float:
   """Finds the least noise with which a run keeps to an ε.
 
   Args:
@@ -187,9 +189,7 @@ class Privacy:
     return of_mean
 
 
-def check(
-  target_epsilon: float, noise_multiplier: float, target_delta: float
-) -> None:
+def check(target_epsilon: float, noise_multiplier: float, target_delta: float) -> None:
   """Refuses figures that mean nothing.
 
   Args:
@@ -210,7 +210,9 @@ def check(
       f"--target_epsilon must be in (0, {_LARGEST_EPSILON:g}], or 0 for no privacy, "
       f"got {target_epsilon:g}"
     )
-  if noise_multiplier and not _NOISE_BRACKET[0] <= noise_multiplier <= _NOISE_BRACKET[1]:
+  if (
+    noise_multiplier and not _NOISE_BRACKET[0] <= noise_multiplier <= _NOISE_BRACKET[1]
+  ):
     raise InputError(
       f"--noise_multiplier must be in [{_NOISE_BRACKET[0]:g}, {_NOISE_BRACKET[1]:g}], "
       f"or 0 for no privacy, got {noise_multiplier:g}"

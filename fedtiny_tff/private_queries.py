@@ -19,7 +19,9 @@ class SeededGaussianSum(tfp.GaussianSumQuery):
   """A sum of clipped vectors with Gaussian noise from a seed."""
 
   # pylint: disable=invalid-name
-  _GlobalState = collections.namedtuple("_GlobalState", ["l2_norm_clip", "stddev", "seed"])
+  _GlobalState = collections.namedtuple(
+    "_GlobalState", ["l2_norm_clip", "stddev", "seed"]
+  )
 
   def __init__(self, l2_norm_clip: float, noise_multiplier: float):
     """Fixes clipping and noise.

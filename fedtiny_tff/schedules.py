@@ -40,9 +40,7 @@ class AdjustmentEvent:
     return tuple(by_layer)
 
 
-def adjustment_count(
-  round_index: int, until_round: int, active: int, size: int
-) -> int:
+def adjustment_count(round_index: int, until_round: int, active: int, size: int) -> int:
   """Returns how many of a layer's weights, or groups of them, move at an event.
 
   ceil(0.15 * (1 + cos(pi * r / r_stop)) * active), at most the number of pruned
@@ -139,6 +137,8 @@ def _entire(spec: spec_lib.PrunableSpec) -> spec_lib.PrunableSpec:
   return spec.with_blocks([range(len(spec.layers))])
 
 
-GRANULARITIES: dict[
-  str, Callable[[spec_lib.PrunableSpec], spec_lib.PrunableSpec]
-] = {"block": _by_model, "layer": _by_layer, "entire": _entire}
+GRANULARITIES: dict[str, Callable[[spec_lib.PrunableSpec], spec_lib.PrunableSpec]] = {
+  "block": _by_model,
+  "layer": _by_layer,
+  "entire": _entire,
+}

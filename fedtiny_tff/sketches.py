@@ -24,7 +24,9 @@ def _rows(
     bucket = tf.random.stateless_uniform(
       [size], fold_in(seed, 2 * row), 0, buckets, tf.int32
     )
-    coin = tf.random.stateless_uniform([size], fold_in(seed, 2 * row + 1), 0, 2, tf.int32)
+    coin = tf.random.stateless_uniform(
+      [size], fold_in(seed, 2 * row + 1), 0, 2, tf.int32
+    )
     drawn.append((bucket, tf.cast(2 * coin - 1, tf.float32)))
   return drawn
 

@@ -140,9 +140,7 @@ class MaskedModel:
       return wrapper
 
     keras_graphs.fix_learning_phase()
-    self.model: tf.keras.Model = tf.keras.models.clone_model(
-      plain, clone_function=wrap
-    )
+    self.model: tf.keras.Model = tf.keras.models.clone_model(plain, clone_function=wrap)
     by_name = {unwrapped(w).name: w for w in self.model.layers}
     wrappers = [by_name[layer.name] for layer in spec.layers]
     self.kernels = tuple(w.pruning_vars[0][0] for w in wrappers)

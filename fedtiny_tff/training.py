@@ -47,7 +47,9 @@ class TrainingConfig:
     """Refuses numbers and augmentations that cannot be with a ValueError."""
     field_types.check(self)
     if self.max_local_steps < 0:
-      raise ValueError(f"max_local_steps must be at least 0, got {self.max_local_steps}")
+      raise ValueError(
+        f"max_local_steps must be at least 0, got {self.max_local_steps}"
+      )
     for name in ("local_epochs", "batch_size"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

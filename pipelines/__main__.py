@@ -33,7 +33,13 @@ def usage() -> str:
   known = commands.summaries()
   width = max(map(len, known)) + 2
   rows = [f"  {name:<{width}}{summary}" for name, summary in known.items()]
-  return "\n\n".join([_USAGE.strip("\n"), "\n".join(["Commands:", *rows]), f"{_MORE.strip()}\n{EXIT_CODES}"])
+  return "\n\n".join(
+    [
+      _USAGE.strip("\n"),
+      "\n".join(["Commands:", *rows]),
+      f"{_MORE.strip()}\n{EXIT_CODES}",
+    ]
+  )
 
 
 def _show(text: str) -> int:
@@ -82,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   # Shells complete dashes as easily as underscores.
   name = name.replace("-", "_") if name.replace("-", "_") in known else name
   if name not in known:
-    what = f"unknown flag {name}" if name.startswith("-") else f"unknown command {name!r}"
+    what = (
+      f"unknown flag {name}" if name.startswith("-") else f"unknown command {name!r}"
+    )
     meant = suggestions.question(name, known)
     return _complain(f"{what}{meant}; see {commands.PROGRAM} --help")
   _find_own_modules()

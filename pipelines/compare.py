@@ -39,10 +39,15 @@ _ALPHAS = flags.DEFINE_list(
   "alphas", [], "Concentrations of the Dirichlet split; empty = --dirichlet_alpha."
 )
 _PARALLEL = flags.DEFINE_integer(
-  "parallel", 1, "Cells that run at a time, each in processes of its own.", lower_bound=1
+  "parallel",
+  1,
+  "Cells that run at a time, each in processes of its own.",
+  lower_bound=1,
 )
 _ONLY_CELL = flags.DEFINE_string(
-  "only_cell", None, "Run this cell alone, by name, and make no tables (for --parallel)."
+  "only_cell",
+  None,
+  "Run this cell alone, by name, and make no tables (for --parallel).",
 )
 _GROUPS = {
   "Comparison": [
@@ -89,7 +94,9 @@ def _print_plan(cells: Sequence[Any], finished: dict[str, Any]) -> None:
 
   seconds = comparison_estimate.estimate_seconds(cells, finished)
   for cell in cells:
-    minutes = f"{seconds[cell.name] / 60:8.1f} min" if cell.name in seconds else "    done"
+    minutes = (
+      f"{seconds[cell.name] / 60:8.1f} min" if cell.name in seconds else "    done"
+    )
     print(f"{minutes:>12}  {cell.name}")
   print(
     f"{sum(seconds.values()) / 60:8.1f} min in all for {len(seconds)} of {len(cells)} "

@@ -74,7 +74,9 @@ def _folder(name: Optional[str]) -> pathlib.Path:
   if not name:
     raise InputError("--exchange is missing: name the folder that a run exchanges with")
   if not pathlib.Path(name).is_dir():
-    raise InputError(f"--exchange={name}: is no folder yet; start the run that makes it (--device_exchange), then the gateway")
+    raise InputError(
+      f"--exchange={name}: is no folder yet; start the run that makes it (--device_exchange), then the gateway"
+    )
   return pathlib.Path(name)
 
 
@@ -87,7 +89,9 @@ def _limited(seconds: float) -> type[gateway_handler.GatewayServer]:
 
 def _warning(listen: str, has_tokens: bool) -> str:
   if has_tokens:
-    return f"secrets and models travel unencrypted to {listen}; put a TLS proxy before it"
+    return (
+      f"secrets and models travel unencrypted to {listen}; put a TLS proxy before it"
+    )
   return (
     f"whoever reaches {listen} can read the model and answer for any client; give "
     "--tokens_file, and guard the port"

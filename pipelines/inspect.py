@@ -143,7 +143,11 @@ def main(path: str) -> Optional[int]:
     told = None if metadata is None else _strict(dataclasses.asdict(metadata))
     print(json.dumps(dataclasses.asdict(report) | {"metadata": told}, indent=2))
     return None
-  lines = _functions(content) + _verdict(report) + [f"Error: {error}" for error in report.errors]
+  lines = (
+    _functions(content)
+    + _verdict(report)
+    + [f"Error: {error}" for error in report.errors]
+  )
   lines += [_describe(cluster) for cluster in report.clusters]
   lines += ["No metadata."] if metadata is None else metadata_text.lines(metadata)
   print("\n".join(map(redaction.printable, lines)))
@@ -154,6 +158,4 @@ def main(path: str) -> Optional[int]:
 
 
 if __name__ == "__main__":
-  app.leave(
-    app.run_app(main, _SUMMARY, {"Output": ["format"]}, arguments=[_ARGUMENT])
-  )
+  app.leave(app.run_app(main, _SUMMARY, {"Output": ["format"]}, arguments=[_ARGUMENT]))

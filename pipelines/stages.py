@@ -152,7 +152,9 @@ def _measured(
       calibration_stage.calibrate(config, run, data, progress),
       quantisation_stage.quantise(config, run, data, progress),
     )
-  facts = facts_without_figures(config.quantisation_aware, "No file of integers was made.")
+  facts = facts_without_figures(
+    config.quantisation_aware, "No file of integers was made."
+  )
   return calibration_stage.without_samples(config), Quantisation(None, facts)
 
 

@@ -73,7 +73,9 @@ def main() -> Optional[int]:
       _warn(f"whoever reaches {listen} can run any computation; guard the port")
     health = _HEALTH_PORT.value and _serve_health(stack, worker, address)
     where = f", health at port {health}" if health else ""
-    print(f"TFF's worker is ready at {listen} (process {worker.pid}){where}", flush=True)
+    print(
+      f"TFF's worker is ready at {listen} (process {worker.pid}){where}", flush=True
+    )
     try:
       code = worker.wait()
     except KeyboardInterrupt:
@@ -115,7 +117,9 @@ def _start(stack: contextlib.ExitStack, listen: str) -> worker_process.WorkerPro
         worker_process.WorkerProcess(_CLIENTS.value, listen, is_isolated=False)
       )
   except worker_process.AddressUnusable as error:
-    raise InputError(f"--port: cannot listen at {listen}: {error}; choose another") from error
+    raise InputError(
+      f"--port: cannot listen at {listen}: {error}; choose another"
+    ) from error
 
 
 def _serve_health(

@@ -72,7 +72,9 @@ def test_packages_are_cut_out_of_the_lock_with_their_hashes():
 def test_the_committed_lock_has_them():
   names = {*NAMES, "absl-py", "safetensors"}
   assert set(arm64._WHEELS) == names
-  cut = arm64.locked_requirements((ROOT / "requirements.txt").read_text(), sorted(names))
+  cut = arm64.locked_requirements(
+    (ROOT / "requirements.txt").read_text(), sorted(names)
+  )
   assert set(arm64.wanted_marker(cut)["wheels"]) == names
 
 

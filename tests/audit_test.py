@@ -49,7 +49,9 @@ def test_every_service_that_fails_is_told(tmp_path, monkeypatch):
     audit.audit(tmp_path)
 
 
-def test_the_second_service_is_asked_where_the_first_knows_nothing(tmp_path, monkeypatch):
+def test_the_second_service_is_asked_where_the_first_knows_nothing(
+  tmp_path, monkeypatch
+):
   (tmp_path / audit.ANSWERS).write_text("")
   monkeypatch.setattr(audit, "_prepare", lambda root: root)
   reports = {"pypi": _report(_SKIPPED), "osv": _report(_package(_FOUND))}

@@ -106,7 +106,11 @@ def test_a_name_that_its_package_loads_late_is_an_import(tmp_path, source, late)
 
 def test_a_test_imports_what_a_string_names(tmp_path):
   source = "START = ['-m', 'pipelines.run', 'pipelines.nothing']\n"
-  sources = {"pipelines/run.py": "", "pipelines/a.py": source, "tests/a_test.py": source}
+  sources = {
+    "pipelines/run.py": "",
+    "pipelines/a.py": source,
+    "tests/a_test.py": source,
+  }
   names = _names(tmp_path, sources)
   assert names["tests.a_test"] == {"pipelines.run"}
   assert names["pipelines.a"] == set()

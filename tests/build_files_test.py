@@ -60,8 +60,9 @@ def test_a_library_names_its_package_and_what_it_imports(tmp_path):
     '        "@pypi//tensorflow",\n'
     "    ],\n)\n"
   ) in contents["fedtiny_tff/BUILD"]
-  assert 'name = "errors",\n    srcs = ["errors.py"],\n    deps = [":__init__"],\n' in (
-    contents["fedtiny_tff/BUILD"]
+  assert (
+    'name = "errors",\n    srcs = ["errors.py"],\n    deps = [":__init__"],\n'
+    in (contents["fedtiny_tff/BUILD"])
   )
   assert 'deps = ["//fedtiny_tff:models/cnn"]' in contents["pipelines/BUILD"]
 
@@ -133,9 +134,12 @@ def test_a_package_has_a_target_of_all_its_modules(tmp_path):
     {"fedtiny_tff/masks.py": "", "fedtiny_tff/strategies/snip.py": ""},
   )
   contents = build_files.build_files(root)
-  assert 'name = "fedtiny_tff",\n    deps = [":masks"],' in contents["fedtiny_tff/BUILD"]
-  assert 'name = "strategies",\n    deps = [":snip"],' in (
-    contents["fedtiny_tff/strategies/BUILD"]
+  assert (
+    'name = "fedtiny_tff",\n    deps = [":masks"],' in contents["fedtiny_tff/BUILD"]
+  )
+  assert (
+    'name = "strategies",\n    deps = [":snip"],'
+    in (contents["fedtiny_tff/strategies/BUILD"])
   )
 
 

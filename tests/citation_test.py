@@ -21,14 +21,18 @@ _OPTIONAL |= {"version", "url", "repository-code", "identifiers", "preferred-cit
 def _problems(citation):
   """Lists what a citation lacks of the format 1.2.0, or says wrongly."""
   references = citation.get("references", [])
-  people = [each for work in (citation, *references) for each in work.get("authors", [])]
+  people = [
+    each for work in (citation, *references) for each in work.get("authors", [])
+  ]
   wanted = {
     "required keys": citation.keys() >= _REQUIRED,
     "known keys": citation.keys() <= _REQUIRED | _OPTIONAL,
     "format": citation.get("cff-version") == "1.2.0",
     "version": citation.get("version") == VERSION,
     "date": bool(datetime.date.fromisoformat(citation["date-released"])),
-    "references": all({"authors", "title", "type"} <= each.keys() for each in references),
+    "references": all(
+      {"authors", "title", "type"} <= each.keys() for each in references
+    ),
     # A person has a family name, whatever else has one name.
     "authors": bool(people)
     and all(("name" in each) != ("family-names" in each) for each in people),

@@ -69,7 +69,13 @@ def _archives(folder, sdist, wheel):
   return folder / "x-1.tar.gz", folder / "x-1.whl"
 
 
-TRACKED = ["Makefile", "pipelines/BUILD", "pipelines/a.py", "pipelines/b.flags", "tests/c.py"]
+TRACKED = [
+  "Makefile",
+  "pipelines/BUILD",
+  "pipelines/a.py",
+  "pipelines/b.flags",
+  "tests/c.py",
+]
 SDIST = [*TRACKED, "PKG-INFO", "setup.cfg", "x.egg-info/SOURCES.txt"]
 WHEEL = ["pipelines/a.py", "pipelines/b.flags", "x-1.dist-info/METADATA"]
 
@@ -166,7 +172,14 @@ def test_files_of_a_checkout_are_those_that_git_tracks(tmp_path):
 
 
 def test_files_without_git_are_all_but_what_is_made(tmp_path):
-  made = ["runs/a", "build/b", ".venv/c", "x.egg-info/d", "tests/__pycache__/e", "PKG-INFO"]
+  made = [
+    "runs/a",
+    "build/b",
+    ".venv/c",
+    "x.egg-info/d",
+    "tests/__pycache__/e",
+    "PKG-INFO",
+  ]
   kept = [".ci/run", "docs/runs/a.md", "pipelines/presets/x.flags"]
   assert dist.tracked_files(_checkout(tmp_path, [*made, *kept])) == kept
 

@@ -59,8 +59,12 @@ def test_no_module_imports_outward():
 @pytest.mark.parametrize("folder", rings.ORDERS)
 def test_packages_go_forward(folder):
   paths = [path for path in imports.source_files(ROOT) if path.parts[0] == folder]
-  sources = {path.as_posix(): (ROOT / path).read_text(encoding="utf-8") for path in paths}
-  found = [each for path, source in sources.items() for each in order_violations(source, path)]
+  sources = {
+    path.as_posix(): (ROOT / path).read_text(encoding="utf-8") for path in paths
+  }
+  found = [
+    each for path, source in sources.items() for each in order_violations(source, path)
+  ]
   assert not found, "\n".join(found)
   there = {path.parts[1].removesuffix(".py") for path in paths}
   assert set(rings.ORDERS[folder]) <= there
@@ -71,7 +75,9 @@ def test_packages_go_forward(folder):
 def test_only_commands_are_in_no_order():
   paths = imports.source_files(ROOT)
   there = {
-    folder: {path.parts[1].removesuffix(".py") for path in paths if path.parts[0] == folder}
+    folder: {
+      path.parts[1].removesuffix(".py") for path in paths if path.parts[0] == folder
+    }
     for folder in rings.ORDERS
   }
   assert there["tflite_export"] - set(rings.ORDERS["tflite_export"]) == {"__init__"}
@@ -92,7 +98,9 @@ def test_only_commands_are_in_no_order():
 )
 def test_a_step_back_is_found(path, source):
   assert len(order_violations(source, path)) == 1
-  first = "from pipelines.apps import files\nfrom tflite_export.file_format import lut_tensor"
+  first = (
+    "from pipelines.apps import files\nfrom tflite_export.file_format import lut_tensor"
+  )
   assert not order_violations(f"{first}\nimport os", path)
 
 
@@ -118,7 +126,10 @@ def test_the_table_covers_every_ring_and_folder():
     ("fedtiny_tff/strategies/base.py", "import fedtiny_tff.federated.rounds"),
     ("fedtiny_tff/federated/rounds.py", "from pipelines import app"),
     ("fedtiny_tff/federated/rounds.py", "from absl.flags import FLAGS"),
-    ("tflite_export/conversion/convert.py", "from tensorflow_federated import learning"),
+    (
+      "tflite_export/conversion/convert.py",
+      "from tensorflow_federated import learning",
+    ),
     ("tflite_export/conversion/convert.py", "from fedtiny_tff.strategies import base"),
     ("tflite_export/conversion/convert.py", "from fedtiny_tff import federated"),
     ("pipelines/run.py", "from tests import support"),

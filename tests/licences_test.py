@@ -25,7 +25,10 @@ def _metadata(version="1.0", classifiers=(), **fields):
 @pytest.mark.parametrize(
   ("metadata", "declared"),
   [
-    (_metadata(License_Expression="MIT OR Apache-2.0", License="BSD"), "MIT OR Apache-2.0"),
+    (
+      _metadata(License_Expression="MIT OR Apache-2.0", License="BSD"),
+      "MIT OR Apache-2.0",
+    ),
     (_metadata(License="Apache 2.0"), "Apache-2.0"),
     (_metadata(License="BSD 3-Clause License\n\nCopyright (c) 2001"), "BSD-3-Clause"),
     (_metadata(License="MPL-2.0 AND MIT"), "MPL-2.0 AND MIT"),
@@ -63,7 +66,10 @@ def test_only_what_was_agreed_to_is_allowed(name, licence, allowed):
 
 
 LOCK = "six==1.17.0 \\\n    --hash=sha256:0\nzope-x[a]==2.0 ; python_version < '4' \\\n"
-INSTALLED = {"six": _metadata("1.17.0", License="MIT"), "zope-x": _metadata("2.0", License="ISC")}
+INSTALLED = {
+  "six": _metadata("1.17.0", License="MIT"),
+  "zope-x": _metadata("2.0", License="ISC"),
+}
 
 
 def _packages(**changes):
@@ -74,7 +80,9 @@ def _packages(**changes):
       raise importlib.metadata.PackageNotFoundError(name)
     return held[name]
 
-  return licences.packages(licences.pins(LOCK), licences.wanted("# a\nSix<2\n"), metadata)
+  return licences.packages(
+    licences.pins(LOCK), licences.wanted("# a\nSix<2\n"), metadata
+  )
 
 
 def test_locked_packages_are_looked_up():
@@ -88,7 +96,10 @@ def test_locked_packages_are_looked_up():
   ("held", "said"),
   [
     (None, "six 1.17.0 is not installed; run `make setup`"),
-    (_metadata("1.16.0", License="MIT"), "six is 1.16.0, locked is 1.17.0; run `make setup`"),
+    (
+      _metadata("1.16.0", License="MIT"),
+      "six is 1.16.0, locked is 1.17.0; run `make setup`",
+    ),
   ],
 )
 def test_what_is_not_installed_as_locked_is_named(held, said):
@@ -115,7 +126,10 @@ def test_the_page_lists_them():
 @pytest.mark.parametrize(
   ("changes", "said"),
   [
-    ({"six": _metadata("1.17.0", License="GPL-3.0")}, "six 1.17.0: its licence is GPL-3.0-only"),
+    (
+      {"six": _metadata("1.17.0", License="GPL-3.0")},
+      "six 1.17.0: its licence is GPL-3.0-only",
+    ),
     ({"six": _metadata("1.17.0", License="BSD")}, "six 1.17.0: its licence is unknown"),
   ],
 )
@@ -129,7 +143,11 @@ def test_a_new_licence_is_found(changes, said):
 @pytest.mark.usefixtures("nothing_read")
 @pytest.mark.parametrize(
   ("before", "after"),
-  [("1.17.0", "1.16.0"), ("| zope-x | 2.0 | ISC |\n", ""), ("\n\n## Runs", "\n\n\n## Runs")],
+  [
+    ("1.17.0", "1.16.0"),
+    ("| zope-x | 2.0 | ISC |\n", ""),
+    ("\n\n## Runs", "\n\n\n## Runs"),
+  ],
 )
 def test_a_page_out_of_date_is_found(before, after):
   tables = {"Runs": _packages()}

@@ -70,9 +70,7 @@ def test_the_launcher_starts_the_checkout_from_anywhere(tmp_path):
   (root / "pipelines" / "__init__.py").touch()
   (root / "pipelines" / "__main__.py").write_text("import sys; print(sys.argv[1:])")
   venv = root / ".venv"
-  subprocess.run(
-    [sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True
-  )
+  subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
   assert setup_environment.write_launcher(root, venv)
   assert not setup_environment.write_launcher(root, venv)
   # What lies where it is started must not be taken for ours.

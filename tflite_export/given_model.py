@@ -163,7 +163,9 @@ def check_labels(
   outputs = int(model.outputs[0].shape[-1]) if task.has_classes else 2
   problem = ""
   if labels.shape != (count,) or labels.dtype.kind not in "iu":
-    problem = f"is {labels.dtype} [{shown_shape(labels.shape)}]; needed is int [{count}]"
+    problem = (
+      f"is {labels.dtype} [{shown_shape(labels.shape)}]; needed is int [{count}]"
+    )
   elif task.has_classes and outputs < 2:
     problem = "needs a model with one output for each class; leave it out"
   elif not 0 <= labels.min() <= labels.max() < outputs:

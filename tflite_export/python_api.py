@@ -280,7 +280,9 @@ def _request(
   outputs = int(model.outputs[0].shape[-1])
   names = tuple(about.class_names) or tuple(map(str, range(outputs)))
   if task.has_classes and len(names) != outputs:
-    raise InputError(f"{len(names)} class_names for {outputs} outputs; give one for each")
+    raise InputError(
+      f"{len(names)} class_names for {outputs} outputs; give one for each"
+    )
   kept = _masks(model, masks)
   return ExportRequest(
     model=model,

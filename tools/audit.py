@@ -68,7 +68,9 @@ def judge(report: Mapping[str, Any], answers: str) -> Verdict:
   code = 1 if lines else 2 if skipped else 0
   if skipped:
     named = ", ".join(each["name"] for each in skipped[:_MOST_NAMED])
-    more = f" and {len(skipped) - _MOST_NAMED} more" if len(skipped) > _MOST_NAMED else ""
+    more = (
+      f" and {len(skipped) - _MOST_NAMED} more" if len(skipped) > _MOST_NAMED else ""
+    )
     lines.append(f"not audited, as no advisories could be fetched: {named}{more}")
   return Verdict((*lines, summary), code)
 

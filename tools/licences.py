@@ -94,9 +94,7 @@ def packages(
     try:
       held = metadata(name)
     except importlib.metadata.PackageNotFoundError:
-      raise SetupError(
-        f"{name} {version} is not installed; run `make setup`"
-      ) from None
+      raise SetupError(f"{name} {version} is not installed; run `make setup`") from None
     if held["Version"] != version:
       raise SetupError(
         f"{name} is {held['Version']}, locked is {version}; run `make setup`"

@@ -38,7 +38,14 @@ MAY_IMPORT = {
 # them, and nothing imports it: commands, and what makes the package.
 ORDERS = {
   "tflite_export": (
-    *("file_format", "decode", "metadata", "provenance", "mcu_options", "native_output"),
+    *(
+      "file_format",
+      "decode",
+      "metadata",
+      "provenance",
+      "mcu_options",
+      "native_output",
+    ),
     *("device_training", "artifacts", "runtimes", "arm64", "conversion", "xnnpack"),
     *("texts", "microcontrollers", "android", "devices", "given_model", "targets"),
     *("file_sizes", "python_api"),

@@ -76,7 +76,9 @@ def set_up(root: pathlib.Path, commands: Iterable[str]) -> None:
     setup_packages.install(python, site_packages, lock, venv / _LOG)
   setup_environment.write_launcher(root, venv)
   (venv / _STAMP).write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-  say(f"done in {time.monotonic() - started:.0f} s; next: make run, or .venv/bin/fedtiny --help")
+  say(
+    f"done in {time.monotonic() - started:.0f} s; next: make run, or .venv/bin/fedtiny --help"
+  )
 
 
 @contextlib.contextmanager

@@ -29,9 +29,7 @@ def crop(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
   top = _offsets(fold_in(seed, 0), images, 2 * _CROP_PADDING + 1)
   left = _offsets(fold_in(seed, 1), images, 2 * _CROP_PADDING + 1)
   rows = tf.gather(padded, top[:, tf.newaxis] + tf.range(height), axis=1, batch_dims=1)
-  cropped = tf.gather(
-    rows, left[:, tf.newaxis] + tf.range(width), axis=2, batch_dims=1
-  )
+  cropped = tf.gather(rows, left[:, tf.newaxis] + tf.range(width), axis=2, batch_dims=1)
   return tf.ensure_shape(cropped, images.shape)
 
 

@@ -119,7 +119,9 @@ def _assignable(
 ) -> Array:
   """Returns the examples that may go to anybody."""
   chosen = ~np.isin(train.labels, list(left_out))
-  if config.partitioner == "natural" and train.owners is not None and config.num_clients:
+  if (
+    config.partitioner == "natural" and train.owners is not None and config.num_clients
+  ):
     known = int(train.owners.max()) + 1
     if config.num_clients > known:
       raise InputError(
@@ -343,9 +345,7 @@ def _near(chosen: Array, train: SplitFacts, overlap: int) -> Array:
   return near
 
 
-def _outside(
-  parts: Sequence[Array], unwanted: Array
-) -> tuple[list[Array], int]:
+def _outside(parts: Sequence[Array], unwanted: Array) -> tuple[list[Array], int]:
   kept = [part[~unwanted[part]] for part in parts]
   return kept, sum(map(len, parts)) - sum(map(len, kept))
 

@@ -100,9 +100,7 @@ class Preprocessing:
       )
     extraction = extraction_lib.from_json(document["extraction"])
     scale = extraction_lib.finite("preprocessing: scale", document["scale"])
-    mean, deviation = (
-      _numbers(name, document[name]) for name in ("mean", "deviation")
-    )
+    mean, deviation = (_numbers(name, document[name]) for name in ("mean", "deviation"))
     return Preprocessing(scale, mean, deviation, extraction)
 
 

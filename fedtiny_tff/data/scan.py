@@ -84,7 +84,9 @@ def content_hashes(features: Array) -> Array:
     rows = rows + rows.dtype.type(0)
   return np.array(
     [
-      int.from_bytes(hashlib.blake2b(row, digest_size=_CONTENT_BYTES).digest(), "little")
+      int.from_bytes(
+        hashlib.blake2b(row, digest_size=_CONTENT_BYTES).digest(), "little"
+      )
       for row in rows.view(np.uint8)
     ],
     np.uint64,
@@ -114,9 +116,7 @@ class _Moments:
     return self._mean * scale, np.where(deviation > 0, deviation, 1.0)
 
 
-def checked(
-  batches: Iterator[Batch], info: examples.DatasetInfo
-) -> Iterator[Batch]:
+def checked(batches: Iterator[Batch], info: examples.DatasetInfo) -> Iterator[Batch]:
   """Holds a source to what it says of its examples.
 
   Raises:

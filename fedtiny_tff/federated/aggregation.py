@@ -185,9 +185,7 @@ def _weighted_mean(
   return mean
 
 
-def offsets_computation(
-  model_type: tff.Type, values_type: tff.Type
-) -> tff.Computation:
+def offsets_computation(model_type: tff.Type, values_type: tff.Type) -> tff.Computation:
   """Builds how far each part of a client's model moved.
 
   Returns:

@@ -117,7 +117,9 @@ def first_candidate(method: method_lib.Method) -> Candidate:
   """Takes the first candidate as it is."""
   masks = method.candidate_masks()
   nothing = np.zeros(0)
-  return _candidate(method, masks, choice.Choice(0, nothing, nothing, method.known.weights))
+  return _candidate(
+    method, masks, choice.Choice(0, nothing, nothing, method.known.weights)
+  )
 
 
 def _candidate(

@@ -124,7 +124,9 @@ class ClientFeed:
     """Returns all inputs and labels of a dataset, see `read`; of None, there are none."""
     batches = [] if dataset is None else list(self.read(who, dataset))
     nothing = np.zeros((0, *self._shape), np.float32), np.zeros(0, np.int64)
-    features, labels = zip(nothing, *((b.features, b.labels) for b in batches), strict=True)
+    features, labels = zip(
+      nothing, *((b.features, b.labels) for b in batches), strict=True
+    )
     return np.concatenate(features), np.concatenate(labels)
 
   def read(self, who: str, dataset: Any) -> Iterator[Batch]:

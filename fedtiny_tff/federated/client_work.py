@@ -87,9 +87,7 @@ def build_client_work(
     model = messages.with_positions(values, positions)
     update = client.work(reference, model, instruction)
     verdict = inspect(reference, values, update, config.local_epochs, adjustment)
-    return messages.ClientReport(
-      guards.blank_unless(verdict.accepted, update), verdict
-    )
+    return messages.ClientReport(guards.blank_unless(verdict.accepted, update), verdict)
 
   return client_work
 

@@ -246,9 +246,7 @@ def _build_robust_merge(
   def merge_reports(state: Any, received: Any, report: Any) -> Any:
     accepted = report.verdict.accepted
     offsets = tff.federated_map(moved, (report.update.model, received, accepted))
-    output = process.next(
-      tff.federated_map(kept, state), offsets, report.update.weight
-    )
+    output = process.next(tff.federated_map(kept, state), offsets, report.update.weight)
     return tff.federated_map(merge, (state, output.result, output.state))
 
   return merge_reports

@@ -119,7 +119,9 @@ def pack_statistics(like: Any, named: Mapping[str, Any], prefix: str = "") -> An
 
 def stacked_moments(by_candidate: Sequence[Tensors]) -> batch_statistics.BatchMoments:
   """Makes of a device's moments, candidate by candidate, one report."""
-  return batch_statistics.BatchMoments(*_stacked(by_candidate, ("count", "first", "second")))
+  return batch_statistics.BatchMoments(
+    *_stacked(by_candidate, ("count", "first", "second"))
+  )
 
 
 def stacked_scores(by_candidate: Sequence[Tensors]) -> Metrics:

@@ -18,7 +18,9 @@ _COMPOSING = "federated_computation_context", "tensorflow_computation_context"
 _ours: Optional[runtime.LocalRuntime] = None
 
 
-def set_local_execution_context(max_concurrent_clients: int = 2) -> runtime.LocalRuntime:
+def set_local_execution_context(
+  max_concurrent_clients: int = 2,
+) -> runtime.LocalRuntime:
   """Makes a worker of our own TFF's default context, until the interpreter ends.
 
   Beside `tff.backends.native.set_sync_local_cpp_execution_context`, its process ends
@@ -68,7 +70,9 @@ def require_execution(name: str) -> None:
 class _Synchronous(tff.framework.SyncContext):
   """Waits for what an asynchronous context computes, also within a running loop."""
 
-  def __init__(self, context: tff.framework.AsyncContext, loop: asyncio.AbstractEventLoop):
+  def __init__(
+    self, context: tff.framework.AsyncContext, loop: asyncio.AbstractEventLoop
+  ):
     self._context = context
     self._loop = loop
 

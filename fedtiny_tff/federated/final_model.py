@@ -21,7 +21,9 @@ def finalize(
   weights = ModelWeights(*(tf.constant(v) for v in state.weights))
   masked.assign(weights, tf.constant(state.mask))
   model = tfmot_masking.strip(masked)
-  for name, mask in model_definition.spec.masks_by_layer(np.asarray(state.mask)).items():
+  for name, mask in model_definition.spec.masks_by_layer(
+    np.asarray(state.mask)
+  ).items():
     leaked = np.count_nonzero(model.get_layer(name).kernel.numpy()[~mask])
     if leaked:
       raise RuntimeError(f"layer {name}: {leaked} pruned weights are not zero")

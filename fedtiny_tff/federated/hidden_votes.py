@@ -43,7 +43,9 @@ def _votes(
       raise ValueError("votes must be one vector to be hashed")
     size = 0 if tf.nest.is_nested(zero) else int(zero.shape[0])
 
-  @tff.tensorflow.computation(statistics_type, np.float32, tff.TensorType(np.int32, [2]))
+  @tff.tensorflow.computation(
+    statistics_type, np.float32, tff.TensorType(np.int32, [2])
+  )
   def sent(statistics: Any, accepted: tf.Tensor, seed: tf.Tensor) -> Any:
     def vote() -> Any:
       value = adjustment.accumulate(adjustment.zero(), statistics, tf.ones([]))
@@ -56,9 +58,7 @@ def _votes(
     # A row's norm is about the vector's; together they are to have its.
     return sketches.sketch(value, buckets, seed) / np.sqrt(sketches.ROWS)
 
-  @tff.tensorflow.computation(
-    sent.type_signature.result, tff.TensorType(np.int32, [2])
-  )
+  @tff.tensorflow.computation(sent.type_signature.result, tff.TensorType(np.int32, [2]))
   def received(mean: Any, seed: tf.Tensor) -> Any:
     if not buckets:
       return tf.nest.map_structure(tf.identity, mean)

@@ -169,7 +169,9 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
       HostComputation("initialize", self._initialize, types.initialize),
       HostComputation("next", self._next, types.next),
       HostComputation("get_model_weights", self._read_weights, types.get_model_weights),
-      HostComputation("set_model_weights", self._write_weights, types.set_model_weights),
+      HostComputation(
+        "set_model_weights", self._write_weights, types.set_model_weights
+      ),
     )
 
   @property
@@ -288,7 +290,9 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
         dropped=np.int32(sum(moved.dropped)),
         grown=np.int32(sum(moved.grown)),
         adjusted_block=np.int32(-1 if event is None else event.block),
-        layer_density=np.divide(spec.active_counts(kept), spec.sizes).astype(np.float32),
+        layer_density=np.divide(spec.active_counts(kept), spec.sizes).astype(
+          np.float32
+        ),
       ),
     )
 

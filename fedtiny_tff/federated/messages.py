@@ -258,9 +258,7 @@ def sparse_model_type(sizes: ModelWeights, active: int) -> tff.Type:
 
 def reference_type() -> tff.Type:
   """Type of what says where a client's records lie."""
-  return tff.types.to_type(
-    ClientReference(*([tff.TensorType(np.int64)] * 4))
-  )
+  return tff.types.to_type(ClientReference(*([tff.TensorType(np.int64)] * 4)))
 
 
 def model_values_type(sizes: ModelWeights, active: int) -> tff.Type:

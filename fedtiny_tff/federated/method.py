@@ -103,7 +103,9 @@ def _strategy(given: Union[str, base.Strategy]) -> base.Strategy:
 def _plan_models(model_fn: ModelFn, plan: FedTinyPlan, start: Start) -> base.ModelPlan:
   strategy = _strategy(start.strategy)
   if start.task not in tasks.TASKS:
-    raise InputError(f"task must be one of {', '.join(tasks.TASKS)}, got {start.task!r}")
+    raise InputError(
+      f"task must be one of {', '.join(tasks.TASKS)}, got {start.task!r}"
+    )
   if strategy.is_smaller and not given_model.takes_width(model_fn):
     raise InputError(
       f"strategy {strategy.name} makes the model narrower: give a model_fn that takes a "
@@ -113,7 +115,9 @@ def _plan_models(model_fn: ModelFn, plan: FedTinyPlan, start: Start) -> base.Mod
   @functools.cache
   def find(width: float) -> definition.ModelDefinition:
     arguments: Sequence[float] = (width,) if strategy.is_smaller else ()
-    plain = given_model.admit(model_fn, tasks.TASKS[start.task], plan.blocks, *arguments)
+    plain = given_model.admit(
+      model_fn, tasks.TASKS[start.task], plan.blocks, *arguments
+    )
     found = pruning_scope.prune_for(plain, plan.prune_for)
     spec = found.spec.with_channel_block(plan.channel_block)
     spec = schedules.GRANULARITIES[strategy.granularity or plan.granularity](spec)

@@ -265,14 +265,14 @@ class RoundBuilder:
     if mask is not None and self.positions_stay(round_index):
       return self._computation_of_holders(round_index, mask)
     active = self.active_count(round_index)
-    key = _Key(event.block if event else None, active, self.active_count(round_index + 1))
+    key = _Key(
+      event.block if event else None, active, self.active_count(round_index + 1)
+    )
     if key not in self._by_key:
       self._by_key[key] = self._build(key, None)
     return self._by_key[key]
 
-  def _computation_of_holders(
-    self, round_index: int, mask: Array
-  ) -> RoundComputation:
+  def _computation_of_holders(self, round_index: int, mask: Array) -> RoundComputation:
     active = self.active_count(round_index)
     code = positions.smallest_code(self._sizes.prunable, active)
     held = code.encode(tf.constant(mask)).numpy()
@@ -313,9 +313,7 @@ class RoundBuilder:
       self._work_by_key[key] = client_work.ClientWork(computation, adjustment)
     return self._work_by_key[key]
 
-  def _build(
-    self, key: _Key, held_positions: Optional[Array]
-  ) -> RoundComputation:
+  def _build(self, key: _Key, held_positions: Optional[Array]) -> RoundComputation:
     work = self._client_work(key)
     next_round = composition.compose(
       work,

@@ -104,9 +104,7 @@ class LocalRuntime(contextlib.AbstractContextManager["LocalRuntime"]):
         return stack.enter_context(worker_process.WorkerProcess(clients))
       except worker_process.IsolationRefused as refused:
         logging.warning("%s", open_worker_warning(str(refused)))
-    return stack.enter_context(
-      worker_process.WorkerProcess(clients, is_isolated=False)
-    )
+    return stack.enter_context(worker_process.WorkerProcess(clients, is_isolated=False))
 
   def _forget(self) -> None:
     self._worker = None

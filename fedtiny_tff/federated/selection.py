@@ -254,9 +254,7 @@ def build_selection(
   sizes = tfmot_masking.vector_sizes(model_definition)
   pool_type = candidate_pool_type(sizes, candidates, active_count)
   statistics_type = batch_norm_statistics_type(sizes, candidates)
-  score = _build_score(
-    model_definition, store, pool_type, statistics_type, batch_size
-  )
+  score = _build_score(model_definition, store, pool_type, statistics_type, batch_size)
   measures = adaptive and bool(sizes.batch_norm_mean)
   if aggregation.hides_reports:
     vote = hidden_selection.scores_mean(

@@ -72,7 +72,9 @@ def _explained(error: Exception) -> Optional[Exception]:
     return WorkerLost(details)
   if any(os.strerror(each) in details for each in _UNREADABLE):
     what = details.splitlines()[0].removeprefix(_RUNNING)
-    return InputError(f"{what}; a run's data folder must be at this path on every worker")
+    return InputError(
+      f"{what}; a run's data folder must be at this path on every worker"
+    )
   return None
 
 

@@ -216,9 +216,7 @@ def _layers_before(layer: tf.keras.layers.Layer) -> list[tf.keras.layers.Layer]:
 _Rule = Callable[[_Analysis, tf.keras.layers.Layer, list[Axis]], Axis]
 
 
-def _input(
-  spaces: _Analysis, layer: tf.keras.layers.Layer, inputs: list[Axis]
-) -> Axis:
+def _input(spaces: _Analysis, layer: tf.keras.layers.Layer, inputs: list[Axis]) -> Axis:
   del inputs
   return spaces.begin(layer.output.shape[-1], is_whole=True)
 

@@ -82,9 +82,7 @@ def contiguous_blocks(count: int, blocks: int) -> tuple[tuple[int, ...], ...]:
   """Cuts `count` layers into at most `blocks` contiguous, near-equal groups."""
   blocks = min(blocks, count)
   bounds = [round(i * count / blocks) for i in range(blocks + 1)]
-  return tuple(
-    tuple(range(start, stop)) for start, stop in itertools.pairwise(bounds)
-  )
+  return tuple(tuple(range(start, stop)) for start, stop in itertools.pairwise(bounds))
 
 
 def without_learning_phase(

@@ -67,7 +67,9 @@ def usual(name: str) -> Row:
   for row in ROWS:
     if row.name == name:
       return row
-  raise InputError(f"unknown model {name!r}: choose one of {', '.join(registry.MODELS)}")
+  raise InputError(
+    f"unknown model {name!r}: choose one of {', '.join(registry.MODELS)}"
+  )
 
 
 _COLUMNS = (

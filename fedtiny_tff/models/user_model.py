@@ -146,7 +146,9 @@ def from_keras(
     InputError: When it cannot be trained or pruned.
   """
   functional = user_model_checks.as_functional(name, model)
-  ends = [tuple(tensor.shape)[1:] for tensor in (*functional.inputs, *functional.outputs)]
+  ends = [
+    tuple(tensor.shape)[1:] for tensor in (*functional.inputs, *functional.outputs)
+  ]
   if any(None in shape for shape in ends):
     raise InputError(
       f"model {name}: has input {ends[0]} and output {ends[1]}; give tf.keras.Input "

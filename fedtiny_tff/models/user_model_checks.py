@@ -125,7 +125,11 @@ def check_layers(source: str, model: tf.keras.Model) -> None:
       )
 
 
-def _shared(layer: tf.keras.layers.Layer, model: tf.keras.Model, owner: dict[int, tf.keras.layers.Layer]) -> str:
+def _shared(
+  layer: tf.keras.layers.Layer,
+  model: tf.keras.Model,
+  owner: dict[int, tf.keras.layers.Layer],
+) -> str:
   """Says what a layer has in common with others; notes what it owns."""
   uses = sum(
     node in layer.inbound_nodes

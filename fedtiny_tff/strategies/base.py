@@ -297,9 +297,7 @@ class Strategy:
     prunable = np.where(mask, start.weights.prunable, np.float32(0))
     return start.weights._replace(prunable=prunable), self.initial_memory(mask)
 
-  def kept_weights(
-    self, mask: Array, memory: Sequence[Array]
-  ) -> Array:
+  def kept_weights(self, mask: Array, memory: Sequence[Array]) -> Array:
     """Returns which weights of the pre-trained model the trained one consists of.
 
     Args:

@@ -104,9 +104,7 @@ class FederatedPruning(base.Strategy):
     bound = FederatedPruning(Reduction(full, small))
     return base.ModelPlan(full, full, small, bound)
 
-  def candidate_masks(
-    self, start: base.Pretrained, config: PruningConfig
-  ) -> Array:
+  def candidate_masks(self, start: base.Pretrained, config: PruningConfig) -> Array:
     """Returns the full mask of the small model."""
     del start, config
     small = _required(self._planned).definition
@@ -130,9 +128,7 @@ class FederatedPruning(base.Strategy):
     memory = tuple(part.numpy() for part in (*full, kept))
     return ModelWeights(*(vector.numpy() for vector in weights)), memory
 
-  def kept_weights(
-    self, mask: Array, memory: Sequence[Array]
-  ) -> Array:
+  def kept_weights(self, mask: Array, memory: Sequence[Array]) -> Array:
     """Returns where in the full model the kept channels' weights are."""
     del mask
     mask_of = _required(self._planned).mask

@@ -86,9 +86,7 @@ def budget(
   return Budget(coming[0], round_index - start, coming[0].round_index - start)
 
 
-def strength(
-  events: Sequence[schedules.AdjustmentEvent], round_index: int
-) -> float:
+def strength(events: Sequence[schedules.AdjustmentEvent], round_index: int) -> float:
   """Returns the penalty's factor: 0.01 times the share of the budget that is spent.
 
   It is 0 in round 0 and after the last event, 0.01 in the round of an event.

@@ -158,9 +158,7 @@ class FedTiny(sparse.AdjustingStrategy):
   citation = "FedTiny (arXiv 2212.01977)"
   selects = True
 
-  def candidate_masks(
-    self, start: base.Pretrained, config: PruningConfig
-  ) -> Array:
+  def candidate_masks(self, start: base.Pretrained, config: PruningConfig) -> Array:
     """Prunes the pre-trained weights by magnitude, once per candidate."""
     return candidates.candidate_masks(
       start.weights.prunable, start.definition.spec, **_pool(config)
@@ -181,7 +179,8 @@ def _pool(config: PruningConfig) -> dict[str, Any]:
   """Names what the pool is drawn by."""
   return {
     "density": config.target_density,
-    "pool_size": config.pool_size or candidates.default_pool_size(config.target_density),
+    "pool_size": config.pool_size
+    or candidates.default_pool_size(config.target_density),
     "layer_counts": config.layer_counts,
     "seed": config.seed,
   }

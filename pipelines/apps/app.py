@@ -72,7 +72,9 @@ def help_text(summary: str, groups: dict[str, list[str]]) -> str:
     parts.append("\n".join([f"{title}:", *rows]))
   parts.append(
     "Common:\n"
-    + _beside("  --flagfile", "File with one flag per line; flags after it win.", columns)
+    + _beside(
+      "  --flagfile", "File with one flag per line; flags after it win.", columns
+    )
     + "".join(f"\n{_describe(flags.FLAGS[name], columns)}" for name in logs.FLAGS)
     + f"\n{_beside('  --help', 'This text.', columns)}\n{EXIT_CODES}"
   )
@@ -114,7 +116,9 @@ def _parse(
     meant = suggestions.question(
       error.flagname, [*known, *logs.FLAGS, "flagfile", "help"], "--"
     )
-    raise InputError(f"--{error.flagname}: unknown flag{_aside(meant)}; see --help") from error
+    raise InputError(
+      f"--{error.flagname}: unknown flag{_aside(meant)}; see --help"
+    ) from error
   except flags.IllegalFlagValueError as error:
     raise InputError(f"{_nearest_value(error)}; see --help") from error
   except flags.CantOpenFlagFileError as error:
@@ -188,9 +192,7 @@ def run_app(
   return _run(name, lambda: main(*_parse(argv, arguments, groups)), goes_on)
 
 
-def _run(
-  name: str, work: Callable[[], Optional[int]], goes_on: bool = True
-) -> int:
+def _run(name: str, work: Callable[[], Optional[int]], goes_on: bool = True) -> int:
   """Returns the exit code of an app's work, after saying why if it failed."""
   try:
     code = work() or ExitCode.DONE

@@ -10,7 +10,9 @@ from typing import Optional
 PROGRAM = "fedtiny"
 PACKAGE = "pipelines"
 _FOLDER = pathlib.Path(__file__).parents[1]
-_RUNS_AN_APP = re.compile(r"^if __name__ == .*\bapp\.run_app\(", re.MULTILINE | re.DOTALL)
+_RUNS_AN_APP = re.compile(
+  r"^if __name__ == .*\bapp\.run_app\(", re.MULTILINE | re.DOTALL
+)
 _MENTION = re.compile(r"(?:python -m )?\bpipelines\.([a-z_]+)\b(?![.:/])")
 
 

@@ -36,7 +36,9 @@ def check_flags(values: Iterable[tuple[str, object]]) -> None:
   """
   for name, value in values:
     parts = value if isinstance(value, (list, tuple)) else [value]
-    if any(isinstance(part, str) and PASSWORD_IN_ADDRESS.search(part) for part in parts):
+    if any(
+      isinstance(part, str) and PASSWORD_IN_ADDRESS.search(part) for part in parts
+    ):
       _refuse(f"--{name}")
 
 

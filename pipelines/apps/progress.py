@@ -21,7 +21,10 @@ def _is_watched() -> bool:
 
   Not what FORCE_COLOR says, which systems set that only keep a log.
   """
-  return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+  return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in (
+    "dumb",
+    "unknown",
+  )
 
 
 class Progress(PlainProgress):

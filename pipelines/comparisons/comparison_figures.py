@@ -62,7 +62,9 @@ def write(folder: pathlib.Path, found: Results) -> None:
   """
   for name, figure in draw(found).items():
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    figure.savefig(
+      content, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None}
+    )
     files.write_bytes(folder / f"{name}.png", content.getvalue())
 
 
@@ -92,9 +94,7 @@ def draw(found: Results) -> dict[str, matplotlib.figure.Figure]:
   return figures
 
 
-def _canvas(
-  title: str, across: str, up: str
-) -> tuple[matplotlib.figure.Figure, Any]:
+def _canvas(title: str, across: str, up: str) -> tuple[matplotlib.figure.Figure, Any]:
   figure = matplotlib.figure.Figure(_SIZE_INCHES, layout="constrained")
   axes = figure.add_subplot()
   axes.set(title=title, xlabel=across, ylabel=up)
@@ -161,7 +161,9 @@ def _by_alpha(shown: Results, styles: _Styles) -> matplotlib.figure.Figure:
   )
   axes.set_xscale("log")
   for density in sorted(several):
-    _along([e for e in shown if e["density"] == density], styles, axes, lambda e: e["alpha"])
+    _along(
+      [e for e in shown if e["density"] == density], styles, axes, lambda e: e["alpha"]
+    )
   _ticks(axes, {e["alpha"] for e in shown})
   _legend(axes)
   return figure
@@ -180,7 +182,9 @@ def _by_cost(
   figure, axes = _canvas("Accuracy against cost", label, "test accuracy, %")
   axes.set_xscale("log")
   for method in dict.fromkeys(each["method"] for each in averaged):
-    entries = sorted((e for e in averaged if e["method"] == method), key=lambda e: e[cost])
+    entries = sorted(
+      (e for e in averaged if e["method"] == method), key=lambda e: e[cost]
+    )
     across = [e[cost] for e in entries]
     axes.plot(across, [_percent(e)[0] for e in entries], **styles.of(method))
   _legend(axes)

@@ -25,7 +25,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # What names a cell, or is the comparison's own, and so is no method's to change.
 _AXES = ("strategy", "target_density", "dirichlet_alpha", "seed")
-_FIXED = (*_AXES, "output_dir", "targets", "dense_baseline", "dataset", "data_dir", "rounds")
+_FIXED = (
+  *_AXES,
+  "output_dir",
+  "targets",
+  "dense_baseline",
+  "dataset",
+  "data_dir",
+  "rounds",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,9 +52,7 @@ def means(rows: Results) -> list[dict[str, Any]]:
     for name in ("accuracy", "auc", "held_out_accuracy"):
       values = [row[name] for row in members if row[name] is not None]
       entry[name] = statistics.fmean(values) if values else None
-      entry[f"{name}_deviation"] = (
-        statistics.stdev(values) if len(values) > 1 else None
-      )
+      entry[f"{name}_deviation"] = statistics.stdev(values) if len(values) > 1 else None
     for name in ("flops", "memory_bytes", "upload_bytes", "download_bytes", "seconds"):
       entry[name] = statistics.fmean(row[name] for row in members)
     averaged.append(entry)
@@ -67,7 +65,9 @@ def markdown(rows: Results) -> str:
   parts = []
   for alpha in sorted({each["alpha"] for each in averaged}):
     of_alpha = [each for each in averaged if each["alpha"] == alpha]
-    parts.append(f"### Dirichlet α = {alpha:g}\n\n{_quality(of_alpha)}\n{_costs(of_alpha)}")
+    parts.append(
+      f"### Dirichlet α = {alpha:g}\n\n{_quality(of_alpha)}\n{_costs(of_alpha)}"
+    )
   return "\n".join(parts)
 
 

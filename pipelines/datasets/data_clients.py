@@ -155,7 +155,5 @@ def _own_test_examples(what: Assigned, clients: int) -> Optional[np.ndarray]:
   test = what.found.test
   if test.owners is None:
     return None
-  _, places = federation.test_order(
-    test.owners, len(test), what.federation.clients
-  )
+  _, places = federation.test_order(test.owners, len(test), what.federation.clients)
   return places[:, 1].reshape(clients)

@@ -32,7 +32,9 @@ Draw = Callable[[Any, np.ndarray], None]
 
 @functools.cache
 def _font() -> Any:
-  return matplotlib.font_manager.get_font(matplotlib.font_manager.findfont("DejaVu Sans"))
+  return matplotlib.font_manager.get_font(
+    matplotlib.font_manager.findfont("DejaVu Sans")
+  )
 
 
 def label(name: str) -> str:
@@ -108,9 +110,7 @@ def _frame(axes: Any, is_image: bool) -> None:
     axes.set(xticks=[], yticks=[])
 
 
-def _way(
-  info: DatasetInfo, samples: Sequence[np.ndarray]
-) -> tuple[Draw, bool, str]:
+def _way(info: DatasetInfo, samples: Sequence[np.ndarray]) -> tuple[Draw, bool, str]:
   """Returns how an example is drawn, whether as an image, and what is to be said."""
   shape = info.shape
   if len(shape) == 3 and shape[2] in (1, 3) and min(shape[:2]) > 1:

@@ -205,7 +205,9 @@ def _check_facts(
   if not info.shape or min(info.shape) < 1:
     raise ValueError(f"shape is {list(info.shape)}")
   if len(info.preprocessing.mean) not in (1, info.shape[-1]):
-    raise ValueError(f"{len(info.preprocessing.mean)} means for {info.shape[-1]} channels")
+    raise ValueError(
+      f"{len(info.preprocessing.mean)} means for {info.shape[-1]} channels"
+    )
   if any(not 0 <= label < info.num_classes for label in anomalies):
     raise ValueError(f"anomalies are {list(anomalies)}")
   size = ClientStore("", info, 0).stored_record_bytes
@@ -253,7 +255,14 @@ def read_description(folder: pathlib.Path) -> tuple[DatasetInfo, dict[str, Any]]
     document["anomalies"] = tuple(int(label) for label in document["anomalies"])
     _check_facts(facts, document["anomalies"], document["files"])
     return facts, document
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+  except (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+  ) as error:
     raise InputError(
       f"{path}: cannot be read ({error}); delete {folder} and run again"
     ) from error

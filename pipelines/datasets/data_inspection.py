@@ -147,9 +147,7 @@ def _split(
   contradictory = np.count_nonzero(split.labels != split.labels[first][places])
   return {
     "examples": count,
-    "examples_by_class": np.bincount(
-      split.labels, minlength=info.num_classes
-    ).tolist(),
+    "examples_by_class": np.bincount(split.labels, minlength=info.num_classes).tolist(),
     "features": _features(seen),
     "duplicates": {
       "within": repeats,

@@ -219,9 +219,7 @@ class Observation:
     return [] if self._sample is None else self._sample.result()
 
 
-def observed(
-  dataset: Dataset, observation: Observation, progress: Progress
-) -> Dataset:
+def observed(dataset: Dataset, observation: Observation, progress: Progress) -> Dataset:
   """Returns a dataset that can be read once, and is seen while it is.
 
   Args:

@@ -247,9 +247,7 @@ def _assigned(
     client_ids = tuple(found.client_ids[number] for number in assigned.clients)
   else:
     client_ids = tuple(str(number) for number in assigned.clients)
-  return Unwritten(
-    source, found, assigned, name, client_ids, _assignment(config, name)
-  )
+  return Unwritten(source, found, assigned, name, client_ids, _assignment(config, name))
 
 
 def _assignment(

@@ -167,9 +167,7 @@ def _with_owners(found: scan.Scan, places: np.ndarray) -> scan.Scan:
   before = np.cumsum(counts) - counts
   owned = np.repeat(first - before, counts) + np.arange(total)
   owners[owned] = np.repeat(np.arange(len(places)), counts)
-  return dataclasses.replace(
-    found, test=dataclasses.replace(found.test, owners=owners)
-  )
+  return dataclasses.replace(found, test=dataclasses.replace(found.test, owners=owners))
 
 
 def _made(

@@ -69,17 +69,13 @@ def _write(plan: DataPlan, what: Unwritten, folder: pathlib.Path) -> None:
     ]
     _write_split(what.source, TRAIN, writers)
   with files.replacing(folder / "test.records") as test:
-    _write_split(
-      what.source, TEST, [client_store.RecordWriter(test, test_order, info)]
-    )
+    _write_split(what.source, TEST, [client_store.RecordWriter(test, test_order, info)])
   for name, array in zip(
     data_folder.ARRAYS, (client_store.references(assigned), test_places), strict=True
   ):
     with files.replacing(folder / name) as file:
       np.save(file, array)
-  files.write_text(
-    folder / data_folder.CLIENT_IDS, json.dumps(what.client_ids) + "\n"
-  )
+  files.write_text(folder / data_folder.CLIENT_IDS, json.dumps(what.client_ids) + "\n")
   files.write_text(folder / data_folder.PARTITION, saved_partition(info, what))
   data_folder.describe(folder, info, plan.anomalies, _made(what), what.assignment)
 

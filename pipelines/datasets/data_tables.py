@@ -22,9 +22,7 @@ _LISTED_CLASSES = 12
 _MISSING_ROWS = 10
 
 
-def print_document(
-  document: Mapping[str, Any], console: rich.console.Console
-) -> None:
+def print_document(document: Mapping[str, Any], console: rich.console.Console) -> None:
   """Prints a document of `data_inspection.inspect`, the warnings last."""
   for table in (
     _dataset(document),

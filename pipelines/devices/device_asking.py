@@ -75,7 +75,9 @@ class DeviceAsking:
     """
     task, contents = self._task(question)
     self._folder.publish(task, contents)
-    waiting = _Answers(self._folder, self._progress, task, question, self._envelopes(task))
+    waiting = _Answers(
+      self._folder, self._progress, task, question, self._envelopes(task)
+    )
     begun = time.monotonic()
     next_word = begun + _FIRST_WORD_SECONDS
     while waiting.look() and (now := time.monotonic()) < begun + self._timeout_seconds:
@@ -106,7 +108,9 @@ class DeviceAsking:
       for number, content in contents.items()
     )
     clients = tuple(question.clients)
-    return DeviceTask(self._plan, question.work, clients, listed, question.block), contents
+    return DeviceTask(
+      self._plan, question.work, clients, listed, question.block
+    ), contents
 
   def _envelopes(self, task: DeviceTask) -> dict[int, Envelope]:
     """Returns what envelopes of answers must say, but for the client, by number."""

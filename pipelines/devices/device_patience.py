@@ -79,7 +79,9 @@ class Patience:
     """
     left = self._since + self._timeout_seconds - time.monotonic()
     if left <= 0:
-      what = f"was not reached ({self._problem})" if self._problem else "has nothing new"
+      what = (
+        f"was not reached ({self._problem})" if self._problem else "has nothing new"
+      )
       raise Final(
         f"--exchange: {what} for {self._timeout_seconds:g} s; start the server, or wait "
         "longer with --timeout_seconds"

@@ -184,7 +184,9 @@ class DeviceWork:
       InputError: When the plan that is there is another.
     """
     if self._plan is None or self._plan.digest != task.plan:
-      content = self._exchange.read(device_tasks.PLAN_PATH, device_tasks.LARGEST_PLAN_BYTES)
+      content = self._exchange.read(
+        device_tasks.PLAN_PATH, device_tasks.LARGEST_PLAN_BYTES
+      )
       if content is None:
         return None
       plan = device_plan.read_plan(
@@ -265,9 +267,7 @@ class DeviceWork:
       check_digest(path, content, question.message.sha256, "the task")
     return content
 
-  def _computed(
-    self, question: Question, runtime: DeviceRuntime, sent: bytes
-  ) -> bytes:
+  def _computed(self, question: Question, runtime: DeviceRuntime, sent: bytes) -> bytes:
     number, block = question.number, question.task.block
     ways: dict[str, Callable[[], bytes]] = {
       device_tasks.HELLO: runtime.hello,

@@ -32,9 +32,13 @@ def open_exchange(target: Optional[str], token: str = "") -> Exchange:
     InputError: When it names nothing that messages can travel on.
   """
   if not target:
-    raise InputError("--exchange is missing: name a folder, or the address of a gateway")
+    raise InputError(
+      "--exchange is missing: name a folder, or the address of a gateway"
+    )
   if "://" not in target:
-    if token or (_HOST_AND_PORT.fullmatch(target) and not pathlib.Path(target).exists()):
+    if token or (
+      _HOST_AND_PORT.fullmatch(target) and not pathlib.Path(target).exists()
+    ):
       raise InputError(
         f"--exchange={target}: is a folder's name; write http:// or https:// before "
         "a gateway's address, and leave --token_file out for a folder"

@@ -166,7 +166,9 @@ class Asked:
       device_tasks.read_task,
     )
     self._plan: _Watched[DevicePlan] = _Watched(
-      folder / device_tasks.PLAN_PATH, device_tasks.LARGEST_PLAN_BYTES, device_plan.read_plan
+      folder / device_tasks.PLAN_PATH,
+      device_tasks.LARGEST_PLAN_BYTES,
+      device_plan.read_plan,
     )
 
   def most_bytes(self, place: AnswerPlace) -> Optional[int]:
@@ -184,9 +186,7 @@ class Asked:
     return None if layouts is None else device_messages.largest_bytes(layouts)
 
 
-def _layouts(
-  task: DeviceTask, plan: DevicePlan
-) -> Optional[dict[str, TensorLayout]]:
+def _layouts(task: DeviceTask, plan: DevicePlan) -> Optional[dict[str, TensorLayout]]:
   """Returns what the answers to a task hold."""
   if task.work == device_tasks.HELLO:
     return device_plan.hello_layouts()

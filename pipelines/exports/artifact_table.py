@@ -67,7 +67,9 @@ def _to_ship(row: Mapping[str, Any], folder: str, has_classes: bool) -> str:
   value = row["accuracy"] if has_classes else row["auc"]
   told = ""
   if value is not None:
-    told = f" (accuracy {percent(value)})" if has_classes else f" (AUC {decimal(value)})"
+    told = (
+      f" (accuracy {percent(value)})" if has_classes else f" (AUC {decimal(value)})"
+    )
   return f"Ship: {path}{told}; model_card.md beside it says why"
 
 
@@ -122,9 +124,7 @@ def _frame(width: int) -> dict[str, Any]:
   return {"box": None, "pad_edge": False, "padding": (0, 1, 0, 0)}
 
 
-def _cells(
-  row: Mapping[str, Any], quality: str, has_classes: bool
-) -> dict[str, str]:
+def _cells(row: Mapping[str, Any], quality: str, has_classes: bool) -> dict[str, str]:
   """Returns what is shown of a file, by column."""
   arena, has_twin = row["arena_bytes"], row["format"] != "fp32_training"
   return {

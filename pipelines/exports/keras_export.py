@@ -71,9 +71,7 @@ def read_request(
       f"--keras_model={source}: only the Keras format is read, because others can run "
       "code of their own; save it with model.save('FILE.keras')"
     )
-  model = user_model_checks.as_functional(
-    source, keras_archive.read(export.model_path)
-  )
+  model = user_model_checks.as_functional(source, keras_archive.read(export.model_path))
   given_model.check_model(source, model)
   channel_equalisation.equalise(model)
   if export.data_path is None:

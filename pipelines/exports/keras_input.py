@@ -32,7 +32,9 @@ def read_data(
       "numpy.savez(FILE, x=inputs, y=labels), without objects"
     ) from error
   if "x" not in arrays:
-    raise InputError(f"{named}: holds no `x`; write it with numpy.savez(FILE, x=inputs)")
+    raise InputError(
+      f"{named}: holds no `x`; write it with numpy.savez(FILE, x=inputs)"
+    )
   inputs = given_model.check_inputs(f"{named}: `x`", arrays["x"], model)
   return inputs, arrays.get("y")
 

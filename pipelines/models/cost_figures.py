@@ -175,9 +175,7 @@ class CostModel:
       plan: Masks of the run.
     """
     active = plan.active_counts
-    paid = strategy.round_cost(
-      self._profile, self._workload, active, self._spec.blocks
-    )
+    paid = strategy.round_cost(self._profile, self._workload, active, self._spec.blocks)
     rounds = traffic.round_traffic(
       self.vector_sizes, self._spec, plan.most_active, strategy, plan.events
     )

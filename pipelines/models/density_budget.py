@@ -163,9 +163,7 @@ def measure(
   content = shrink(convert_mcu(model, rows, settings), options.keep_names).model_bytes
   encoded = mcu_budget.encode_within(content, options.ram_bytes, rows)
   arena = tflm.run(encoded.model_bytes, rows[:1]).arena
-  found = mcu_budget.footprint(
-    encoded.model_bytes, arena, class_names, preprocessing
-  )
+  found = mcu_budget.footprint(encoded.model_bytes, arena, class_names, preprocessing)
   dense_bytes = mcu_budget.dense_for_ram_bytes(encoded)
   encoded_bytes = sum(each.dense_bytes for each in encoded.tensors if each.encoded)
   more_bytes = noise_bytes(density, dense_bytes, encoded_bytes)

@@ -68,7 +68,8 @@ def make_plan(
     "rounds": _rounds(experiment),
     "selection": _selection(config, counted, cost),
     "events": [
-      planned_rounds.describe_event(event, experiment.models) for event in counted.events
+      planned_rounds.describe_event(event, experiment.models)
+      for event in counted.events
     ],
     "traffic": traffic,
     "device": cost,
@@ -85,9 +86,7 @@ def _experiment(config: config_lib.RunConfig, progress: Progress) -> Experiment:
     config = density_budget.adopt(config, run)
     run.check(config)
     folder, is_begun = run.data, run.flags.exists()
-  experiment = experiments.plan_experiment(
-    config, folder, progress, is_begun=is_begun
-  )
+  experiment = experiments.plan_experiment(config, folder, progress, is_begun=is_begun)
   if not is_begun:
     experiment = experiments.within_budget(experiment, progress)
   return experiment
@@ -126,9 +125,7 @@ def _provenance_facts(experiment: Experiment) -> dict[str, Any]:
   return {**_data(experiment), "partitioner": partitioner}
 
 
-def _model(
-  experiment: Experiment, counted: cost_figures.MaskPlan
-) -> dict[str, Any]:
+def _model(experiment: Experiment, counted: cost_figures.MaskPlan) -> dict[str, Any]:
   config, spec = experiment.config, experiment.definition.spec
   return {
     "model": config.model,
@@ -212,9 +209,7 @@ def _device(
   return cost, traffic
 
 
-def _minutes(
-  experiment: Experiment, counted: cost_figures.MaskPlan
-) -> dict[str, Any]:
+def _minutes(experiment: Experiment, counted: cost_figures.MaskPlan) -> dict[str, Any]:
   """Returns how long it will take here, and how that was found."""
   config = experiment.config
   rate = comparison_estimate.images_per_second(experiment)
@@ -223,7 +218,9 @@ def _minutes(
   builds = 1 + len({event.block for event in counted.events}) + phases
   pretraining = experiment.data.public_examples * config.pretrain_epochs
   images = phases * config.rounds * in_a_round + pretraining
-  fixed = _START_SECONDS + _BUILD_SECONDS * builds + _ROUND_SECONDS * phases * config.rounds
+  fixed = (
+    _START_SECONDS + _BUILD_SECONDS * builds + _ROUND_SECONDS * phases * config.rounds
+  )
   seconds = fixed + images / rate
   return {
     "minutes": round(seconds / 60.0, 1),

@@ -14,7 +14,11 @@ def show(plan: Mapping[str, Any], console: rich.console.Console) -> None:
   """Prints a plan."""
   for title, rows in _sections(plan):
     table = rich.table.Table(
-      title=title, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0)
+      title=title,
+      title_justify="left",
+      box=None,
+      show_header=False,
+      padding=(0, 2, 0, 0),
     )
     table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
@@ -32,7 +36,9 @@ def show(plan: Mapping[str, Any], console: rich.console.Console) -> None:
     console.print(_exports(plan["exports"]))
     for row in plan["exports"]:
       if "problem" in row:
-        console.print(f"{row['target']}: {row['problem']}", highlight=False, markup=False)
+        console.print(
+          f"{row['target']}: {row['problem']}", highlight=False, markup=False
+        )
   console.print("Nothing was trained and nothing written.", highlight=False)
 
 
@@ -84,7 +90,9 @@ def _model(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
   ]  # fmt: skip
   if rounds["privacy"]:
     private = rounds["privacy"]
-    rows.append(("privacy", f"ε = {private['epsilon']:.2f} at δ = {private['delta']:.1e}"))
+    rows.append(
+      ("privacy", f"ε = {private['epsilon']:.2f} at δ = {private['delta']:.1e}")
+    )
   return rows
 
 
@@ -152,5 +160,9 @@ def _bytes(count: float) -> str:
   """Returns bytes in a unit that a person can compare."""
   for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
     if count >= size:
-      return f"{count / size:,.3g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"
+      return (
+        f"{count / size:,.3g} {unit}"
+        if count < 1000 * size
+        else f"{count / size:,.0f} {unit}"
+      )
   return f"{count:,.0f} bytes"

@@ -72,7 +72,9 @@ class Stairs:
 class _Rows:
   """Places rows, and the numbers along them."""
 
-  def __init__(self, count: int, high: float, row: float, low: float = 0.0, wide: bool = False):
+  def __init__(
+    self, count: int, high: float, row: float, low: float = 0.0, wide: bool = False
+  ):
     self.width = WIDE if wide else WIDTH
     self.left, self.right = _WIDE_LEFT if wide else _LEFT, self.width - _RIGHT
     self.letters = _WIDE_LETTERS if wide else _LETTERS
@@ -106,7 +108,9 @@ class _Rows:
     y = self.top(number) + self.row / 2 + 4
     shown = numbers.shortened(name, self.letters - 2 * is_marked)
     shown = f"★ {shown}" if is_marked else shown
-    return svg.text(self.left - 8, y, shown, "end", "name strong" if is_marked else "name")
+    return svg.text(
+      self.left - 8, y, shown, "end", "name strong" if is_marked else "name"
+    )
 
 
 def bars(
@@ -131,7 +135,14 @@ def bars(
     top, end = frame.top(number), frame.x(row.value)
     parts.append(frame.name(number, row.name, row.is_marked))
     parts.append(
-      svg.box(frame.left, top + 4, end - frame.left, _ROW - 8, f"area k{row.style}", round_=2.0)
+      svg.box(
+        frame.left,
+        top + 4,
+        end - frame.left,
+        _ROW - 8,
+        f"area k{row.style}",
+        round_=2.0,
+      )
     )
     parts.append(svg.text(end + 6, top + _ROW / 2 + 4, row.text, class_="value"))
     parts.append(svg.box(0, top, frame.width, _ROW, "hit", row.tip))

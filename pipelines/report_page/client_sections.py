@@ -25,9 +25,7 @@ _HIDDEN = (
 )
 
 
-_ON_DEVICES = (
-  "Clients were devices: what they have, and how well they are served, is theirs to know."
-)
+_ON_DEVICES = "Clients were devices: what they have, and how well they are served, is theirs to know."
 
 
 def _hidden(run: RunRecord) -> str:
@@ -94,7 +92,9 @@ def _held(run: RunRecord, shown: heat_map.Binned, lead: str) -> Chart:
     ),
     table,
     heat_map.scale_key("none", "most examples"),
-    "Neighbours are put together: a place is the sum over several." if shown.is_binned else "",
+    "Neighbours are put together: a place is the sum over several."
+    if shown.is_binned
+    else "",
     is_wide=True,
   )
 
@@ -115,19 +115,27 @@ def accuracy(run: RunRecord) -> Section:
   judged = [client for client in run.clients if client[1] > 0]
   if not summary or not judged:
     return Section(
-      key, title, absent="No client has examples to be judged on, or clients.csv is not there."
+      key,
+      title,
+      absent="No client has examples to be judged on, or clients.csv is not there.",
     )
-  on = "their own test examples" if summary["judged_on"] == "test" else "their held-out parts"
-  lead = (
-    f"The final sparse model, client by client, on {on}."
+  on = (
+    "their own test examples"
+    if summary["judged_on"] == "test"
+    else "their held-out parts"
   )
+  lead = f"The final sparse model, client by client, on {on}."
   if summary["clients"] < summary["clients_in_all"]:
-    lead += f" {summary['clients']:,} of {summary['clients_in_all']:,} clients were drawn."
+    lead += (
+      f" {summary['clients']:,} of {summary['clients_in_all']:,} clients were drawn."
+    )
   cards = Cards(
     (
       Card("mean", numbers.percent(summary["mean"])),
       Card("10th percentile", numbers.percent(summary["percentile_10"])),
-      Card("worst", numbers.percent(summary["worst"]), f"client {summary['worst_client']}"),
+      Card(
+        "worst", numbers.percent(summary["worst"]), f"client {summary['worst_client']}"
+      ),
       Card("clients judged", numbers.count(summary["clients"])),
     )
   )
@@ -138,7 +146,8 @@ def accuracy(run: RunRecord) -> Section:
     tuple((name, n, hits, hits / n) for name, n, hits in ordered),
     "accuracy_by_client",
     shown=tuple(
-      (name, f"{n:,}", f"{hits:,}", numbers.percent(hits / n)) for name, n, hits in ordered
+      (name, f"{n:,}", f"{hits:,}", numbers.percent(hits / n))
+      for name, n, hits in ordered
     ),
   )
   chart = _bars(ordered) if len(ordered) <= _MOST_BARS else _histogram(ordered)
@@ -148,14 +157,20 @@ def accuracy(run: RunRecord) -> Section:
 def _bars(ordered: list[tuple[str, int, int]]) -> Chart:
   rows = [
     bar_chart.Bar(
-      name, hits / n, numbers.percent(hits / n), f"Client {name}\n{hits:,} of {n:,} correct", 0
+      name,
+      hits / n,
+      numbers.percent(hits / n),
+      f"Client {name}\n{hits:,} of {n:,} correct",
+      0,
     )
     for name, n, hits in ordered
   ]
   title = "Each client, the worst first"
   return Chart(
     title,
-    bar_chart.bars(title, f"{len(rows)} clients", rows, lambda v: numbers.percent(v, 0)),
+    bar_chart.bars(
+      title, f"{len(rows)} clients", rows, lambda v: numbers.percent(v, 0)
+    ),
   )
 
 
@@ -181,10 +196,14 @@ def confusion(run: RunRecord) -> Section:
   key, title = "confusion", "Which class is taken for which"
   names = run.report["dataset"]["classes"]
   if not run.has_classes:
-    return Section(key, title, absent="The model gives examples again; it has no classes.")
+    return Section(
+      key, title, absent="The model gives examples again; it has no classes."
+    )
   if not run.confusion:
     return Section(
-      key, title, absent="confusion.csv is not there: this run was made before it was written."
+      key,
+      title,
+      absent="confusion.csv is not there: this run was made before it was written.",
     )
   top = max(max(label, answer) for label, answer, _ in run.confusion)
   size = max(len(names), min(top, _MOST_CLASSES) + 1)
@@ -228,7 +247,8 @@ def _worst(run: RunRecord, names: list[str]) -> Block:
   for label, _, examples in run.confusion:
     of_class[label] = of_class.get(label, 0) + examples
   wrong = sorted(
-    (row for row in run.confusion if row[0] != row[1]), key=lambda row: (-row[2], row[:2])
+    (row for row in run.confusion if row[0] != row[1]),
+    key=lambda row: (-row[2], row[:2]),
   )
   rows = [
     (_class(names, label), _class(names, answer), examples, numbers.percent(examples / of_class[label]))

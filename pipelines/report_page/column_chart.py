@@ -83,9 +83,7 @@ def mirrored(
   return svg.picture(WIDTH, HEIGHT, title, description, parts)
 
 
-def dots(
-  title: str, description: str, values: Sequence[Dot], x_label: str
-) -> Markup:
+def dots(title: str, description: str, values: Sequence[Dot], x_label: str) -> Markup:
   """Returns a dot per value, the winner as a star on a line."""
   known = [dot.y for dot in values if dot.y is not None] or [0.0]
   ticks = numbers.ticks(min(known), max(known))
@@ -115,7 +113,9 @@ def dots(
   for dot in values:
     width = x(first + 1) - x(first) if last > first else WIDTH - _LEFT - _RIGHT
     parts.append(
-      svg.box(x(dot.x) - width / 2, _TOP, width, HEIGHT - _BOTTOM - _TOP, "hit", dot.tip)
+      svg.box(
+        x(dot.x) - width / 2, _TOP, width, HEIGHT - _BOTTOM - _TOP, "hit", dot.tip
+      )
     )
   return svg.picture(WIDTH, HEIGHT, title, description, parts)
 

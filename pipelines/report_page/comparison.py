@@ -30,7 +30,9 @@ def page(found: Sequence[tuple[str, RunRecord]]) -> Page:
   Args:
     found: Folder and content of each.
   """
-  runs = list(zip(_names([folder for folder, _ in found]), [r for _, r in found], strict=True))
+  runs = list(
+    zip(_names([folder for folder, _ in found]), [r for _, r in found], strict=True)
+  )
   sections = (_figures, _curves, _layers, _clients, _sizes, _parity, _flags, _versions)
   datasets = list(dict.fromkeys(run.report["dataset"]["name"] for _, run in runs))
   notices: tuple[str, ...] = ()
@@ -85,7 +87,9 @@ def _figures(runs: Sequence[Named]) -> Section:
     value, winner = max(known, key=lambda each: each[0])
     lead = f"{winner} is best, with {value:.4f}. {lead}"
   if known:
-    blocks.append(_bars(runs, "Accuracy or AUC of the sparse model", _sparse, lambda v: f"{v:.3g}"))
+    blocks.append(
+      _bars(runs, "Accuracy or AUC of the sparse model", _sparse, lambda v: f"{v:.3g}")
+    )
     blocks.append(_bars(runs, "On the wire, a client", _wire, numbers.size))
   return Section("summary", "Figures", lead, tuple(blocks))
 
@@ -99,7 +103,9 @@ def _wire(run: RunRecord) -> Optional[float]:
   spent, cost = summary_section.traffic(run.rounds), run.report["cost"]
   if spent is None:
     return None
-  total: float = spent + cost["selection_download_bytes"] + cost["selection_upload_bytes"]
+  total: float = (
+    spent + cost["selection_download_bytes"] + cost["selection_upload_bytes"]
+  )
   return total
 
 
@@ -127,11 +133,15 @@ def _bars(
   write: Callable[[float], str],
 ) -> Chart:
   rows = [
-    bar_chart.Bar(name, value, write(value), f"{name}\n{write(value)}", number % svg.COLOURS)
+    bar_chart.Bar(
+      name, value, write(value), f"{name}\n{write(value)}", number % svg.COLOURS
+    )
     for number, (name, run) in enumerate(runs)
     if (value := get(run)) is not None
   ]
-  table = Table(title, ("run", title), tuple((row.name, row.value) for row in rows), "bars")
+  table = Table(
+    title, ("run", title), tuple((row.name, row.value) for row in rows), "bars"
+  )
   return Chart(title, bar_chart.bars(title, f"{len(rows)} runs", rows, write), table)
 
 
@@ -146,7 +156,11 @@ def _curves(runs: Sequence[Named]) -> Section:
     if chart is not None:
       blocks.append(chart)
   absent = "" if blocks else "None of these runs measured anything by round."
-  lead = "Mask adjustments are left out here; each run's own page marks them." if blocks else ""
+  lead = (
+    "Mask adjustments are left out here; each run's own page marks them."
+    if blocks
+    else ""
+  )
   return Section("rounds", "Training, round by round", lead, tuple(blocks), absent)
 
 
@@ -155,7 +169,9 @@ def _lines(runs: Sequence[Named], title: str, attribute: str) -> Optional[Chart]
   for number, (name, run) in enumerate(runs):
     rows = [row for row in run.rounds if getattr(row, attribute) is not None]
     if rows:
-      drawn = training_sections.chosen_rounds(rows, lambda row: getattr(row, attribute), set())
+      drawn = training_sections.chosen_rounds(
+        rows, lambda row: getattr(row, attribute), set()
+      )
       points = tuple((row.number, getattr(row, attribute)) for row in drawn)
       series.append(line_chart.Series(name, points, number))
       table += [(name, row.number, getattr(row, attribute)) for row in rows]
@@ -171,17 +187,24 @@ def _lines(runs: Sequence[Named], title: str, attribute: str) -> Optional[Chart]
   for each in series:
     for x, y in each.points:
       by_round.setdefault(x, []).append(f"{each.name} {write(y)}")
-  tips = [(x, "\n".join([f"Round {x:,.0f}", *told[:12]])) for x, told in sorted(by_round.items())]
+  tips = [
+    (x, "\n".join([f"Round {x:,.0f}", *told[:12]]))
+    for x, told in sorted(by_round.items())
+  ]
   return Chart(
     title,
     line_chart.draw(title, f"{len(series)} runs", series, axes, (), tips),
-    Table(title, ("run", "round", attribute.replace("_", " ")), tuple(table), attribute),
+    Table(
+      title, ("run", "round", attribute.replace("_", " ")), tuple(table), attribute
+    ),
     tuple(line_chart.key(each.name, each.style) for each in series),
   )
 
 
 def _layers(runs: Sequence[Named]) -> Section:
-  names = list(dict.fromkeys(layer["name"] for _, run in runs for layer in run.report["layers"]))
+  names = list(
+    dict.fromkeys(layer["name"] for _, run in runs for layer in run.report["layers"])
+  )
   found: list[dict[str, float]] = []
   for _, run in runs:
     counts = layer_counts(run.report)
@@ -192,9 +215,13 @@ def _layers(runs: Sequence[Named]) -> Section:
       }
     )
   rows = tuple((name, *(of_run.get(name) for of_run in found)) for name in names)
-  shown = tuple((str(row[0]), *(numbers.percent(value, 2) for value in row[1:])) for row in rows)
+  shown = tuple(
+    (str(row[0]), *(numbers.percent(value, 2) for value in row[1:])) for row in rows
+  )
   columns = ("layer", *(name for name, _ in runs))
-  table = Table("Density of each layer in the end", columns, rows, "layers", shown=shown)
+  table = Table(
+    "Density of each layer in the end", columns, rows, "layers", shown=shown
+  )
   return Section("layers", "Density of each layer", "", (Grid(table),))
 
 
@@ -207,8 +234,12 @@ def _clients(runs: Sequence[Named]) -> Section:
       figures = (summary["mean"], summary["percentile_10"], summary["worst"])
       rows.append((name, *figures, summary["clients"]))
   if not rows:
-    return Section(key, title, absent="None of these runs may or can tell of single clients.")
-  shown = tuple((row[0], *map(numbers.percent, row[1:4]), f"{row[4]:,}") for row in rows)
+    return Section(
+      key, title, absent="None of these runs may or can tell of single clients."
+    )
+  shown = tuple(
+    (row[0], *map(numbers.percent, row[1:4]), f"{row[4]:,}") for row in rows
+  )
   columns = ("run", "mean", "10th percentile", "worst", "clients judged")
   missing = [name for name, _ in runs if name not in {row[0] for row in rows}]
   absent = f"Not of {', '.join(missing)}: hidden, or not measured." if missing else ""
@@ -225,7 +256,9 @@ def _sizes(runs: Sequence[Named]) -> Section:
       if file is not None and file.sizes is not None:
         files.append((name, file))
   if not files:
-    return Section(key, title, absent="None of these runs has exported files that can be read.")
+    return Section(
+      key, title, absent="None of these runs has exported files that can be read."
+    )
   rows = [
     bar_chart.Stairs(f"{name}: {row.name}", row.steps, row.text)
     for name, file in files
@@ -233,7 +266,9 @@ def _sizes(runs: Sequence[Named]) -> Section:
   ]
   chart = Chart(
     "Smallest file for each target",
-    bar_chart.stairs("Smallest file for each target", f"{len(rows)} files", rows, numbers.size),
+    bar_chart.stairs(
+      "Smallest file for each target", f"{len(rows)} files", rows, numbers.size
+    ),
     export_sections.sizes_table(files),
     tuple(bar_chart.area_key(name, style) for style, _, name in export_sections.PARTS),
     "Steps go down in the legend's order.",
@@ -257,7 +292,9 @@ def _parity(runs: Sequence[Named]) -> Section:
   if not rows:
     return Section(key, title, absent="None of these runs has exported anything.")
   columns = ("run", "file", "quality", "same answers", "bytes", "arena")
-  return Section(key, title, "", (Grid(Table("Files", columns, tuple(rows), "files", (0, 1))),))
+  return Section(
+    key, title, "", (Grid(Table("Files", columns, tuple(rows), "files", (0, 1))),)
+  )
 
 
 def _flags(runs: Sequence[Named]) -> Section:
@@ -285,7 +322,9 @@ def _differences(
     return Section(key, title, absent=same)
   columns = (title, *(name for name, _ in found))
   words = tuple(range(len(columns)))
-  return Section(key, title, "", (Grid(Table(title, columns, tuple(rows), key, words)),))
+  return Section(
+    key, title, "", (Grid(Table(title, columns, tuple(rows), key, words)),)
+  )
 
 
 def _value(values: dict[str, Any], name: str) -> str:

@@ -124,7 +124,9 @@ def _verdict(file: File) -> tuple[str, ...]:
   assert report is not None
   reasons = [reason for cluster in report.clusters for reason in cluster.reasons]
   stopped = [op for op in report.ops if op.stored is not None and op.reason is not None]
-  reasons = list(dict.fromkeys([*report.errors, *reasons, *(op.reason or "" for op in stopped)]))
+  reasons = list(
+    dict.fromkeys([*report.errors, *reasons, *(op.reason or "" for op in stopped)])
+  )
   mends = list(dict.fromkeys(op.mend for op in stopped if op.mend))
   return (
     file.name,
@@ -164,7 +166,10 @@ def arena(run: RunRecord) -> Section:
     why = "No microcontroller file was exported (--targets=mcu), so there is no arena to measure."
     return Section(key, title, absent=why if run.files else _NOT_EXPORTED)
   settings = run.report["run"]
-  budgets = (("RAM", settings.get("mcu_ram_kb")), ("flash", settings.get("mcu_flash_kb")))
+  budgets = (
+    ("RAM", settings.get("mcu_ram_kb")),
+    ("flash", settings.get("mcu_flash_kb")),
+  )
   told = [f"{kb:,} kB of {name}" for name, kb in budgets if kb]
   lead = (
     "TFLM's arena (RAM for activations and buffers; measured, with its margin) and the "
@@ -178,11 +183,15 @@ def arena(run: RunRecord) -> Section:
     arena_bytes, flash = file.row["arena_bytes"], file.row["bytes"]
     for style, what, value in ((0, "arena", arena_bytes), (2, "flash", flash)):
       tip = f"{file.name} ({file.row['format']})\n{what}: {value:,} bytes"
-      bars.append(bar_chart.Bar(f"{name}, {what}", value, numbers.size(value), tip, style))
+      bars.append(
+        bar_chart.Bar(f"{name}, {what}", value, numbers.size(value), tip, style)
+      )
   table = Table(
     "Memory on microcontrollers",
     ("file", "format", "arena bytes", "model bytes in flash"),
-    tuple((f.name, f.row["format"], f.row["arena_bytes"], f.row["bytes"]) for f in rows),
+    tuple(
+      (f.name, f.row["format"], f.row["arena_bytes"], f.row["bytes"]) for f in rows
+    ),
     "arena",
     words=(0, 1),
   )
@@ -234,14 +243,22 @@ def parity(run: RunRecord) -> Section:
     ]  # fmt: skip
     shown += [_on_arm64(row.get("arm64"))] if has_arm64 else []
     rows.append(tuple(shown))
-  table = Table("Agreement with the Keras model", tuple(columns), tuple(rows), "parity", words=(0, 1))
+  table = Table(
+    "Agreement with the Keras model",
+    tuple(columns),
+    tuple(rows),
+    "parity",
+    words=(0, 1),
+  )
   lead = (
     "Every file was run on its own runtime over the test split. “Largest difference” is "
     "of outputs, in their own units; integer files round."
   )
   if any(file.row["format"] == TRAINING for file in run.files):
     lead += " Of the file that devices train it is of the mean loss."
-  notes = [f"{file.name}: {file.row['note']}" for file in run.files if file.row.get("note")]
+  notes = [
+    f"{file.name}: {file.row['note']}" for file in run.files if file.row.get("note")
+  ]
   return Section(key, title, lead, (Grid(table),), " ".join(notes))
 
 

@@ -50,9 +50,14 @@ class Binned:
   is_binned: bool
 
 
-def binned(values: np.ndarray, labels: Labels, rows: int = 60, columns: int = 80) -> Binned:
+def binned(
+  values: np.ndarray, labels: Labels, rows: int = 60, columns: int = 80
+) -> Binned:
   """Puts neighbours together until there are no more than some rows and columns."""
-  down, along = numbers.bins(values.shape[0], rows), numbers.bins(values.shape[1], columns)
+  down, along = (
+    numbers.bins(values.shape[0], rows),
+    numbers.bins(values.shape[1], columns),
+  )
   by_row = np.add.reduceat(values, [part.start for part in down], axis=0)
   summed = np.add.reduceat(by_row, [part.start for part in along], axis=1)
   named = dataclasses.replace(
@@ -108,7 +113,9 @@ def draw(
       for column in range(count_along)
     ]  # fmt: skip
     parts.append(
-      svg.element("g", svg.joined(cells), data_row=f"{labels.row_label} {labels.rows[row]}")
+      svg.element(
+        "g", svg.joined(cells), data_row=f"{labels.row_label} {labels.rows[row]}"
+      )
     )
     if with_numbers:
       parts.append(_numbers(values[row], shades[row], y, cell_width, cell_height))
@@ -186,5 +193,7 @@ def _names(labels: Labels, width: float, cell_height: float, height: float) -> M
 
 def scale_key(low: str, high: str) -> tuple[Key, ...]:
   """Returns the legend of the shades."""
-  content = [svg.box(14.0 * shade, 0, 13, 12, f"q{shade}") for shade in range(SHADES + 1)]
+  content = [
+    svg.box(14.0 * shade, 0, 13, 12, f"q{shade}") for shade in range(SHADES + 1)
+  ]
   return (Key(swatch(14.0 * (SHADES + 1), content), f"{low} to {high}"),)

@@ -162,13 +162,17 @@ def _grid(frame: _Frame, axes: Axes) -> Markup:
       parts.append(svg.text(x, frame.bottom + 18, f"{tick:,.0f}", "middle"))
   parts.append(svg.line(frame.left, frame.bottom, frame.right, frame.bottom, "axis"))
   parts.append(
-    svg.text((frame.left + frame.right) / 2, HEIGHT - 6, axes.x_label, "middle", "label")
+    svg.text(
+      (frame.left + frame.right) / 2, HEIGHT - 6, axes.x_label, "middle", "label"
+    )
   )
   return svg.joined(parts)
 
 
 def _triangle(x: float, bottom: float) -> Markup:
-  return svg.element("path", d=f"M{svg.number(x)} {svg.number(bottom - 7)}l4 7h-8z", class_="event-mark")
+  return svg.element(
+    "path", d=f"M{svg.number(x)} {svg.number(bottom - 7)}l4 7h-8z", class_="event-mark"
+  )
 
 
 def _marks_of_events(frame: _Frame, events: Sequence[Event]) -> Markup:

@@ -53,7 +53,9 @@ def png(values: np.ndarray) -> bytes:
     values: float64 [height, width] in [0, 1]; 0 is transparent.
   """
   # Of few shares, as of a bit, all that is not 0 is to be seen.
-  levels = np.where(values > 0, np.maximum(np.round(values * _LEVELS), 1), 0).astype(np.uint8)
+  levels = np.where(values > 0, np.maximum(np.round(values * _LEVELS), 1), 0).astype(
+    np.uint8
+  )
   height, width = levels.shape
   if width % 2:
     levels = np.pad(levels, ((0, 0), (0, 1)))
@@ -64,7 +66,9 @@ def png(values: np.ndarray) -> bytes:
       b"\x89PNG\r\n\x1a\n",
       _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)),
       _chunk(b"PLTE", bytes(_COLOUR) * (_LEVELS + 1)),
-      _chunk(b"tRNS", bytes(round(255 * level / _LEVELS) for level in range(_LEVELS + 1))),
+      _chunk(
+        b"tRNS", bytes(round(255 * level / _LEVELS) for level in range(_LEVELS + 1))
+      ),
       _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)),
       _chunk(b"IEND", b""),
     )

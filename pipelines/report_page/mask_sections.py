@@ -61,7 +61,9 @@ def layers(run: RunRecord) -> Section:
     )
     for layer, (size, before, after) in zip(listed, counts, strict=True)
   ]
-  least, most = (numbers.percent(pick(row.after for row in rows)) for pick in (min, max))
+  least, most = (
+    numbers.percent(pick(row.after for row in rows)) for pick in (min, max)
+  )
   lead = (
     f"{len(rows):,} prunable layer{'s' if len(rows) > 1 else ''}, in the end "
     f"{least if least == most else f'between {least} and {most}'} dense; "
@@ -79,9 +81,14 @@ def layers(run: RunRecord) -> Section:
 def _by_row(rows: Sequence[bar_chart.Change], lead: str) -> Chart:
   return Chart(
     "Density before and after adjustments",
-    bar_chart.changes("Density before and after adjustments", lead, rows, numbers.percent),
+    bar_chart.changes(
+      "Density before and after adjustments", lead, rows, numbers.percent
+    ),
     None,
-    (bar_chart.dot_key("before the first round", 1, True, 0), bar_chart.dot_key("in the end", 0, False)),
+    (
+      bar_chart.dot_key("before the first round", 1, True, 0),
+      bar_chart.dot_key("in the end", 0, False),
+    ),
   )
 
 
@@ -89,7 +96,9 @@ def _along(rows: Sequence[bar_chart.Change], lead: str, table: Table) -> Chart:
   names = ("before the first round", "in the end")
   series = [
     line_chart.Series(names[1], tuple((n, row.after) for n, row in enumerate(rows)), 0),
-    line_chart.Series(names[0], tuple((n, row.before) for n, row in enumerate(rows)), 1),
+    line_chart.Series(
+      names[0], tuple((n, row.before) for n, row in enumerate(rows)), 1
+    ),
   ]
   axes = line_chart.Axes(
     "layer, from the input on", "density", numbers.percent, (0.0, 1.0), is_wide=True
@@ -142,7 +151,9 @@ def _columns(found: Sequence[dict[str, Any]], table: Table) -> Chart:
     first, last = together[0], together[-1]
     when = f"Round {first['round']:,}, block {first['block']}"
     if len(together) > 1:
-      when = f"Rounds {first['round']:,} to {last['round']:,}, {len(together)} adjustments"
+      when = (
+        f"Rounds {first['round']:,} to {last['round']:,}, {len(together)} adjustments"
+      )
     columns.append(
       column_chart.Column(
         f"{first['round']:,}", grown, dropped,
@@ -178,7 +189,11 @@ def _where(run: RunRecord, found: Sequence[dict[str, Any]], table: Table) -> Cha
   )
   shown = heat_map.binned(moved, labels, 60, 60)
   title = "Where weights moved"
-  note = "Layers or adjustments next to each other are put together." if shown.is_binned else ""
+  note = (
+    "Layers or adjustments next to each other are put together."
+    if shown.is_binned
+    else ""
+  )
   return Chart(
     title,
     heat_map.draw(
@@ -198,7 +213,9 @@ def masks(run: RunRecord) -> Section:
     return Section(key, title, absent="model/masks.npz is not there.")
   if all(mask.all() for mask in run.masks.values()):
     return Section(
-      key, title, absent="Nothing was pruned: every mask is full, and a picture would show that."
+      key,
+      title,
+      absent="Nothing was pruned: every mask is full, and a picture would show that.",
     )
   known = {name: mask_picture.as_matrix(mask) for name, mask in run.masks.items()}
   chosen = _telling(known)

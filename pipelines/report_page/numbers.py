@@ -65,7 +65,9 @@ def figure(value: Optional[float], digits: int = 4) -> str:
   """Returns a number with some significant digits."""
   if value is None or not is_number(value):
     return _ABSENT
-  return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:.{digits - 1}e}"
+  return (
+    f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:.{digits - 1}e}"
+  )
 
 
 def times(part: Optional[float], whole: Optional[float]) -> str:
@@ -91,7 +93,9 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     low, high = low - pad, high + pad
   raw = (high - low) / max(most - 1, 1)
   power = 10.0 ** math.floor(math.log10(raw))
-  step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= raw * 0.999)
+  step = next(
+    power * each for each in (1, 2, 2.5, 5, 10) if power * each >= raw * 0.999
+  )
   first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
   # Rounding keeps 0.30000000000000004 out of labels.
   digits = max(0, 1 - math.floor(math.log10(step)))

@@ -15,7 +15,9 @@ def origin(run: RunRecord) -> Section:
       is_code=True,
       title="With this run's folder at RUN",
     ),
-    Text(command(run), is_code=True, title="Without it: every flag that decides the result"),
+    Text(
+      command(run), is_code=True, title="Without it: every flag that decides the result"
+    ),
   ]
   versions = run.report.get("versions") or {}
   if versions:
@@ -32,9 +34,7 @@ def origin(run: RunRecord) -> Section:
 def command(run: RunRecord) -> str:
   """Returns a command line that a shell takes, a flag a line."""
   lines = list(run.flags) or [
-    _flag(name, value)
-    for name, value in run.report["run"].items()
-    if value is not None
+    _flag(name, value) for name, value in run.report["run"].items() if value is not None
   ]
   quoted = [shlex.quote(line) for line in lines if line.strip()]
   return " \\\n  ".join(["python -m pipelines.run", *quoted, "--output_dir=OTHER"])

@@ -27,7 +27,13 @@ _COSTS = (
   ("stored_bytes", "stored float32 model", True),
 )
 _PERCENT = "\N{NO-BREAK SPACE}%"
-_COMPARED = ("training_flops_per_round", "memory_bytes", "upload_bytes", "download_bytes", "stored_bytes")
+_COMPARED = (
+  "training_flops_per_round",
+  "memory_bytes",
+  "upload_bytes",
+  "download_bytes",
+  "stored_bytes",
+)
 
 
 def summary(run: RunRecord) -> Section:
@@ -85,18 +91,35 @@ def _quality(run: RunRecord) -> Iterator[Card]:
   dense, sparse = figures.get("dense"), figures.get("sparse")
   name = run.quality_name
   if numbers.is_number(dense):
-    yield Card(f"{name}, dense", export_sections.quality_text(run, dense), "dense FedAvg, as many rounds", dense)
+    yield Card(
+      f"{name}, dense",
+      export_sections.quality_text(run, dense),
+      "dense FedAvg, as many rounds",
+      dense,
+    )
   else:
-    why = "a private run has none" if run.report.get("privacy") else "--dense_baseline trains it too"
+    why = (
+      "a private run has none"
+      if run.report.get("privacy")
+      else "--dense_baseline trains it too"
+    )
     yield Card(f"{name}, dense", "not run", why)
   detail = ""
   if numbers.is_number(dense) and numbers.is_number(sparse):
     detail = _difference(run, sparse - dense) + " to dense"
-  yield Card(f"{name}, sparse", export_sections.quality_text(run, sparse), detail, _share(sparse), True)
+  yield Card(
+    f"{name}, sparse",
+    export_sections.quality_text(run, sparse),
+    detail,
+    _share(sparse),
+    True,
+  )
   exported = [value for key, value in figures.items() if key not in ("dense", "sparse")]
   known = [value for value in exported if numbers.is_number(value)]
   if known:
-    low, high = (export_sections.quality_text(run, value) for value in (min(known), max(known)))
+    low, high = (
+      export_sections.quality_text(run, value) for value in (min(known), max(known))
+    )
     value = low if low == high else f"{low.removesuffix(_PERCENT)} – {high}"
     worst = _difference(run, min(known) - sparse) if numbers.is_number(sparse) else ""
     yield Card(
@@ -111,7 +134,9 @@ def _share(value: Optional[float]) -> Optional[float]:
 
 def _difference(run: RunRecord, value: float) -> str:
   if run.has_classes:
-    return f"{100 * value:+.2f} points".replace("-0.00", "±0.00").replace("+0.00", "±0.00")
+    return f"{100 * value:+.2f} points".replace("-0.00", "±0.00").replace(
+      "+0.00", "±0.00"
+    )
   return f"{value:+.4f}"
 
 
@@ -127,7 +152,10 @@ def _densities(run: RunRecord) -> Iterator[Card]:
 def traffic(rows: Sequence[Round]) -> Optional[float]:
   """Returns what a client sent and received that took part in every round, bytes."""
   values = [
-    value for row in rows for value in (row.bytes_up, row.bytes_down) if value is not None
+    value
+    for row in rows
+    for value in (row.bytes_up, row.bytes_down)
+    if value is not None
   ]
   return sum(values) if values else None
 
@@ -139,7 +167,9 @@ def _wire(run: RunRecord) -> Iterator[Card]:
     yield Card("on the wire, a client", "–", "no round was run")
     return
   spent += cost["selection_download_bytes"] + cost["selection_upload_bytes"]
-  dense = len(run.rounds) * (cost["dense"]["upload_bytes"] + cost["dense"]["download_bytes"])
+  dense = len(run.rounds) * (
+    cost["dense"]["upload_bytes"] + cost["dense"]["download_bytes"]
+  )
   yield Card(
     "on the wire, a client", numbers.size(spent),
     f"all {len(run.rounds):,} rounds and selection; dense {numbers.size(dense)} "
@@ -159,7 +189,9 @@ def _device(run: RunRecord) -> Iterator[Card]:
     if rival and rival[key]:
       told.append(f"{numbers.percent(own / rival[key], 0)} of PruneFL")
     elif run.report["run"]["strategy"] != "prunefl":
-      told.append("PruneFL not recorded" if "prunefl" not in cost else "PruneFL cannot do this")
+      told.append(
+        "PruneFL not recorded" if "prunefl" not in cost else "PruneFL cannot do this"
+      )
     yield Card(label, write(own), ", ".join(told), own / dense if dense else None)
 
 
@@ -183,11 +215,15 @@ def _privacy(run: RunRecord) -> Iterator[Card]:
   private, secure = run.report.get("privacy"), run.report.get("secure_aggregation")
   if private:
     yield Card(
-      "privacy, ε", numbers.figure(private["epsilon"], 3), f"at δ = {private['delta']:.1e}, whole clients"
+      "privacy, ε",
+      numbers.figure(private["epsilon"], 3),
+      f"at δ = {private['delta']:.1e}, whole clients",
     )
   if secure:
     extra = numbers.size(secure["extra_upload_bytes"])
-    yield Card("secure sums", str(secure["sums"]), f"{extra} more upload over all rounds")
+    yield Card(
+      "secure sums", str(secure["sums"]), f"{extra} more upload over all rounds"
+    )
 
 
 def cost(run: RunRecord) -> Section:
@@ -203,7 +239,11 @@ def cost(run: RunRecord) -> Section:
     for key, label, is_bytes in _COSTS
   ]
   table = Table(
-    "What one mean device pays", ("figure", *names), tuple(rows), "device_cost", shown=tuple(shown)
+    "What one mean device pays",
+    ("figure", *names),
+    tuple(rows),
+    "device_cost",
+    shown=tuple(shown),
   )
   labels = {key: label for key, label, _ in _COSTS}
   bars = []
@@ -214,7 +254,9 @@ def cost(run: RunRecord) -> Section:
         share = each[key] / dense
         tip = f"{labels[key]}\n{name}: {_number(each[key], key.endswith('bytes'))}\n{numbers.percent(share)} of dense"
         title = labels[key].split(",")[0]
-        bars.append(bar_chart.Bar(f"{title}, {name}", share, numbers.percent(share), tip, style))
+        bars.append(
+          bar_chart.Bar(f"{title}, {name}", share, numbers.percent(share), tip, style)
+        )
   lead = (
     "By the paper's conventions: two FLOPs a multiply-accumulate, training three times a "
     "forward pass, 4-byte values and indices. Wire sizes are those of the messages sent."
@@ -223,9 +265,16 @@ def cost(run: RunRecord) -> Section:
   legend = [bar_chart.area_key(own_name, 0)]
   legend += [bar_chart.area_key("PruneFL at the same density", 2)] if rival else []
   chart = Chart(
-    title, bar_chart.bars(title, lead, bars, lambda value: numbers.percent(value, 0)), None, tuple(legend)
+    title,
+    bar_chart.bars(title, lead, bars, lambda value: numbers.percent(value, 0)),
+    None,
+    tuple(legend),
   )
-  absent = "" if rival else "What PruneFL would cost was not recorded in this run, or it cannot do what was asked."
+  absent = (
+    ""
+    if rival
+    else "What PruneFL would cost was not recorded in this run, or it cannot do what was asked."
+  )
   blocks: tuple[Block, ...] = (Grid(table),)
   if bars:
     blocks = (chart, Grid(table, is_wide=False))

@@ -52,7 +52,9 @@ def text(
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
   """Returns a straight line."""
-  return element("path", d=f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}", class_=class_)
+  return element(
+    "path", d=f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}", class_=class_
+  )
 
 
 def box(

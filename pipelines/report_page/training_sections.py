@@ -24,7 +24,9 @@ def rounds(run: RunRecord) -> Section:
   events = run.report["events"]
   lead = (
     f"{len(run.rounds):,} rounds"
-    + (f", {len(events):,} adjustments of the mask (▲)" if events else ", no adjustments")
+    + (
+      f", {len(events):,} adjustments of the mask (▲)" if events else ", no adjustments"
+    )
     + ". “Held out” is measured on parts of the clients' data that nobody trains on."
   )
   if len(run.rounds) > MOST_POINTS:
@@ -48,7 +50,9 @@ def event_tips(run: RunRecord) -> list[line_chart.Event]:
   return found
 
 
-def chosen_rounds(rows: Sequence[Round], get: Callable[[Round], Optional[float]], events: set[int]) -> list[Round]:
+def chosen_rounds(
+  rows: Sequence[Round], get: Callable[[Round], Optional[float]], events: set[int]
+) -> list[Round]:
   """Returns the rounds to draw: peaks, adjustments, and the ends."""
   keep = {place for place, row in enumerate(rows) if row.number in events}
   places = numbers.thinned([get(row) for row in rows], keep, MOST_POINTS)
@@ -82,7 +86,11 @@ def _curves(run: RunRecord, title: str, what: str) -> Chart:
   dense = {row.number: getattr(row, f"eval_{what}") for row in run.dense_rounds}
 
   def tip(row: Round) -> str:
-    values = (getattr(row, f"train_{what}"), getattr(row, f"eval_{what}"), dense.get(row.number))
+    values = (
+      getattr(row, f"train_{what}"),
+      getattr(row, f"eval_{what}"),
+      dense.get(row.number),
+    )
     told = [
       f"{name} {write(value)}"
       for (name, *_), value in zip(lines, values, strict=True)

@@ -70,6 +70,8 @@ def written(folders: list[str], output: Optional[str]) -> pathlib.Path:
     path = pathlib.Path(output or "comparison.html")
   if path.is_dir() or not path.resolve().parent.is_dir():
     what = "is a folder" if path.is_dir() else "its folder does not exist"
-    raise InputError(f"--output_file={path}: {what}; name a file in a folder that exists")
+    raise InputError(
+      f"--output_file={path}: {what}; name a file in a folder that exists"
+    )
   files.write_text(path, made)
   return path

@@ -101,5 +101,7 @@ class MetricsLog:
   ) -> base.Round:
     for moved in change["layers"] if change else ():
       self._active[moved["name"]] += moved["grown"] - moved["dropped"]
-    densities = {each.name: self._active[each.name] / each.size for each in self._layers}
+    densities = {
+      each.name: self._active[each.name] / each.size for each in self._layers
+    }
     return base.Round(row, change, densities)

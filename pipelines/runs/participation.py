@@ -96,9 +96,7 @@ def poisoned(config: config_lib.RunConfig, data: RunData) -> poisoning.Poisoning
   clients = poisoning.draw_clients(
     config.seed, len(data.references), config.byzantine_fraction
   )
-  return poisoning.Poisoning(
-    config.byzantine_attack, clients, data.info.num_classes
-  )
+  return poisoning.Poisoning(config.byzantine_attack, clients, data.info.num_classes)
 
 
 def aggregated(

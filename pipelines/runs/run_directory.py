@@ -93,7 +93,9 @@ class RunDirectory:
       f"--output_dir={self.path}: holds a run of another configuration: it has {had}, "
       f"given is {got}"
     )
-    names = {line[2:].removeprefix("--no").partition("=")[0].lstrip("-") for line in marked}
+    names = {
+      line[2:].removeprefix("--no").partition("=")[0].lstrip("-") for line in marked
+    }
     if names <= set(run_flags.EXPORT):
       raise InputError(
         f"{what}; export it anew with python -m pipelines.export --run_dir={self.path}"

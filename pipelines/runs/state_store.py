@@ -24,7 +24,15 @@ _KEEP = 2
 _NAME = re.compile(r"^round_(\d{6,})\.state$")
 _DIGEST_BYTES = 32
 # What bytes end in that are no such archive, though their checksum is right.
-_DAMAGE = (ValueError, OSError, KeyError, EOFError, TypeError, zlib.error, zipfile.BadZipFile)
+_DAMAGE = (
+  ValueError,
+  OSError,
+  KeyError,
+  EOFError,
+  TypeError,
+  zlib.error,
+  zipfile.BadZipFile,
+)
 
 
 class RunState(NamedTuple):
@@ -112,9 +120,7 @@ class CheckedStateManager(tff.program.ProgramStateManager[RunState]):
       raise tff.program.ProgramStateNotFoundError(version)
     return state
 
-  async def load_latest(
-    self, structure: Any = None
-  ) -> tuple[Optional[RunState], int]:
+  async def load_latest(self, structure: Any = None) -> tuple[Optional[RunState], int]:
     """Returns the newest whole state and its version, or (None, 0).
 
     A damaged one is passed over with a warning.

@@ -134,7 +134,10 @@ def source_options(values: dict[str, Any]) -> SourceOptions:
 
 def _sizes(flag: str, texts: list[str], most: int, example: str) -> tuple[int, ...]:
   if not all(
-    text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and 0 < int(text) <= most
+    text.isascii()
+    and text.isdigit()
+    and len(text) <= _MOST_DIGITS
+    and 0 < int(text) <= most
     for text in texts
   ):
     raise InputError(

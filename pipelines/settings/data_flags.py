@@ -39,7 +39,9 @@ def _define_data() -> None:
     "parquet, client_tfrecord or client_sqlite; prepared (by pipelines.make_dataset); or "
     "tfds:NAME.",
   )
-  flags.DEFINE_string("data_dir", None, "Folder (or file) of the dataset, where it has one.")
+  flags.DEFINE_string(
+    "data_dir", None, "Folder (or file) of the dataset, where it has one."
+  )
   flags.DEFINE_integer(
     "public_samples_per_class",
     5,

@@ -38,7 +38,9 @@ def define() -> None:
     "How reports are added up without being seen, as TFF simulates it: none, bitwidth "
     "(sums of integers of a given width) or modular (sums that wrap around).",
   )
-  flags.DEFINE_integer("secure_bits", 32, "Bits of a value and of its sum over clients.")
+  flags.DEFINE_integer(
+    "secure_bits", 32, "Bits of a value and of its sum over clients."
+  )
   flags.DEFINE_string(
     "secure_votes",
     "dense",

@@ -142,7 +142,9 @@ def make_secure(
 
 
 def check_method(
-  config: config_lib.RunConfig, strategy: base.Strategy, found: definition.ModelDefinition
+  config: config_lib.RunConfig,
+  strategy: base.Strategy,
+  found: definition.ModelDefinition,
 ) -> None:
   """Refuses methods whose reports cannot be made private.
 

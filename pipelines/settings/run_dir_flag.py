@@ -32,7 +32,6 @@ def changeable_groups() -> dict[str, list[str]]:
   return {group: names for group, names in kept.items() if names}
 
 
-
 def read() -> str:
   """Returns the run directory and takes over the run's own flags from `run.flags`.
 

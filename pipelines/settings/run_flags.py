@@ -50,7 +50,9 @@ def _define_model() -> None:
   flags.DEFINE_float(
     "width", 1.0, "Multiplies the model's channels and hidden units; above 0."
   )
-  flags.DEFINE_integer("pretrain_epochs", 3, "Dense epochs on the server's public samples.")
+  flags.DEFINE_integer(
+    "pretrain_epochs", 3, "Dense epochs on the server's public samples."
+  )
   _group("Model", ["model", "width", "pretrain_epochs"])
 
 
@@ -67,7 +69,9 @@ def _define_pruning() -> None:
     "target_density", 0.1, "Share of the prunable weights that stay, in (0, 1]."
   )
   flags.DEFINE_integer(
-    "pool_size", 0, "Candidates to select from; 0 = the paper's max(1, floor(0.1/d + 0.5))."
+    "pool_size",
+    0,
+    "Candidates to select from; 0 = the paper's max(1, floor(0.1/d + 0.5)).",
   )
   flags.DEFINE_string(
     "layer_densities",
@@ -94,12 +98,16 @@ def _define_pruning() -> None:
     "position: 1, 2 or 4.",
   )
   flags.DEFINE_integer("adjust_every_rounds", 10, "Rounds between mask adjustments.")
-  flags.DEFINE_integer("adjust_until_round", 100, "No adjustment at or after this round.")
+  flags.DEFINE_integer(
+    "adjust_until_round", 100, "No adjustment at or after this round."
+  )
   flags.DEFINE_string(
     "granularity", "block", "What one adjustment covers: block, layer or entire."
   )
   flags.DEFINE_string(
-    "adjust_order", "backward", "Order of the blocks: backward (from the output) or forward."
+    "adjust_order",
+    "backward",
+    "Order of the blocks: backward (from the output) or forward.",
   )
   _group(
     "Pruning",
@@ -121,7 +129,9 @@ def _define_training() -> None:
     "short; 0 = as many as the epochs have. A round visits its examples in a new order.",
   )
   flags.DEFINE_integer("batch_size", 64, "Examples per training step.")
-  flags.DEFINE_string("client_optimizer", "sgd", "Client optimiser: sgd, adam or adamw.")
+  flags.DEFINE_string(
+    "client_optimizer", "sgd", "Client optimiser: sgd, adam or adamw."
+  )
   flags.DEFINE_float("client_learning_rate", 0.05, "Client learning rate.")
   flags.DEFINE_float("client_momentum", 0.9, "Momentum of sgd, in [0, 1).")
   flags.DEFINE_float(
@@ -131,10 +141,14 @@ def _define_training() -> None:
     "client_clip_norm", 0.0, "Largest global norm of a step's gradient; 0 = no limit."
   )
   flags.DEFINE_string(
-    "learning_rate_schedule", "constant", "Rate over the rounds: constant, cosine or step."
+    "learning_rate_schedule",
+    "constant",
+    "Rate over the rounds: constant, cosine or step.",
   )
   flags.DEFINE_list(
-    "augmentations", [], "Random changes to training images, in order: crop, flip, cutout."
+    "augmentations",
+    [],
+    "Random changes to training images, in order: crop, flip, cutout.",
   )
   flags.DEFINE_string(
     "compute_dtype",
@@ -192,7 +206,9 @@ def _define_clients() -> None:
     "trim_share", 0.2, "Of the clients, left out on either side by trimmed_mean."
   )
   flags.DEFINE_float(
-    "byzantine_fraction", 0.1, "Of the clients, how many misbehave in a simulated attack."
+    "byzantine_fraction",
+    0.1,
+    "Of the clients, how many misbehave in a simulated attack.",
   )
   flags.DEFINE_string(
     "byzantine_attack",
@@ -314,8 +330,12 @@ def _define_microcontroller() -> None:
 
 
 def _define_output() -> None:
-  flags.DEFINE_string("output_dir", None, "Run directory: made, or continued if it exists.")
-  flags.DEFINE_list("targets", ["android", "mcu"], "What to export: android, mcu, device_client.")
+  flags.DEFINE_string(
+    "output_dir", None, "Run directory: made, or continued if it exists."
+  )
+  flags.DEFINE_list(
+    "targets", ["android", "mcu"], "What to export: android, mcu, device_client."
+  )
   flags.DEFINE_boolean(
     "verify_arm64",
     False,

@@ -142,7 +142,9 @@ def bash(summaries: Mapping[str, str], described: Described) -> str:
     if each.arguments
   }
   rows = [
-    f"    {name}) echo {shlex.quote(words)} ;;" for name, words in values.items() if words
+    f"    {name}) echo {shlex.quote(words)} ;;"
+    for name, words in values.items()
+    if words
   ]
   return (
     _BASH.replace("@FLAGS@", "\n".join(flags))

@@ -64,9 +64,7 @@ class Round:
   def scalars(self) -> dict[str, float]:
     """The figures there are, by column, without the round's number."""
     return {
-      name: value
-      for name, value in self.row.items()
-      if name != "round" and value != ""
+      name: value for name, value in self.row.items() if name != "round" and value != ""
     }
 
   @property

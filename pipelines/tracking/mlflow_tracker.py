@@ -135,9 +135,7 @@ class MLflow:
       if step not in self._known.get(name, ())
     ]
     for first in range(0, len(fresh), _MOST_METRICS):
-      self._client.log_batch(
-        self._run_id, metrics=fresh[first : first + _MOST_METRICS]
-      )
+      self._client.log_batch(self._run_id, metrics=fresh[first : first + _MOST_METRICS])
 
   def finish(self, is_done: bool) -> None:
     """Says how the phase ended."""

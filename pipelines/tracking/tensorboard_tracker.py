@@ -31,9 +31,7 @@ class TensorBoard:
       for row in subject.candidates:
         for figure in ("loss", "accuracy"):
           if row[figure] != "":
-            tf.summary.scalar(
-              f"candidate_{figure}", row[figure], step=row["candidate"]
-            )
+            tf.summary.scalar(f"candidate_{figure}", row[figure], step=row["candidate"])
       picture = subject.partition()
       if picture is not None:
         pixels = tf.io.decode_png(picture, channels=3)

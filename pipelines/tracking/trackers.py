@@ -95,9 +95,7 @@ class Trackers:
         place.pause = 0
         self._progress.say(f"--trackers={place.name}: works again, nothing is missing")
 
-  def _attempt(
-    self, place: _Place, work: Callable[[base.Tracker], None]
-  ) -> bool:
+  def _attempt(self, place: _Place, work: Callable[[base.Tracker], None]) -> bool:
     """Does something with a tracker; lets go of it when that fails."""
     try:
       if place.tracker is None:

@@ -76,9 +76,7 @@ class WeightsAndBiases:
     if self._run.step == 0:
       self._describe(subject.candidates, picture)
 
-  def _describe(
-    self, candidates: Sequence[Any], picture: Optional[bytes]
-  ) -> None:
+  def _describe(self, candidates: Sequence[Any], picture: Optional[bytes]) -> None:
     """Tells, for step 0, what does not depend on rounds."""
     import PIL.Image
     import wandb

@@ -42,7 +42,9 @@ def profile(
   Returns:
     "client", "examples" (visits, over all epochs) and "seconds".
   """
-  trainer = training.LocalTrainer(model_definition, config.training, data.clients.decode)
+  trainer = training.LocalTrainer(
+    model_definition, config.training, data.clients.decode
+  )
   mask = tf.constant(state.mask)
   weights = tfmot_masking.ModelWeights(*(tf.constant(v) for v in state.weights))
   rate = tf.constant(config.client_learning_rate, tf.float32)

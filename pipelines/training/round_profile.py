@@ -244,7 +244,10 @@ def show(document: dict[str, Any], console: rich.console.Console) -> None:
   for part in document["parts"]:
     milliseconds = 1e3 * part["seconds_per_round"]
     table.add_row(
-      part["stage"], part["where"], f"{milliseconds:,.1f}", f"{100 * part['share']:.1f} %"
+      part["stage"],
+      part["where"],
+      f"{milliseconds:,.1f}",
+      f"{100 * part['share']:.1f} %",
     )
   total = 1e3 * document["seconds_per_round"]
   table.add_row("all", "", f"{total:,.1f}", "100.0 %", end_section=True)
@@ -254,7 +257,10 @@ def show(document: dict[str, Any], console: rich.console.Console) -> None:
     for who, seconds in document["cpu_seconds_per_round"].items()
   )
   up, down = (document[f"bytes_{way}_worker_per_round"] for way in ("to", "from"))
-  lines = [f"CPU time a round: {cpu}", f"Wire to the worker: {up:,.0f} bytes, back {down:,.0f}"]
+  lines = [
+    f"CPU time a round: {cpu}",
+    f"Wire to the worker: {up:,.0f} bytes, back {down:,.0f}",
+  ]
   client = document.get("client")
   if client:
     lines.append(

@@ -385,4 +385,6 @@ def _ahead(
   coming = next((event for event in plan if event.round_index >= len(rows)), None)
   if coming is None:
     return density
-  return f"{density}, masks move in round {coming.round_index + 1} (block {coming.block})"
+  return (
+    f"{density}, masks move in round {coming.round_index + 1} (block {coming.block})"
+  )

@@ -126,7 +126,9 @@ class _Training:
     """
     if not self._config.device_exchange:
       return None
-    with self._progress.stage("devices", "devices: making their file, then their hello"):
+    with self._progress.stage(
+      "devices", "devices: making their file, then their hello"
+    ):
       devices, references = device_stage.open_federation(
         self._config, self.data, self.models, weights, self._states("devices"),
         self._progress,
@@ -244,9 +246,7 @@ def train(
   with contextlib.ExitStack() as stack:
     with progress.stage("runtime", runtimes.describe_start(experiment.config)):
       profile = round_profile.RoundProfile(experiment.config.profile, run.profile)
-      stack.enter_context(
-        runtimes.choose(experiment.config, profile.interceptors)
-      )
+      stack.enter_context(runtimes.choose(experiment.config, profile.interceptors))
     devices = stages.devices(pretrained)
     start = stages.starting_point(pretrained, devices)
     sparse = stages.rounds(

@@ -1,6 +1,5 @@
 """In int8 and encoded, the models of MLPerf Tiny stay within a point of float."""
 
-
 import numpy as np
 import pytest
 import tensorflow as tf

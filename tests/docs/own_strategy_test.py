@@ -83,7 +83,9 @@ def test_its_commands_can_be_typed(evolution, monkeypatch):
   monkeypatch.chdir(support.ROOT)
   page = "docs/own_strategy.md"
   [block] = [
-    each for each in snippets.blocks_of(_PAGE.read_text(), page) if each.language == "sh"
+    each
+    for each in snippets.blocks_of(_PAGE.read_text(), page)
+    if each.language == "sh"
   ]
   commands = snippets.lines_of(block.text)
   assert list(map(typed.problem, commands)) == ["", "", ""]

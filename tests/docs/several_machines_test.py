@@ -87,7 +87,8 @@ def test_the_worker_listens_where_it_is_looked_for():
   assert ports == {"worker": given["port"], "health": given["health_port"]}
   assert given["address"] == "0.0.0.0"
   paths = {
-    name: made[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")
+    name: made[f"{name}Probe"]["httpGet"]
+    for name in ("startup", "readiness", "liveness")
   }
   assert {name: each["path"] for name, each in paths.items()} == {
     "startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz",
@@ -158,5 +159,7 @@ def test_what_the_dockerfile_copies_is_there_and_not_ignored():
     for name in line.split()[1:-1]
   ]
   admitted = (FOLDER / "Dockerfile.dockerignore").read_text().splitlines()
-  assert {f"!{name}" for name in copied} == {line for line in admitted if line[0] == "!"}
+  assert {f"!{name}" for name in copied} == {
+    line for line in admitted if line[0] == "!"
+  }
   assert all((support.ROOT / name).exists() for name in copied)

@@ -89,7 +89,9 @@ def fixture_port(ours, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def driver(path: pathlib.Path, folder: pathlib.Path, port: int, change=lambda text: text):
+def driver(
+  path: pathlib.Path, folder: pathlib.Path, port: int, change=lambda text: text
+):
   """Yields the address of a driver's own proxy."""
   (own,) = workers.free_ports(1)
   text = change(driver_text(folder, own, port))
@@ -123,7 +125,9 @@ def test_without_a_certificate_nobody_gets_in(tmp_path, ours, port):
     assert not answers(address)
 
 
-def test_with_another_authoritys_certificate_nobody_gets_in(tmp_path, ours, theirs, port):
+def test_with_another_authoritys_certificate_nobody_gets_in(
+  tmp_path, ours, theirs, port
+):
   # It trusts the worker, but has a certificate that the worker does not trust.
   def foreign(text):
     return text.replace(f"{ours}/driver", f"{theirs}/driver")
@@ -138,7 +142,10 @@ def test_a_driver_speaks_with_no_false_worker(tmp_path, ours, theirs, port):
   ) as address:
     assert not answers(address)
   with driver(
-    tmp_path, ours, port, lambda text: text.replace(f"checkHost = {WORKER}", "checkHost = x")
+    tmp_path,
+    ours,
+    port,
+    lambda text: text.replace(f"checkHost = {WORKER}", "checkHost = x"),
   ) as address:
     assert not answers(address)
 

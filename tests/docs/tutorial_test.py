@@ -16,7 +16,11 @@ def _texts(cell):
   found = []
   for output in cell["outputs"]:
     shown = output.get("data", {})
-    parts = [output.get("text", ""), shown.get("text/plain", ""), shown.get("text/html", "")]
+    parts = [
+      output.get("text", ""),
+      shown.get("text/plain", ""),
+      shown.get("text/html", ""),
+    ]
     found += ["".join(part) for part in parts]
   return "\n".join(found)
 

@@ -138,9 +138,7 @@ def test_a_large_mean_with_a_small_spread_is_not_cancelled(center):
   clients = [
     generator.normal(30.0, 0.01, (n, 3)).astype(np.float32) for n in (9, 20, 14)
   ]
-  weights = support.random_weights(model)._replace(
-    batch_norm_mean=tf.fill([3], center)
-  )
+  weights = support.random_weights(model)._replace(batch_norm_mean=tf.fill([3], center))
   _, mean, variance = _pooled(model, weights, tf.ones([6], tf.bool), clients)
   joined = np.concatenate(clients).astype(np.float64)
   np.testing.assert_allclose(mean, joined.mean(0), rtol=1e-6)

@@ -32,7 +32,14 @@ def test_batches_by_hand():
 
 @pytest.mark.parametrize(
   ("count", "epochs", "batch_size", "expected"),
-  [(5, 2, 2, 6), (4, 3, 2, 6), (1, 4, 64, 4), (64, 1, 64, 1), (65, 1, 64, 2), (0, 5, 64, 0)],
+  [
+    (5, 2, 2, 6),
+    (4, 3, 2, 6),
+    (1, 4, 64, 4),
+    (64, 1, 64, 1),
+    (65, 1, 64, 2),
+    (0, 5, 64, 0),
+  ],
 )
 def test_number_of_steps(count, epochs, batch_size, expected):
   order = tf.zeros([epochs, count], tf.int32)
@@ -58,7 +65,9 @@ def test_every_epoch_visits_each_record_once(count, epochs, batch_size, seed):
 
 def test_the_same_seed_gives_the_same_order_and_another_seed_another():
   first = batches.shuffled_order(tf.constant(30), 2, _SEED)
-  np.testing.assert_array_equal(first, batches.shuffled_order(tf.constant(30), 2, _SEED))
+  np.testing.assert_array_equal(
+    first, batches.shuffled_order(tf.constant(30), 2, _SEED)
+  )
   other = batches.shuffled_order(tf.constant(30), 2, tf.constant([3, 6]))
   assert (first != other).numpy().any()
 

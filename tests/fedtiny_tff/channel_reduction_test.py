@@ -186,7 +186,9 @@ def test_there_and_back(kept, seed):
 def test_the_same_in_a_graph():
   chosen = tf.function(_reduction(2).reduce)(_weights())
   for one, another in zip(
-    tf.nest.flatten(chosen), tf.nest.flatten(_reduction(2).reduce(_weights())), strict=True
+    tf.nest.flatten(chosen),
+    tf.nest.flatten(_reduction(2).reduce(_weights())),
+    strict=True,
   ):
     assert one.shape == another.shape
     np.testing.assert_array_equal(one, another)
@@ -234,7 +236,9 @@ class TestRefusals:
       Reduction(_residual(4), _residual(5))
 
   def test_another_architecture(self):
-    with pytest.raises(InputError, match="its layers are joined in another way") as caught:
+    with pytest.raises(
+      InputError, match="its layers are joined in another way"
+    ) as caught:
       Reduction(_residual(4), _flattened(2, 2))
     assert "\n" not in str(caught.value)
 
@@ -243,5 +247,7 @@ class TestRefusals:
     full, small = (
       models.get_model("mobilenet_v2_sparse", (9, 5, 1), 3, w) for w in (0.25, 0.01)
     )
-    with pytest.raises(InputError, match="'mobilenet_v2_sparse' so narrow cannot be cut"):
+    with pytest.raises(
+      InputError, match="'mobilenet_v2_sparse' so narrow cannot be cut"
+    ):
       Reduction(full, small)

@@ -89,7 +89,9 @@ def test_dense_fedavg():
 
 # A hundred times the weights at the same multiply-accumulates: with the true sizes
 # as active counts every layer has a density of exactly 1 %, without rounding.
-_EXACT = dataclasses.replace(_PROFILE, prunable=tuple(100 * n for n in _PROFILE.prunable))
+_EXACT = dataclasses.replace(
+  _PROFILE, prunable=tuple(100 * n for n in _PROFILE.prunable)
+)
 
 
 def test_sparse_forward_at_one_percent():
@@ -240,7 +242,9 @@ class TestWhatMethodsAreCharged:
     assert sent("prunefl") == [([110], "float32")]
 
   def test_only_fedavg_is_dense_and_only_fedtiny_selects(self):
-    methods = {name: registry.get_strategy(name) for name in ("fedavg", "fedtiny", "prunefl")}
+    methods = {
+      name: registry.get_strategy(name) for name in ("fedavg", "fedtiny", "prunefl")
+    }
     assert [name for name, each in methods.items() if not each.is_sparse] == ["fedavg"]
     assert [name for name, each in methods.items() if each.selects] == ["fedtiny"]
 

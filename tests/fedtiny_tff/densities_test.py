@@ -234,7 +234,9 @@ class TestGroups:
     assert densities.fit_counts((8, 1), (12, 5), 6, (4, 1)) == (4, 2)
 
   def test_a_total_that_no_groups_have_is_refused(self):
-    with pytest.raises(ValueError, match=r"groups of \[2, 4\] weights cannot sum to 13"):
+    with pytest.raises(
+      ValueError, match=r"groups of \[2, 4\] weights cannot sum to 13"
+    ):
       densities.fit_counts((4, 2), (12, 6), 13, (4, 2))
     with pytest.raises(ValueError, match="total must be between 6 and 18, got 5"):
       densities.fit_counts((4, 2), (12, 6), 5, (4, 2))
@@ -297,4 +299,6 @@ def test_every_sum_that_groups_have_is_reached(layers, data):
   total = data.draw(st.sampled_from(sorted(_reachable(sizes, steps))))
   found = densities.fit_counts(wanted, sizes, total, steps)
   assert sum(found) == total
-  assert all(c % s == 0 and s <= c <= n for c, s, n in zip(found, steps, sizes, strict=True))
+  assert all(
+    c % s == 0 and s <= c <= n for c, s, n in zip(found, steps, sizes, strict=True)
+  )

@@ -63,7 +63,10 @@ def test_another_message_is_refused(changes, text):
 @pytest.mark.parametrize(
   ("changes", "text"),
   [
-    ({"values": TensorLayout("float32", (4,))}, r"values is float32\[3\], expected is f"),
+    (
+      {"values": TensorLayout("float32", (4,))},
+      r"values is float32\[3\], expected is f",
+    ),
     ({"values": TensorLayout("int32", (3,))}, r"values is float32\[3\], expected is i"),
     ({"more": TensorLayout("int32", (3,))}, "expected are .*more"),
   ],

@@ -21,7 +21,13 @@ class Fields:
 
 @pytest.mark.parametrize(
   "given",
-  [{}, {"whole": np.int64(3)}, {"number": 1}, {"number": np.float32(2)}, {"other": "any"}],
+  [
+    {},
+    {"whole": np.int64(3)},
+    {"number": 1},
+    {"number": np.float32(2)},
+    {"other": "any"},
+  ],
 )
 def test_fields_as_they_say_are_taken(given):
   field_types.check(Fields(**given))
@@ -55,7 +61,10 @@ _PLAN = {"target_density": 0.1, "rounds": 5}
     (FedTinyPlan, _PLAN | {"rounds": 5.0}),
     (FedTinyPlan, _PLAN | {"channel_block": "2"}),
     (optimizers.OptimizerConfig, {"learning_rate": "0.1"}),
-    (training.TrainingConfig, {"optimizer": optimizers.OptimizerConfig(), "batch_size": 8.0}),
+    (
+      training.TrainingConfig,
+      {"optimizer": optimizers.OptimizerConfig(), "batch_size": 8.0},
+    ),
   ],
 )
 def test_plans_are_checked_when_they_are_made(made, given):

@@ -48,7 +48,9 @@ def test_inside_a_graph_nothing_is_switched_back():
   assert keras_graphs.switched_classes()
 
 
-@pytest.mark.parametrize("build", [model_profile.profile_model, tfmot_masking.vector_sizes])
+@pytest.mark.parametrize(
+  "build", [model_profile.profile_model, tfmot_masking.vector_sizes]
+)
 def test_the_functions_that_only_look_at_a_model_spare_others(build):
   model = support.build_cnn()
   expected = model(_INPUTS)

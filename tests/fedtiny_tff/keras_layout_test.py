@@ -18,8 +18,12 @@ def _branched() -> definition.ModelDefinition:
   def build() -> tf.keras.Model:
     inputs = tf.keras.Input([3], name="in")
     left = LAYERS.Dense(2, name="left")(inputs)
-    right = LAYERS.BatchNormalization(name="norm")(LAYERS.Dense(2, name="right")(inputs))
-    return tf.keras.Model(inputs, LAYERS.Dense(2, name="out")(LAYERS.Add()([right, left])))
+    right = LAYERS.BatchNormalization(name="norm")(
+      LAYERS.Dense(2, name="right")(inputs)
+    )
+    return tf.keras.Model(
+      inputs, LAYERS.Dense(2, name="out")(LAYERS.Add()([right, left]))
+    )
 
   return definition.define_model("branched", build)
 

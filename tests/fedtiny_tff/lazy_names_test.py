@@ -31,7 +31,9 @@ def test_names_are_listed_before_they_are_loaded(package):
 
 
 def test_another_name_is_told(package):
-  with pytest.raises(AttributeError, match="module 'a_package' has no attribute 'other'"):
+  with pytest.raises(
+    AttributeError, match="module 'a_package' has no attribute 'other'"
+  ):
     _ = package.other
 
 

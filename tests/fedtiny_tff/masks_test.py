@@ -54,7 +54,9 @@ def test_top_k_works_in_a_graph_with_a_count_that_is_a_tensor():
   assert not marked(scores, tf.constant(0)).numpy().any()
 
 
-@pytest.mark.parametrize(("size", "norms"), [(1, [0.0, 3.0, 4.0, 0.0]), (2, [0.0, 4.0])])
+@pytest.mark.parametrize(
+  ("size", "norms"), [(1, [0.0, 3.0, 4.0, 0.0]), (2, [0.0, 4.0])]
+)
 def test_what_is_not_a_number_has_no_norm(size, norms):
   values = tf.constant([np.nan, 3.0, -4.0, 0.0])
   assert masks.group_norms(values, size).numpy().tolist() == norms
@@ -136,7 +138,8 @@ def test_the_count_is_exact_and_no_unmarked_score_is_larger(values, data):
 def test_drop_and_grow_keeps_its_promises(layer):
   weights, mask, scores, count = layer
   new_weights, new_mask = (
-    t.numpy() for t in masks.drop_and_grow(
+    t.numpy()
+    for t in masks.drop_and_grow(
       tf.constant(weights), tf.constant(mask), tf.constant(scores), count
     )
   )
@@ -186,7 +189,9 @@ class TestGroups:
     values = tf.constant([1.0, 1.0, 3.0, 4.0], tf.float32) * scale
     norms = masks.group_norms(values, 2)
     np.testing.assert_allclose(norms / scale, [2**0.5, 5.0], rtol=1e-6)
-    assert masks.magnitude_mask(values, 1, 2).numpy().tolist() == [False] * 2 + [True] * 2
+    assert (
+      masks.magnitude_mask(values, 1, 2).numpy().tolist() == [False] * 2 + [True] * 2
+    )
 
   def test_a_group_is_kept_for_its_norm_not_for_its_largest_weight(self):
     # Norms: sqrt(0.9² + 0) = 0.9 and sqrt(0.7² + 0.7²) = 0.99.
@@ -230,7 +235,9 @@ class TestGroups:
 def test_groups_move_whole_in_exact_number_and_do_not_come_back(data, size):
   groups = data.draw(st.integers(1, 12))
   column = st.lists(_VALUES, min_size=groups * size, max_size=groups * size)
-  active = np.array(data.draw(st.lists(st.booleans(), min_size=groups, max_size=groups)))
+  active = np.array(
+    data.draw(st.lists(st.booleans(), min_size=groups, max_size=groups))
+  )
   mask = np.repeat(active, size)
   weights = np.where(mask, np.array(data.draw(column), np.float32), np.float32(0.0))
   scores = np.array(data.draw(column), np.float32)

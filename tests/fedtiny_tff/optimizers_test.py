@@ -47,7 +47,9 @@ def test_the_decay_of_the_others_is_part_of_the_gradient(name):
   config = OptimizerConfig(name, weight_decay=0.5)
   assert config.l2_penalty == 0.5
   # 0.1 + 0.5 * 2.
-  prepared = optimizers.prepare_gradients(config, [tf.constant(0.1)], [tf.Variable(2.0)])
+  prepared = optimizers.prepare_gradients(
+    config, [tf.constant(0.1)], [tf.Variable(2.0)]
+  )
   np.testing.assert_allclose(prepared, [1.1], rtol=1e-6)
   assert OptimizerConfig("adamw", weight_decay=0.5).l2_penalty == 0.0
 
@@ -70,7 +72,9 @@ def test_the_table_names_three():
 
 
 def test_an_unknown_name_is_refused():
-  with pytest.raises(ValueError, match="must be one of sgd, adam, adamw, got 'rmsprop'"):
+  with pytest.raises(
+    ValueError, match="must be one of sgd, adam, adamw, got 'rmsprop'"
+  ):
     OptimizerConfig("rmsprop")
 
 

@@ -21,7 +21,8 @@ def test_bits_by_hand():
 
 
 @pytest.mark.parametrize(
-  ("size", "expected"), [(0, 0), (1, 1), (8, 1), (9, 2), (16, 2), (11_162_624, 1_395_328)]
+  ("size", "expected"),
+  [(0, 0), (1, 1), (8, 1), (9, 2), (16, 2), (11_162_624, 1_395_328)],
 )
 def test_packed_size(size, expected):
   assert packing.packed_size_bytes(size) == expected

@@ -31,7 +31,9 @@ def test_what_is_not_there_is_found_at_the_call():
 
 def test_entry_points_of_a_users_own(tmp_path, monkeypatch):
   assert plugins.is_entry_point("my.package:name")
-  assert not any(map(plugins.is_entry_point, ["name", "a:b:c", "a-b:c", ":c", "a:", "1a:b"]))
+  assert not any(
+    map(plugins.is_entry_point, ["name", "a:b:c", "a-b:c", ":c", "a:", "1a:b"])
+  )
   monkeypatch.setattr(sys, "path", list(sys.path))
   monkeypatch.chdir(tmp_path)
   for module, text in (
@@ -48,7 +50,10 @@ def test_entry_points_of_a_users_own(tmp_path, monkeypatch):
     ("own_lazy:f", "RuntimeError: no f; mend your code"),
     ("own_program:f", "SystemExit: 0; mend your code"),
     ("own_importer:f", "No module named 'not_installed'; mend your code"),
-    ("no_such_plug_in:f", "there is no module no_such_plug_in, neither in .* its name$"),
+    (
+      "no_such_plug_in:f",
+      "there is no module no_such_plug_in, neither in .* its name$",
+    ),
     ("no_such.plug_in:f", "there is no module no_such, neither in"),
     ("own_plug_ins.py:f", "there is no module own_plug_ins.py, neither in"),
   ):
@@ -59,7 +64,9 @@ def test_entry_points_of_a_users_own(tmp_path, monkeypatch):
 def test_an_error_of_a_users_code_is_one_line():
   with pytest.raises(InputError) as caught:
     plugins.call_own("model", "a:b", lambda: int("1\n2"))
-  said = "model a:b: ValueError: invalid literal for int() with base 10: '1\\n2'; mend your"
+  said = (
+    "model a:b: ValueError: invalid literal for int() with base 10: '1\\n2'; mend your"
+  )
   assert str(caught.value) == f"{said} code"
 
 

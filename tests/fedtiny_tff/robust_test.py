@@ -11,7 +11,9 @@ from tests.fedtiny_tff import support
 
 
 def _stack(rows, slots=None):
-  stack = robust.empty(tf.TensorSpec(np.shape(rows)[1:], tf.float32), slots or len(rows))
+  stack = robust.empty(
+    tf.TensorSpec(np.shape(rows)[1:], tf.float32), slots or len(rows)
+  )
   for row in rows:
     stack = robust.append(stack, tf.constant(row, tf.float32))
   return stack
@@ -23,7 +25,9 @@ def test_the_mean_of_the_middle_by_hand():
   np.testing.assert_allclose(robust.trimmed_mean(stack, 0.2), [2, 11 / 3], rtol=1e-6)
   np.testing.assert_allclose(robust.trimmed_mean(stack, 0.4), [2, 5])
   np.testing.assert_allclose(robust.trimmed_mean(stack, 0.5), [2, 5])
-  np.testing.assert_allclose(robust.trimmed_mean(stack, 0.0), [97 / 5, 18 / 5], rtol=1e-6)
+  np.testing.assert_allclose(
+    robust.trimmed_mean(stack, 0.0), [97 / 5, 18 / 5], rtol=1e-6
+  )
 
 
 def test_of_two_none_is_left_out_and_of_none_there_is_zero():

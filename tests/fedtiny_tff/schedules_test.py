@@ -200,7 +200,8 @@ class TestChannelBlocks:
     # 0.15 (1 + cos(pi/10)) = 0.2927 of 2 groups is one, of which one stays; at round
     # 20 0.2714 of 10 groups are 2.71.
     assert events == (
-      schedules.AdjustmentEvent(10, 1, (1,)), schedules.AdjustmentEvent(20, 0, (3,))
+      schedules.AdjustmentEvent(10, 1, (1,)),
+      schedules.AdjustmentEvent(20, 0, (3,)),
     )
 
   def test_the_last_group_stays(self):

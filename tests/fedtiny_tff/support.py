@@ -95,9 +95,7 @@ def movable_groups(
   return counts
 
 
-def pretrained(
-  prunable: np.ndarray, spec: spec_lib.PrunableSpec
-) -> base.Pretrained:
+def pretrained(prunable: np.ndarray, spec: spec_lib.PrunableSpec) -> base.Pretrained:
   """Returns what a server without samples knows, of a model that is never built."""
   nothing = np.zeros([0], np.float32)
   weights = ModelWeights(prunable, nothing, nothing, nothing)

@@ -15,7 +15,11 @@ OUTPUTS = np.array([[1.0, 4.0], [1.0, 2.0]], np.float32)
 
 
 def _metrics(task, features, labels, outputs):
-  constants = (tf.constant(features), tf.constant(labels, tf.int64), tf.constant(outputs))
+  constants = (
+    tf.constant(features),
+    tf.constant(labels, tf.int64),
+    tf.constant(outputs),
+  )
   return [float(figure) for figure in task.batch_metrics(*constants)]
 
 

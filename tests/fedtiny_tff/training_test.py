@@ -60,9 +60,7 @@ def test_one_step_by_hand():
 
 def test_training_equals_a_hand_written_loop(case):
   model, features, labels, records, order, start, mask, trainer = case
-  plain, loss_sum, hits, _ = reference_loop(
-    model, features, labels, order, start, mask
-  )
+  plain, loss_sum, hits, _ = reference_loop(model, features, labels, order, start, mask)
   weights, metrics = trainer.train(
     start, mask, examples(records, order), tf.constant(RATE)
   )
@@ -90,10 +88,14 @@ def test_a_penalty_adds_its_gradient_and_leaves_the_metrics(case):
   found = []
   for each in (trainer, penalised):
     each.start(start, mask, tf.constant(RATE))
-    found.append(tf.function(each.gradients)(tf.constant(features), tf.constant(labels)))
+    found.append(
+      tf.function(each.gradients)(tf.constant(features), tf.constant(labels))
+    )
   (plain, metrics), (with_penalty, same) = found
   masked = np.where(mask, start.prunable, 0.0)
-  differences = [b.numpy() - a.numpy() for a, b in zip(plain, with_penalty, strict=True)]
+  differences = [
+    b.numpy() - a.numpy() for a, b in zip(plain, with_penalty, strict=True)
+  ]
   np.testing.assert_allclose(differences[0].reshape(-1), masked[:54], atol=1e-5)
   np.testing.assert_allclose(differences[1], np.full((3, 3), 3.0), atol=1e-5)
   for difference in differences[2:]:
@@ -116,9 +118,7 @@ def test_the_optimizers_state_is_new_in_every_call(case, name):
 
 def test_no_optimizer_state_grows_at_pruned_positions(case):
   *_, records, order, start, mask, trainer = case
-  trainer.train(
-    start, mask, examples(records, order), tf.constant(RATE)
-  )
+  trainer.train(start, mask, examples(records, order), tf.constant(RATE))
   # Masked weights alone would not show it, so this looks inside.
   momenta = trainer._optimizer.momentums[: len(trainer._masked.kernels)]
   flat = np.concatenate([m.numpy().reshape(-1) for m in momenta])
@@ -156,7 +156,9 @@ def test_a_models_own_losses_are_trained_on():
 
   model = definition.define_model("regularised", build)
   trainer = training.LocalTrainer(
-    model, TrainingConfig(OptimizerConfig("sgd", 0.1, 0.0), 1, 2), support.decode_vectors
+    model,
+    TrainingConfig(OptimizerConfig("sgd", 0.1, 0.0), 1, 2),
+    support.decode_vectors,
   )
   # Inputs of zero: the cross-entropy has no gradient; 0.5 w^2 has w.
   records, _ = support.labelled_records(np.zeros([2, 2], np.float32), np.array([0, 1]))
@@ -211,9 +213,7 @@ def test_gradients_are_masked_then_clipped_then_decayed(case):
   optimizer = OptimizerConfig("sgd", RATE, 0.0, weight_decay=0.01, clip_norm=1e-3)
   config = TrainingConfig(optimizer, 1, BATCH)
   trainer = training.LocalTrainer(model, config, support.decode_images)
-  weights, _ = trainer.train(
-    start, mask, examples(records, order), tf.constant(RATE)
-  )
+  weights, _ = trainer.train(start, mask, examples(records, order), tf.constant(RATE))
   # The clipped gradient is at most 1e-3 long, so the decay explains the rest.
   moved = (weights.prunable - start.prunable * (1 - RATE * 0.01)).numpy()
   assert 0.0 < np.linalg.norm(moved[mask.numpy()]) <= RATE * 1e-3 * 1.01
@@ -255,7 +255,9 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32(case):
   error = np.abs(weights.prunable.numpy() - exact.prunable.numpy()).max()
   # Rounded to 8 bits at every layer, and yet the same training.
   assert 0.0 < error < 0.2 * moved
-  assert float(metrics.loss_sum) == pytest.approx(float(exact_metrics.loss_sum), rel=0.02)
+  assert float(metrics.loss_sum) == pytest.approx(
+    float(exact_metrics.loss_sum), rel=0.02
+  )
   assert not np.count_nonzero(weights.prunable.numpy()[~mask.numpy()])
 
 

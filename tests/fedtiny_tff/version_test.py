@@ -27,7 +27,10 @@ def test_the_changelog_knows_it():
 
 
 def test_images_are_tagged_with_it():
-  pages = [ROOT / "docs/several_machines.md", *(ROOT / "docs/several_machines").iterdir()]
+  pages = [
+    ROOT / "docs/several_machines.md",
+    *(ROOT / "docs/several_machines").iterdir(),
+  ]
   texts = [path.read_text(encoding="utf-8") for path in pages]
   tags = [tag for text in texts for tag in re.findall(r"fedtiny-tff:([\w.-]+)", text)]
   assert len(tags) == 3

@@ -155,7 +155,10 @@ def test_other_anomalies_are_another_run(path, capsys):
   ("flag", "said"),
   [
     ("--anomaly_classes=10", "dataset digits has no class '10'; its classes are 0, 1"),
-    ("--anomaly_classes=0,1,2,3,4,5,6,7,8,9", "these are all classes of dataset digits"),
+    (
+      "--anomaly_classes=0,1,2,3,4,5,6,7,8,9",
+      "these are all classes of dataset digits",
+    ),
     ("--model=digits_cnn", "the model's task is classify"),
   ],
 )

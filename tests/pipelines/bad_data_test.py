@@ -32,7 +32,9 @@ def _record(client="ann", label=0, **changes):
     "client_id": client.encode(), "label": label, "image": records.png(_image(label)),
     **changes,
   }  # fmt: skip
-  return records.example(**{name: each for name, each in fields.items() if each is not None})
+  return records.example(
+    **{name: each for name, each in fields.items() if each is not None}
+  )
 
 
 def _write(folder, spoilt=None, description=None):
@@ -70,10 +72,12 @@ BAD_RECORDS = {
   "label_too_large": (_record(label=2, image=records.png(_image(0))), "field label"),
   "negative_label": (_record(label=-1, image=records.png(_image(0))), "field label"),
   "no_label": (
-    records.example(client_id=b"ann", image=records.png(_image(0))), "field label"
+    records.example(client_id=b"ann", image=records.png(_image(0))),
+    "field label",
   ),
   "no_client": (
-    records.example(label=0, image=records.png(_image(0))), "field client_id"
+    records.example(label=0, image=records.png(_image(0))),
+    "field client_id",
   ),
   "client_no_text": (_record(client_id=b"\xff\xfe"), "field client_id"),
   "no_example": (b"these bytes are no message \xff", "record 3"),
@@ -197,8 +201,14 @@ def test_a_client_that_is_there_twice(tmp_path, capsys):
   data.mkdir()
   message = _record("ann", 0)
   with sqlite3.connect(data / "d.sqlite") as database:
-    database.execute("CREATE TABLE examples (split_name, client_id, serialized_example_proto)")
-    for client, content in [("ann", message), ("ann", message), ("bo", _record("bo", 1))]:
+    database.execute(
+      "CREATE TABLE examples (split_name, client_id, serialized_example_proto)"
+    )
+    for client, content in [
+      ("ann", message),
+      ("ann", message),
+      ("bo", _record("bo", 1)),
+    ]:
       database.execute("INSERT INTO examples VALUES ('train', ?, ?)", (client, content))
   splits = {"train": ["d.sqlite"]}
   (data / "dataset.json").write_text(json.dumps({**_DESCRIPTION, "splits": splits}))

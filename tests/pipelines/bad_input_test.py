@@ -70,7 +70,10 @@ TRAINING_CASES = {
     [TINY, OUT, "--clients_per_round=5"],
     "--clients_per_round is 5 ... --num_clients=4",
   ),
-  "too_many_clients": ([TINY, OUT, "--num_clients=500"], "500 clients ... --num_clients"),
+  "too_many_clients": (
+    [TINY, OUT, "--num_clients=500"],
+    "500 clients ... --num_clients",
+  ),
   "uneven_beyond_reason": (
     [TINY, OUT, "--num_clients=100", "--dirichlet_alpha=0.001"],
     "--dirichlet_alpha",

@@ -18,7 +18,14 @@ _SMALL = {
 }  # fmt: skip
 _ALL = [*registry.STRATEGIES, *comparison_grid.VARIANTS]
 # One of each kind: dense, dense and small, made once, moving, and a variant.
-_SOME = ["fedavg", "small_dense", "snip", "prunefl", "fedtiny", "fedtiny_no_progressive"]
+_SOME = [
+  "fedavg",
+  "small_dense",
+  "snip",
+  "prunefl",
+  "fedtiny",
+  "fedtiny_no_progressive",
+]
 _DENSITY = 0.3
 
 
@@ -74,7 +81,9 @@ def test_sparse_methods_keep_exactly_the_density(folder, methods):
     if strategy.is_sparse:
       layers = report["layers"]
       size = sum(_product(layer["shape"]) for layer in layers)
-      active = sum(round(layer["density"] * _product(layer["shape"])) for layer in layers)
+      active = sum(
+        round(layer["density"] * _product(layer["shape"])) for layer in layers
+      )
       # Rounded down to whole weights.
       assert active == int(_DENSITY * size), method
 
@@ -92,7 +101,14 @@ def test_methods_that_adjust_have_moved_their_masks(folder, methods):
     (path,) = folder.glob(f"runs/{method}-density*/report.json")
     events = json.loads(path.read_text())["events"]
     moved[method] = sum(x["dropped"] for event in events for x in event["layers"])
-  still = ("fedavg", "small_dense", "snip", "synflow", "fl_pqsu", "fedtiny_no_progressive")
+  still = (
+    "fedavg",
+    "small_dense",
+    "snip",
+    "synflow",
+    "fl_pqsu",
+    "fedtiny_no_progressive",
+  )
   assert {method for method in methods if not moved[method]} == {
     *still, "federated_pruning",
   } & set(methods)  # fmt: skip
@@ -149,7 +165,10 @@ def test_another_configuration_is_refused(folder, capsys):
   ("more", "said"),
   [
     (["--methods=magic"], "--methods must name fedavg"),
-    (["--densities=0.1,lots"], "--densities: could not convert string to float: 'lots'"),
+    (
+      ["--densities=0.1,lots"],
+      "--densities: could not convert string to float: 'lots'",
+    ),
     (["--seeds=1.5"], "--seeds: invalid literal"),
     (["--densities="], "--densities is empty"),
     (["--parallel=0"], "parallel"),
@@ -186,7 +205,9 @@ def test_a_comparison_that_is_stopped_goes_on_to_the_same_result(folder, tmp_pat
 def test_side_by_side_gives_the_same(folder, tmp_path):
   beside = tmp_path / "beside"
   app = support.App(
-    tmp_path, "compare", *_arguments(beside, ["fedavg", "prunefl", "snip"], "--parallel=2")
+    tmp_path,
+    "compare",
+    *_arguments(beside, ["fedavg", "prunefl", "snip"], "--parallel=2"),
   )
   assert app.wait() == 0, app.stderr
   assert not app.survivors()

@@ -184,7 +184,10 @@ def test_text_shows_every_figure_beside_dense(capsys):
 @pytest.mark.parametrize(
   ("arguments", "said"),
   [
-    (["--strategy=magic"], "--strategy must be one of fedavg, fedtiny, ... got 'magic'"),
+    (
+      ["--strategy=magic"],
+      "--strategy must be one of fedavg, fedtiny, ... got 'magic'",
+    ),
     (
       ["--strategy=small_dense", "--width=0.02", "--target_density=0.0001"],
       "--strategy=small_dense --target_density=0.0001: model 'digits_cnn' has",
@@ -195,7 +198,9 @@ def test_text_shows_every_figure_beside_dense(capsys):
     ),
     (
       [
-        "--strategy=federated_pruning", "--model=mobilenet_v1_sparse", "--width=0.1",
+        "--strategy=federated_pruning",
+        "--model=mobilenet_v1_sparse",
+        "--width=0.1",
         "--prune_for=xnnpack",
       ],
       "--strategy=federated_pruning leaves the model dense",
@@ -208,7 +213,10 @@ def test_text_shows_every_figure_beside_dense(capsys):
     (["--input_shape=8,x,3"], "--input_shape must be whole numbers ... '8,x,3'"),
     (["--input_shape="], "--input_shape must be whole numbers"),
     (["--input_shape=0,8,3"], "--input_shape must hold 1 to 1000000000 values, got 0"),
-    (["--input_shape=100000,100000,3"], "values, got 30000000000 for (100000, 100000, 3)"),
+    (
+      ["--input_shape=100000,100000,3"],
+      "values, got 30000000000 for (100000, 100000, 3)",
+    ),
     (["--num_classes=0"], "--num_classes must be in [1, 1000000000], got 0"),
     (["--local_samples=0"], "--local_samples must be in [1, 1000000000], got 0"),
     (["--local_epochs=0"], "--local_epochs must be at least 1, got 0"),
@@ -216,7 +224,10 @@ def test_text_shows_every_figure_beside_dense(capsys):
     (["--width=0"], "--width must be positive, got 0"),
     (["--granularity=atom"], "--granularity"),
     (["--channel_block=3"], "--channel_block must be one of 1, 2, 4, got 3"),
-    (["--model=resnet8", "--prune_for=xnnpack"], "--model=resnet8 would not run sparse"),
+    (
+      ["--model=resnet8", "--prune_for=xnnpack"],
+      "--model=resnet8 would not run sparse",
+    ),
     (
       ["--model=mobilenet_v1_sparse", "--prune_for=xnnpack", "--target_density=0.34"],
       "the largest density that works is 0.3333",

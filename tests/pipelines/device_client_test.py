@@ -143,7 +143,9 @@ def test_terminated_it_says_how_to_go_on(tmp_path, data):
   assert workers.until(lambda: "hello: answered" in app.stderr), app.stderr
   app.process.terminate()
   assert app.wait() == 143
-  assert app.stderr.splitlines()[-1].startswith("device_client: terminated; run the same")
+  assert app.stderr.splitlines()[-1].startswith(
+    "device_client: terminated; run the same"
+  )
 
 
 def test_over_http_with_a_secret_a_round_is_the_same(tmp_path, data):
@@ -219,5 +221,7 @@ def test_data_in_use_are_refused(tmp_path, data, capsys):
   lock = device_client.folder_lock.FolderLock(data, "data")
   given = flags(tmp_path / "none", data)
   assert support.call("device_client", device_client.main, *given) == 2
-  assert f"--data={data}: process {os.getpid()} works with it" in capsys.readouterr().err
+  assert (
+    f"--data={data}: process {os.getpid()} works with it" in capsys.readouterr().err
+  )
   lock.release()

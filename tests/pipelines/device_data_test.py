@@ -41,7 +41,9 @@ def test_files_hold_what_the_simulation_feeds(tmp_path, values, task):
   assert call(folder, **values) == 0
   names = [device_examples.file_name(client) for client in range(4)]
   assert sorted(path.name for path in folder.iterdir()) == names
-  lists = {name: str(values[name]).split(",") for name in ("anomaly_classes",) if values}
+  lists = {
+    name: str(values[name]).split(",") for name in ("anomaly_classes",) if values
+  }
   made = support.make_config(**{**values, **lists})
   data = data_stage.write_data(support.plan_data(made, task), tmp_path / "data")
   for client, name in enumerate(names):

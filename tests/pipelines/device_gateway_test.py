@@ -28,9 +28,7 @@ PLAN = DevicePlan(
   PlannedModel("tiny", "00" * 32, (4, 2), "classify", 40, 10, 5, 6, 5, 0),
   seed=1, rounds=9, batch_size=4, local_epochs=1, max_local_steps=0, blocks=(),
 )  # fmt: skip
-TASK = DeviceTask(
-  PLAN.digest, device_tasks.TRAIN, (0, 3), (TaskMessage(7, "11" * 32),)
-)
+TASK = DeviceTask(PLAN.digest, device_tasks.TRAIN, (0, 3), (TaskMessage(7, "11" * 32),))
 UPDATE = "devices/000003/update-000007.safetensors"
 LARGEST = device_messages.largest_bytes(PLAN.update_layouts(None))
 SECRETS = {"0": "zero-" * 4, "3": "three-" * 4}
@@ -123,7 +121,8 @@ _PIECES = st.sampled_from(
 
 @quick
 @hypothesis.given(
-  st.lists(_PIECES, max_size=7).map("".join) | st.text("/.-_09aersv%\\~\u0660", max_size=30)
+  st.lists(_PIECES, max_size=7).map("".join)
+  | st.text("/.-_09aersv%\\~\u0660", max_size=30)
 )
 def test_a_path_that_is_let_through_has_one_spelling(path):
   place = gateway_rules.answer_place(path)
@@ -214,7 +213,9 @@ def test_every_kind_has_its_length(folder, work, answer, layouts):
 
 def test_a_block_that_is_not_planned_is_asked_for_by_nobody(folder):
   write(
-    folder, device_tasks.TASK_PATH, dataclasses.replace(TASK, block=0).as_json().encode()
+    folder,
+    device_tasks.TASK_PATH,
+    dataclasses.replace(TASK, block=0).as_json().encode(),
   )
   place = gateway_rules.answer_place(UPDATE)
   assert place is not None
@@ -237,7 +238,9 @@ def test_bodies_of_no_clear_length_are_not_taken(folder, head, status):
     assert back[9:12] == status
     # Nothing half-written stays.
     assert ask(port, "GET", "/task.json")[0] == 200
-  assert not (folder / "devices").exists() or not list((folder / "devices").rglob("*.*"))
+  assert not (folder / "devices").exists() or not list(
+    (folder / "devices").rglob("*.*")
+  )
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS", "MOVE"])
@@ -334,9 +337,18 @@ def test_the_app_serves_until_it_is_terminated(folder, tmp_path):
     (["--exchange=/no/such"], "--exchange=/no/such: is no folder"),
     (["--exchange=/tmp"], "--port is missing"),
     (["--exchange=/tmp", "--port=1", "--address=here"], "--address=here: is no IP"),
-    (["--exchange=/tmp", "--port=1", "--request_seconds=0"], "--request_seconds must be"),
-    (["--exchange=/tmp", "--port=1", "--tokens_file=/no/x"], "--tokens_file=/no/x: is no"),
-    (["--exchange=/tmp", "--port=7", "--address=192.0.2.1"], "--port: cannot listen at"),
+    (
+      ["--exchange=/tmp", "--port=1", "--request_seconds=0"],
+      "--request_seconds must be",
+    ),
+    (
+      ["--exchange=/tmp", "--port=1", "--tokens_file=/no/x"],
+      "--tokens_file=/no/x: is no",
+    ),
+    (
+      ["--exchange=/tmp", "--port=7", "--address=192.0.2.1"],
+      "--port: cannot listen at",
+    ),
   ],
 )
 def test_bad_input_is_one_line(arguments, line, capsys):
@@ -345,6 +357,8 @@ def test_bad_input_is_one_line(arguments, line, capsys):
   assert said.startswith(f"device_gateway: {line}")
 
 
-@pytest.mark.parametrize(("has_tokens", "said"), [(True, "TLS"), (False, "--tokens_file")])
+@pytest.mark.parametrize(
+  ("has_tokens", "said"), [(True, "TLS"), (False, "--tokens_file")]
+)
 def test_an_open_address_is_warned_of(has_tokens, said):
   assert said in device_gateway._warning("0.0.0.0:1", has_tokens)

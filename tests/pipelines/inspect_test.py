@@ -50,7 +50,9 @@ def test_json_alone(file, capsys):
 def test_text(file, capsys):
   assert call(file) == 0
   text = capsys.readouterr().out
-  assert text.startswith("Eligible for sparse inference by XNNPACK on a phone's ARM: yes\n")
+  assert text.startswith(
+    "Eligible for sparse inference by XNNPACK on a phone's ARM: yes\n"
+  )
   assert "of the weights are zero; 100.0% of" in text
   assert "needed; sparse" in text
   assert "FULLY_CONNECTED: dense layers have no sparse kernel" in text

@@ -75,14 +75,18 @@ def fixture_broken(work, flags):
     states[name] = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
 
   pretrained = path / "state" / "pretrained" / "round_000000.state"
-  ended("interrupted", begin("interrupted", "train").signal_when(pretrained, signal.SIGINT))
+  ended(
+    "interrupted", begin("interrupted", "train").signal_when(pretrained, signal.SIGINT)
+  )
   point = "in a state write"
   ended(point, begin(point, "tests.pipelines.killed_run", point).wait())
   damaged = folder / "round_000001.state"
   damaged.write_bytes(damaged.read_bytes()[:-1000])
   ended(
     "terminated",
-    begin("terminated", "run").signal_when(folder / "round_000002.state", signal.SIGTERM),
+    begin("terminated", "run").signal_when(
+      folder / "round_000002.state", signal.SIGTERM
+    ),
   )
   for point in ("between rounds", "during export"):
     ended(point, begin(point, "tests.pipelines.killed_run", point).wait())

@@ -62,7 +62,12 @@ def test_digits_come_back_with_owners(tmp_path, capsys, form):
   )
   train = _by_client(again, "train")
   assert sorted(train) == ["0", "1", "2", "3"]
-  assert [sum(train[client].values()) for client in sorted(train)] == [360, 360, 359, 359]
+  assert [sum(train[client].values()) for client in sorted(train)] == [
+    360,
+    360,
+    359,
+    359,
+  ]
   assert sum(train.values(), collections.Counter()) == _all(digits, "train")
   assert _by_client(again, "test") == {"test": _all(digits, "test")}
 
@@ -154,7 +159,12 @@ def test_owners_keep_their_test_examples_whatever_the_order_of_clients(tmp_path)
           for i in range(4) for j, split in enumerate(("train", "test"))
           for k, client in enumerate(("ann", "bo", "cy"))]  # fmt: skip
   table = _table(tmp_path / "a.csv", "".join(rows))
-  flags = [*table, "--partitioner=natural", "--num_clients=0", "--public_samples_per_class=0"]
+  flags = [
+    *table,
+    "--partitioner=natural",
+    "--num_clients=0",
+    "--public_samples_per_class=0",
+  ]
   assert _call(tmp_path / "prepared", *flags) == 0
   # The same clients in another order.
   path = tmp_path / "partition.json"
@@ -166,7 +176,9 @@ def test_owners_keep_their_test_examples_whatever_the_order_of_clients(tmp_path)
   source = sources.load(
     "csv", SourceOptions(data_dir=str(tmp_path / "a.csv"), client_column="client")
   )
-  again = sources.load("client_tfrecord", SourceOptions(data_dir=str(tmp_path / "made")))
+  again = sources.load(
+    "client_tfrecord", SourceOptions(data_dir=str(tmp_path / "made"))
+  )
   for split in ("train", "test"):
     assert _by_client(again, split) == _by_client(source, split)
 
@@ -175,7 +187,12 @@ def test_a_client_called_test_is_not_nobody(tmp_path):
   rows = ["test,0,train,1\n", "test,1,train,2\n", "ann,0,train,3\n", "ann,1,train,4\n",
           "bo,0,test,5\n", "test,1,test,6\n"]  # fmt: skip
   table = _table(tmp_path / "a.csv", "".join(rows))
-  flags = [*table, "--partitioner=natural", "--num_clients=0", "--to_format=client_sqlite"]
+  flags = [
+    *table,
+    "--partitioner=natural",
+    "--num_clients=0",
+    "--to_format=client_sqlite",
+  ]
   assert _call(tmp_path / "made", *flags) == 0
   again = sources.load("client_sqlite", SourceOptions(data_dir=str(tmp_path / "made")))
   assert {client: sum(held.values()) for client, held in _by_client(again, "test").items()} == {
@@ -184,16 +201,28 @@ def test_a_client_called_test_is_not_nobody(tmp_path):
 
 
 def test_what_an_owner_holds_twice_is_written_once(tmp_path, capsys):
-  rows = ["ann,0,train,1\n"] * 9 + ["bo,0,train,4\n", "bo,1,train,3\n", "ann,0,test,5\n"]
+  rows = ["ann,0,train,1\n"] * 9 + [
+    "bo,0,train,4\n",
+    "bo,1,train,3\n",
+    "ann,0,test,5\n",
+  ]
   table = _table(tmp_path / "a.csv", "".join(rows))
-  flags = [*table, "--partitioner=natural", "--num_clients=0", "--to_format=client_sqlite"]
+  flags = [
+    *table,
+    "--partitioner=natural",
+    "--num_clients=0",
+    "--to_format=client_sqlite",
+  ]
   assert _call(tmp_path / "made", *flags) == 0
   printed = capsys.readouterr()
   # Two of nine are held out, and left out for they are those that are trained on.
   assert "left out 6 examples that their owners hold twice" in printed.err
   again = sources.load("client_sqlite", SourceOptions(data_dir=str(tmp_path / "made")))
   held = _by_client(again, "train")
-  assert {client: sum(each.values()) for client, each in held.items()} == {"ann": 1, "bo": 2}
+  assert {client: sum(each.values()) for client, each in held.items()} == {
+    "ann": 1,
+    "bo": 2,
+  }
 
 
 def test_overlapping_windows_stay_together(tmp_path, capsys):
@@ -229,7 +258,9 @@ def test_grey_images_come_back(tmp_path, form):
   again = sources.load(form, SourceOptions(data_dir=str(tmp_path / "made")))
   source = sources.load(
     "image_folder",
-    SourceOptions(data_dir=str(tmp_path / "photos"), image_size=(8, 8), image_channels=1),
+    SourceOptions(
+      data_dir=str(tmp_path / "photos"), image_size=(8, 8), image_channels=1
+    ),
   )
   assert again.info.preprocessing.extraction == source.info.preprocessing.extraction
   assert _all(again, "train") == _all(source, "train")

@@ -219,7 +219,9 @@ def test_sources_that_do_not_compile_are_not_shipped(untrained, capfd, monkeypat
   capfd.readouterr()
   assert _export(untrained) == 3
   line = capfd.readouterr().err.splitlines()[-1]
-  assert line.startswith("export: verification failed: mcu: the C++ sources do not compile")
+  assert line.startswith(
+    "export: verification failed: mcu: the C++ sources do not compile"
+  )
   assert "main_functions.cc:" in line
   assert "error" in line
   assert not (untrained.path / "export/mcu").exists()

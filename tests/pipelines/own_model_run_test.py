@@ -130,7 +130,11 @@ def test_the_file_is_where_training_starts(place, capsys):
   # A rate next to nothing: what comes out is what went in, pruned.
   path = place / "frozen"
   arguments = ["--flagfile=tiny.flags", "--model=net.keras", "--targets=android"]
-  arguments += ["--client_learning_rate=1e-12", "--target_density=1", "--strategy=fedavg"]
+  arguments += [
+    "--client_learning_rate=1e-12",
+    "--target_density=1",
+    "--strategy=fedavg",
+  ]
   assert support.call("run", run.main, *arguments, f"--output_dir={path}") == 0
   final, _ = model_files.load(path / "model")
   start = tf.keras.models.load_model(place / "net.keras")
@@ -146,7 +150,11 @@ def test_the_file_is_where_training_starts(place, capsys):
 def test_another_model_under_the_same_name_is_refused(place, tmp_path, capsys):
   path = tmp_path / "changed.keras"
   _sequential().save(path)
-  arguments = ["--flagfile=tiny.flags", f"--model={path}", f"--output_dir={tmp_path}/run"]
+  arguments = [
+    "--flagfile=tiny.flags",
+    f"--model={path}",
+    f"--output_dir={tmp_path}/run",
+  ]
   assert support.call("run", run.main, *arguments) == 0
   (tmp_path / "run" / "report.json").unlink()
   _sequential(filters=7).save(path)
@@ -164,7 +172,10 @@ def test_another_model_under_the_same_name_is_refused(place, tmp_path, capsys):
     (["--model=net.keras", "--anomaly_classes=1"], "the model's task is classify"),
     (["--model=no_such_module:net"], "there is no module no_such_module, neither"),
     (["--model=own_nets_for_the_run:nets"], "has no function or class 'nets'"),
-    (["--model=resnet99"], "a file FILE.keras or PACKAGE.MODULE:FUNCTION, got 'resnet99'"),
+    (
+      ["--model=resnet99"],
+      "a file FILE.keras or PACKAGE.MODULE:FUNCTION, got 'resnet99'",
+    ),
   ],
 )
 def test_what_cannot_be_used_ends_with_2(place, capsys, flags, said):

@@ -43,9 +43,7 @@ def _preprocessed(data, path):
   """
   features, labels = data_folder.read_all(data.clients)
   unchanged = Preprocessing(1.0, (0.0,), (1.0,))
-  info = dataclasses.replace(
-    data.info, feature_type="float32", preprocessing=unchanged
-  )
+  info = dataclasses.replace(data.info, feature_type="float32", preprocessing=unchanged)
   path.write_bytes(client_store.framed_records(Batch(features, labels), info))
   store = client_store.ClientStore(str(path), info, len(labels))
   return dataclasses.replace(data, clients=store)

@@ -43,7 +43,9 @@ def test_a_run_gets_its_page(folder, capsys):
 
 
 def test_several_runs_stand_beside_each_other(folder, tmp_path, monkeypatch):
-  other = make(tmp_path / "two" / "run", Shape(rounds=4, layers=2, clients=3, classes=3))
+  other = make(
+    tmp_path / "two" / "run", Shape(rounds=4, layers=2, clients=3, classes=3)
+  )
   monkeypatch.chdir(tmp_path)
   assert _call(folder, other) == 0
   text = (tmp_path / "comparison.html").read_text()
@@ -89,7 +91,13 @@ def _damaged(folder, name, value):
 
 @pytest.mark.parametrize(
   ("name", "value"),
-  [("accuracy", 3), ("layers", [{"name": 1}]), ("events", {"a": 1}), ("cost", {}), ("artifacts", [1])],
+  [
+    ("accuracy", 3),
+    ("layers", [{"name": 1}]),
+    ("events", {"a": 1}),
+    ("cost", {}),
+    ("artifacts", [1]),
+  ],
 )
 def test_a_report_of_another_form(folder, capsys, name, value):
   _damaged(folder, name, value)

@@ -164,7 +164,9 @@ class TestMetrics:
     steps = finished.tensorboard_steps()
     assert steps.pop("eval_loss") == steps.pop("eval_accuracy") == [2, 3]
     assert steps.pop("adjusted_block") == [1, 2]
-    more = {tag: steps.pop(tag) for tag in list(steps) if tag not in metrics_log.COLUMNS}
+    more = {
+      tag: steps.pop(tag) for tag in list(steps) if tag not in metrics_log.COLUMNS
+    }
     assert more.pop("candidate_loss") == more.pop("candidate_accuracy") == [0, 1, 2]
     assert more.pop("label_by_client") == [0]
     # Densities at the start, then where the mask was adjusted.
@@ -352,7 +354,9 @@ class TestOtherApps:
     made = finished.report
     assert re.search(rf"^accuracy +{made['accuracy']['sparse']:.4f}$", text, re.M)
     assert re.search(rf"^density +{made['density']:.4f}$", text, re.M)
-    assert re.search(rf"^test_examples +{made['dataset']['test_examples']}$", text, re.M)
+    assert re.search(
+      rf"^test_examples +{made['dataset']['test_examples']}$", text, re.M
+    )
     assert len(re.findall(r"^  class \d ", text, re.M)) == 10
 
   def test_evaluate_changes_nothing(self, finished):

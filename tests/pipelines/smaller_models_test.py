@@ -56,7 +56,10 @@ class TestPlans:
   @pytest.mark.parametrize("strategy", SMALLER)
   def test_what_cannot_be_is_bad_input(self, strategy):
     cases: tuple[tuple[dict[str, Any], str], ...] = (
-      ({"target_density": 0.0001, "width": 0.05}, "when every layer is down to one channel"),
+      (
+        {"target_density": 0.0001, "width": 0.05},
+        "when every layer is down to one channel",
+      ),
       ({"model": "mine.keras"}, "how is not known of your own one, --model=mine.keras"),
       ({"prune_for": "xnnpack"}, "--model=digits_cnn would not run sparse on ARM"),
     )
@@ -64,7 +67,9 @@ class TestPlans:
       with pytest.raises(InputError, match=said) as caught:
         _plan(strategy=strategy, **changes)
       assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match=f"--strategy={strategy} --target_density=0.0001: "):
+    with pytest.raises(
+      InputError, match=f"--strategy={strategy} --target_density=0.0001: "
+    ):
       _plan(strategy=strategy, target_density=0.0001, width=0.05)
 
   def test_a_dense_model_gains_nothing_from_sparse_kernels(self):
@@ -75,7 +80,9 @@ class TestPlans:
       strategies.get_strategy("small_dense"),
       registry.get_model("mobilenet_v1_sparse", (8, 8, 1), 10, 0.1),
     )
-    with pytest.raises(InputError, match="--strategy=small_dense leaves the model dense"):
+    with pytest.raises(
+      InputError, match="--strategy=small_dense leaves the model dense"
+    ):
       planned_model.check_purpose(config, planned.trained, planned.strategy.is_sparse)
 
   def test_a_budget_of_memory_is_held_to_the_smaller_model(self):
@@ -178,10 +185,14 @@ def test_federated_pruning(tmp_path):
   assert [event["round"] for event in made["events"]] == [1, 2]
   assert [row["adjusted_block"] for row in outcome.sparse.rows] == ["", 0, 0]
   for event in made["events"]:
-    assert [row["name"] for row in event["layers"]] == [r["name"] for r in made["layers"]]
+    assert [row["name"] for row in event["layers"]] == [
+      r["name"] for r in made["layers"]
+    ]
     assert all(row["dropped"] == row["grown"] for row in event["layers"])
   *vectors, kept = outcome.sparse.state.memory
   assert vectors[0].size == support.PRUNABLE
   where = outcome.models.strategy.kept_weights(None, [kept])
   # The last round was an event: the small model is a part of the full one.
-  np.testing.assert_array_equal(outcome.sparse.state.weights.prunable, vectors[0][where])
+  np.testing.assert_array_equal(
+    outcome.sparse.state.weights.prunable, vectors[0][where]
+  )

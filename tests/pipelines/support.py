@@ -141,9 +141,7 @@ def fresh_flags() -> Iterator[None]:
       flags.FLAGS.unparse_flags()
 
 
-def call(
-  name: str, main: Callable[[], Optional[int]], *arguments: str
-) -> int:
+def call(name: str, main: Callable[[], Optional[int]], *arguments: str) -> int:
   """Runs an app in this process, with flags as in a fresh one."""
   with fresh_flags():
     return app.run_app(main, "", {}, [f"pipelines/{name}.py", *arguments])

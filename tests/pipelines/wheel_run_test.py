@@ -27,7 +27,15 @@ class Installation:
     for each in (self.work, self.home):
       each.mkdir()
     _, wheel = dist.build(ROOT, folder / "dist")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    command = [
+      sys.executable,
+      "-m",
+      "pip",
+      "install",
+      "--quiet",
+      "--no-deps",
+      "--no-index",
+    ]
     command += ["--disable-pip-version-check", "--target", str(self.site), str(wheel)]
     subprocess.run(command, check=True)
 
@@ -85,7 +93,9 @@ def test_the_main_job_runs(run):
 
 
 def test_what_follows_a_run_needs_no_checkout(installed, run):
-  export = installed("-m", "pipelines.export", f"--run_dir={run}", "--targets=device_client")
+  export = installed(
+    "-m", "pipelines.export", f"--run_dir={run}", "--targets=device_client"
+  )
   assert export.returncode == 0, export.stderr
   assert list((run / "export" / "device_client").rglob("Philox.kt"))
   (run / "report.html").unlink()
@@ -109,7 +119,9 @@ def test_the_command_works(installed, arguments, said):
 
 
 def test_a_preset_that_is_not_there_ends_in_one_line(installed):
-  ended = installed.fedtiny("run", "--flagfile=pipelines/presets/no.flags", "--output_dir=x")
+  ended = installed.fedtiny(
+    "run", "--flagfile=pipelines/presets/no.flags", "--output_dir=x"
+  )
   assert ended.returncode == 2
   assert ended.stderr.count("\n") == 1
   assert f"such as a preset of {installed.site}/pipelines/presets/" in ended.stderr

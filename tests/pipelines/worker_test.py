@@ -108,7 +108,10 @@ def test_bad_input_is_one_line(arguments, line, capsys):
 @pytest.mark.parametrize(
   ("arguments", "line"),
   [
-    (["--port={free}", "--health_port={taken}"], "--health_port={taken}: Address already"),
+    (
+      ["--port={free}", "--health_port={taken}"],
+      "--health_port={taken}: Address already",
+    ),
     (["--port={taken}"], "--port: cannot listen at 127.0.0.1:{taken}: Address already"),
   ],
 )

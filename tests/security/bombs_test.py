@@ -79,7 +79,9 @@ def test_batches_decode_what_is_modest(make, form, height, width, is_decoded):
     encoded_images.decoder(form)(batch)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"])
+@pytest.mark.parametrize(
+  "content", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"]
+)
 def test_batches_leave_the_rest_to_a_closer_look(content):
   # TensorFlow's message may quote the bytes.
   with pytest.raises((tf.errors.OpError, UnicodeDecodeError)):

@@ -63,7 +63,9 @@ def main(kind: str, folder: str, first: str, last: str) -> None:
 def _peak_megabytes() -> int:
   # What `getrusage` tells begins with the memory of the process that started this one.
   status = pathlib.Path("/proc/self/status").read_text()
-  (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+  (peak,) = [
+    line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")
+  ]
   return int(peak) >> 10
 
 

@@ -68,7 +68,9 @@ def test_foreign_files_meet_no_native_interpreter():
   """LiteRT and TFLM can crash on bytes made to harm them, so they never see such."""
   modules = ["pipelines.inspect", "tflite_export.xnnpack.eligibility"]
   modules += ["tflite_export.metadata.model_metadata_reader"]
-  loaded = processes.loaded_by(modules, ("ai_edge_litert", "tflite_micro", "tensorflow"))
+  loaded = processes.loaded_by(
+    modules, ("ai_edge_litert", "tflite_micro", "tensorflow")
+  )
   assert set(loaded) <= {"ai_edge_litert", "ai_edge_litert.schema_py_generated"}
 
 

@@ -84,7 +84,9 @@ def test_nothing_else_installs():
 def test_a_tampered_hash_ends_the_installation(tmp_path):
   lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
   (block,) = re.findall(r"^six==[^\n]*\n(?: {4}--hash[^\n]*\n)+", lock, re.M)
-  tampered = re.sub(r"(sha256:)(\w)", lambda m: m[1] + ("0" if m[2] != "0" else "1"), block)
+  tampered = re.sub(
+    r"(sha256:)(\w)", lambda m: m[1] + ("0" if m[2] != "0" else "1"), block
+  )
   requirements = tmp_path / "requirements.txt"
   requirements.write_text(tampered.rstrip().rstrip("\\") + "\n")
   command = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes"]

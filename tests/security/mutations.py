@@ -38,7 +38,9 @@ def _piece(content: bytes, generator: np.random.Generator) -> tuple[int, int]:
   return first, first + int(2 ** generator.uniform(0, np.log2(len(content) + 2)))
 
 
-def _flip(content: bytes, others: Sequence[bytes], generator: np.random.Generator) -> bytes:
+def _flip(
+  content: bytes, others: Sequence[bytes], generator: np.random.Generator
+) -> bytes:
   changed = bytearray(content)
   for _ in range(generator.integers(1, 9)):
     if changed:
@@ -78,7 +80,9 @@ def _moved_number(
   return content[:place] + struct.pack("<I", moved) + content[place + 4 :]
 
 
-def _cut(content: bytes, others: Sequence[bytes], generator: np.random.Generator) -> bytes:
+def _cut(
+  content: bytes, others: Sequence[bytes], generator: np.random.Generator
+) -> bytes:
   return content[: _place(content, generator)]
 
 
@@ -93,7 +97,11 @@ def _repeated(
   content: bytes, others: Sequence[bytes], generator: np.random.Generator
 ) -> bytes:
   first, last = _piece(content, generator)
-  return content[:last] + content[first:last] * int(generator.integers(1, 4)) + content[last:]
+  return (
+    content[:last]
+    + content[first:last] * int(generator.integers(1, 4))
+    + content[last:]
+  )
 
 
 def _spliced(

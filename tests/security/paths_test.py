@@ -66,7 +66,9 @@ class TestPreparedFolders:
     _describe_anew(folder)
     assert data_folder.open_folder(folder).references.shape == (4, 4)
 
-  @pytest.mark.parametrize("name", ["clients.records", "clients.npy", "client_ids.json"])
+  @pytest.mark.parametrize(
+    "name", ["clients.records", "clients.npy", "client_ids.json"]
+  )
   def test_a_link_that_leads_out(self, folder, tmp_path, name):
     outside = tmp_path / "outside"
     (folder / name).rename(outside)
@@ -129,7 +131,13 @@ class TestPreparedFolders:
 
 @pytest.mark.parametrize(
   "line",
-  ["--flagfile=/etc/passwd", "--output_dir=/elsewhere", "--tflm_dir=/x", "root:x:0", ""],
+  [
+    "--flagfile=/etc/passwd",
+    "--output_dir=/elsewhere",
+    "--tflm_dir=/x",
+    "root:x:0",
+    "",
+  ],
 )
 def test_the_flags_of_a_run_name_no_other_file(tmp_path, line):
   run = RunDirectory(tmp_path / "run")
@@ -144,7 +152,13 @@ def test_clients_names_are_no_formulas():
   hostile = ("=cmd()", "+1", "-1", "@x", "plain")
   ones = np.ones(len(hostile), np.int64)
   rows = ClientFigures("test", hostile, len(hostile), ones, ones).to_csv().splitlines()
-  assert [row.split(",")[0] for row in rows[1:]] == ["'=cmd()", "'+1", "'-1", "'@x", "plain"]
+  assert [row.split(",")[0] for row in rows[1:]] == [
+    "'=cmd()",
+    "'+1",
+    "'-1",
+    "'@x",
+    "plain",
+  ]
 
 
 class TestGeneratedSources:
@@ -153,7 +167,9 @@ class TestGeneratedSources:
     for at in range(0, len(HOSTILE_NAMES), models.NUM_CLASSES):
       names = HOSTILE_NAMES[at : at + models.NUM_CLASSES]
       text = c_source.c_sources(content, names, 1024)["model_settings.h"]
-      lines = text.split("kClassNames[kNumClasses] = {\n")[1].split("};")[0].split(",\n")
+      lines = (
+        text.split("kClassNames[kNumClasses] = {\n")[1].split("};")[0].split(",\n")
+      )
       assert len(lines) == len(names)
       for line, name in zip(lines, names, strict=True):
         # Only octal escapes, which Python reads alike.
@@ -163,7 +179,9 @@ class TestGeneratedSources:
 
   @pytest.mark.parametrize("language", ["java", "kt"])
   def test_names_stay_inside_the_strings_of_android(self, language):
-    interface = android_snippets.Interface("s", "i", "o", (1, 4), (1, len(HOSTILE_NAMES)))
+    interface = android_snippets.Interface(
+      "s", "i", "o", (1, 4), (1, len(HOSTILE_NAMES))
+    )
     made = android_snippets.snippets("../../x", interface, None, HOSTILE_NAMES)
     # Neither does the model's name lead anywhere.
     assert set(made) == {"XModel.kt", "XModel.java"}

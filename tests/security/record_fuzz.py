@@ -93,7 +93,8 @@ def _damaged_record(
   fields = example.features.feature
   if way == 1:
     fields["label"].int64_list.value[:] = [
-      _LABELS[place] for place in generator.integers(0, len(_LABELS), generator.integers(3))
+      _LABELS[place]
+      for place in generator.integers(0, len(_LABELS), generator.integers(3))
     ]
     fields["client_id"].bytes_list.value[:] = [_CLIENTS[generator.integers(7)]]
   elif way == 2:
@@ -117,7 +118,9 @@ def _damaged_record(
 def damaged(kind: Kind, number: int) -> bytes:
   """Returns the damaged file of a number, the same every time."""
   generator = seeds.generator(0, "fuzz records", number)
-  chosen = [kind.records[place] for place in generator.integers(0, len(kind.records), 4)]
+  chosen = [
+    kind.records[place] for place in generator.integers(0, len(kind.records), 4)
+  ]
   way = generator.integers(3)
   if way == 0:
     whole = b"".join(map(_framed, chosen))

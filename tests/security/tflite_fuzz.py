@@ -89,7 +89,9 @@ def try_one(content: bytes, folder: pathlib.Path) -> bool:
   return is_taken
 
 
-def numbers_taken(files: Sequence[bytes], numbers: Iterable[int], folder: pathlib.Path) -> int:
+def numbers_taken(
+  files: Sequence[bytes], numbers: Iterable[int], folder: pathlib.Path
+) -> int:
   """Tries the damaged files of some numbers; returns how many were taken."""
   return sum(try_one(damaged(files, number), folder) for number in numbers)
 

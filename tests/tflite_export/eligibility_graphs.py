@@ -95,9 +95,7 @@ _TAKEN = {
     headed(lambda x: layers.Flatten()(tf.nn.depth_to_space(x, 2))), True
   ),
   "softmax_head": Graph(headed(lambda x: tf.nn.softmax(classify(x))), True),
-  "keepdims_flatten": Graph(
-    headed(lambda x: dense(layers.Flatten()(pool(x)))), True
-  ),
+  "keepdims_flatten": Graph(headed(lambda x: dense(layers.Flatten()(pool(x)))), True),
   "keepdims_dense": Graph(headed(lambda x: dense(pool(x))), True),
 }
 
@@ -195,6 +193,7 @@ _WRONG_OUTPUTS = {
     "wrong order",
   ),
 }
+
 
 def _unreshaped(build):
   return Graph(build, False, error="reshape runtime", loads=False)

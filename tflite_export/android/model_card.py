@@ -193,7 +193,9 @@ def _quality(
     return "Not known: there were no labels."
   if not request.task.has_classes:
     return f"{told} Area under the ROC curve of the error, anomalies being positive."
-  shown = {each.format: each for each in artifacts if not each.format.endswith("sparse")}
+  shown = {
+    each.format: each for each in artifacts if not each.format.endswith("sparse")
+  }
   shown[chosen.format] = chosen
   columns = [each for each in shown.values() if each.class_accuracy is not None]
   rows = [
@@ -227,7 +229,11 @@ def _eligibility(reports: Mapping[str, Report]) -> str:
   for path, report in reports.items():
     if not path.endswith("_sparse.tflite"):
       continue
-    verdict = "run sparse" if report.eligible else f"not run sparse: {escaped(_why_not(report))}"
+    verdict = (
+      "run sparse"
+      if report.eligible
+      else f"not run sparse: {escaped(_why_not(report))}"
+    )
     lines.append(f"- `{_name(path)}`: {verdict}")
     lines += [f"  - **Error**: {escaped(error)}" for error in report.errors]
   lines.append("\n`python -m pipelines.inspect FILE` tells it operator by operator.")

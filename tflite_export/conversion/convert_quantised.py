@@ -130,9 +130,9 @@ def _check_loads(name: str, content: bytes) -> None:
   try:
     litert.check_loads(content)
   except VerificationError as error:
-    raise InputError(f"model {name!r}, trained with quantisation: {error}; {LEFT_OUT}") from (
-      error
-    )
+    raise InputError(
+      f"model {name!r}, trained with quantisation: {error}; {LEFT_OUT}"
+    ) from error
 
 
 def _check_symmetric(file: schema.ModelT, tensor: schema.TensorT) -> None:

@@ -116,9 +116,7 @@ def _convolution_input(
   return tf.nn.conv2d(around, turned, 1, "VALID", dilations=dilations)
 
 
-def _around(
-  images: tf.Tensor, rows: windows.Axis, columns: windows.Axis
-) -> tf.Tensor:
+def _around(images: tf.Tensor, rows: windows.Axis, columns: windows.Axis) -> tf.Tensor:
   """Pads so that a turned window meets every output with each of its taps."""
   sides = [(each.window - 1) * each.dilation for each in (rows, columns)]
   return tf.pad(images, [(0, 0), *((side, side) for side in sides), (0, 0)])
@@ -135,7 +133,9 @@ def _depthwise_convolution(
   if multiplier > 1:
     padded = _repeated(padded, multiplier)
   taps = [
-    tf.reduce_sum(padded[:, rows.seen_by(i), columns.seen_by(j), :] * gradient, [0, 1, 2])
+    tf.reduce_sum(
+      padded[:, rows.seen_by(i), columns.seen_by(j), :] * gradient, [0, 1, 2]
+    )
     for i in range(height)
     for j in range(width)
   ]
@@ -155,7 +155,9 @@ def _depthwise_convolution(
 
 def _repeated(images: tf.Tensor, times: int) -> tf.Tensor:
   """Repeats every channel, the copies side by side."""
-  return tf.gather(images, [c // times for c in range(images.shape[-1] * times)], axis=3)
+  return tf.gather(
+    images, [c // times for c in range(images.shape[-1] * times)], axis=3
+  )
 
 
 def _summed(images: tf.Tensor, times: int) -> tf.Tensor:
@@ -195,8 +197,7 @@ def _counts(axis: windows.Axis) -> Array:
   """Counts the input's positions in each window, float32 [outputs]."""
   inside = [
     sum(
-      axis.before <= start + tap < axis.before + axis.size
-      for tap in range(axis.window)
+      axis.before <= start + tap < axis.before + axis.size for tap in range(axis.window)
     )
     for start in range(0, axis.outputs * axis.stride, axis.stride)
   ]

@@ -123,9 +123,13 @@ class DeviceRuntime:
     Raises:
       InputError: When the message is another, or the device has no example.
     """
-    received = self._read(message, "round", round_index, self._plan.round_layouts(block))
+    received = self._read(
+      message, "round", round_index, self._plan.round_layouts(block)
+    )
     if not len(self._training):
-      raise InputError(f"client {self._client} has no example to train on; leave it out")
+      raise InputError(
+        f"client {self._client} has no example to train on; leave it out"
+      )
     self._set(received)
     rate = {"learning_rate": received["learning_rate"]}
     sums: Tensors = {}
@@ -249,7 +253,9 @@ class DeviceRuntime:
   def _read(
     self, message: bytes, kind: str, number: int, layouts: Mapping[str, TensorLayout]
   ) -> Tensors:
-    return device_messages.read(message, Envelope(kind, self._plan.digest, number), layouts)
+    return device_messages.read(
+      message, Envelope(kind, self._plan.digest, number), layouts
+    )
 
   def _write(self, kind: str, number: int, message: bytes, tensors: Tensors) -> bytes:
     digest = device_tasks.message_digest(message)

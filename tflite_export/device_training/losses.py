@@ -11,9 +11,7 @@ import tensorflow as tf
 from fedtiny_tff import tasks
 
 # From inputs, labels and outputs of a batch to each row's loss and whether it was hit.
-RowFigures = Callable[
-  [tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]
-]
+RowFigures = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def _classification(

@@ -104,7 +104,9 @@ def _plan_source(bundle: DeviceBundle) -> str:
     shape=", ".join(map(str, model.input_shape)),
     first=first,
     second=second,
-    blocks=_lines(_block(plan, number, signatures) for number in range(len(plan.blocks))),
+    blocks=_lines(
+      _block(plan, number, signatures) for number in range(len(plan.blocks))
+    ),
     signatures=_lines(
       f"{_text(name)} to Signature(\n"
       f"      inputs = {_layouts(signature.inputs)},\n"
@@ -115,9 +117,7 @@ def _plan_source(bundle: DeviceBundle) -> str:
   )
 
 
-def _block(
-  plan: DevicePlan, number: int, signatures: Mapping[str, Signature]
-) -> str:
+def _block(plan: DevicePlan, number: int, signatures: Mapping[str, Signature]) -> str:
   name = f"top_gradients_{number}"
   signature = _text(name) if name in signatures else "null"
   layers = ", ".join(map(_text, plan.blocks[number].layers))

@@ -245,7 +245,8 @@ def _check_operators(content: bytes) -> None:
   custom = [
     (code.customCode or b"").decode(errors="replace")
     for code in model.operatorCodes
-    if max(code.builtinCode, code.deprecatedBuiltinCode) == schema.BuiltinOperator.CUSTOM
+    if max(code.builtinCode, code.deprecatedBuiltinCode)
+    == schema.BuiltinOperator.CUSTOM
   ]
   if custom:
     raise VerificationError(f"the file needs {', '.join(sorted(custom))}, no builtins")

@@ -70,7 +70,9 @@ def c_sources(
     InputError: A damaged file, an operator, type or name that firmware cannot have.
   """
   model = flatbuffer_model.read_model(model_bytes)
-  of_data = "" if preprocessing is None else c_preprocessing.settings(preprocessing, layout)
+  of_data = (
+    "" if preprocessing is None else c_preprocessing.settings(preprocessing, layout)
+  )
   if scores is not None:
     of_data += f"\n{c_preprocessing.score_settings(scores)}"
   with flatbuffer_model.reading():
@@ -165,9 +167,7 @@ def _model_data(model_bytes: bytes) -> str:
   )
 
 
-def _settings(
-  model: Any, class_names: Optional[Sequence[str]], of_data: str
-) -> str:
+def _settings(model: Any, class_names: Optional[Sequence[str]], of_data: str) -> str:
   """Returns what firmware must know to fill the input and read the output."""
   source, target = _ends(model)
   body = (

@@ -299,10 +299,14 @@ def _reading(verified: VerifiedPair, handover: Handover) -> str:
     f"| {percent} % | {score:.6g} | `kScorePercentile{percent}` |"
     for percent, score in handover.scores.percentiles
   )
-  return text + _READ_RECONSTRUCTION + _SCORES.format(
-    samples=handover.scores.samples,
-    rows=rows,
-    source=escaped(handover.scores.source),
+  return (
+    text
+    + _READ_RECONSTRUCTION
+    + _SCORES.format(
+      samples=handover.scores.samples,
+      rows=rows,
+      source=escaped(handover.scores.source),
+    )
   )
 
 

@@ -135,7 +135,9 @@ def _refusal(
   said = analysis.fits[operator.index]
   if cluster is not None:
     rejection = cluster.rejections[0]
-    return Rejection(None, f"its cluster is rejected: {rejection.reason}", rejection.mend)
+    return Rejection(
+      None, f"its cluster is rejected: {rejection.reason}", rejection.mend
+    )
   if said.place == Place.NOWHERE:
     # Behind the end of a cluster it does no harm.
     harmful = operator.index in blamed or is_pointwise(analysis.graph, operator)

@@ -183,7 +183,9 @@ def _axes(
 ) -> dict[int, frozenset[int]]:
   """Reads the axes of each MEAN and SUM; negative ones count from the last."""
   found = {}
-  for index, axes in _second_inputs(model, subgraph, operators, ("MEAN", "SUM")).items():
+  for index, axes in _second_inputs(
+    model, subgraph, operators, ("MEAN", "SUM")
+  ).items():
     image = operators[index].inputs[0]
     shape = subgraph.tensors[image].shape if image >= 0 else None
     rank = len(flatbuffer_model.integers(shape))

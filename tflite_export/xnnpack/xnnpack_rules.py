@@ -72,6 +72,8 @@ _MEND_BY_TYPE = {
   "REDUCE_MAX": "end in GlobalAveragePooling2D",
 }
 _FLOATS = ("float32", "float16")
+
+
 def fit(graph: Graph, operator: Operator) -> Fit:
   """Returns where XNNPACK's sparse inference can place an operator, and why not."""
   if not delegated(operator):

@@ -114,9 +114,7 @@ def decode_one(encoded: bytes, form: ImageForm, field: str = "image") -> Array:
   """
   size = (form.height, form.width) if form.resize else None
   try:
-    image = images.decode(
-      encoded, form.channels, size, makes_grey=form.makes_grey
-    )
+    image = images.decode(encoded, form.channels, size, makes_grey=form.makes_grey)
   except images.UnusableImage as error:
     raise UnusableRecord(field, str(error)) from error
   if image.shape != form.shape:

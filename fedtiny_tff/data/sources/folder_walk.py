@@ -194,7 +194,9 @@ class Walk:
     if depth == CLIENT_DEPTH or not self._client_separator:
       return None
     if self._client_separator not in texts.composed(name):
-      return f"its name has no {texts.value(self._client_separator)} (--client_separator)"
+      return (
+        f"its name has no {texts.value(self._client_separator)} (--client_separator)"
+      )
     wrong = texts.problem_of_name(self._client(name))
     return f"the client's id in its name {wrong}" if wrong else None
 

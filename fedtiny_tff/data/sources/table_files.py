@@ -58,7 +58,9 @@ def _explained(path: str, ragged: Optional[list[str]] = None) -> Iterator[None]:
 
 def _named_once(path: str, schema: pa.Schema) -> dict[str, pa.DataType]:
   names = schema.names
-  twice = sorted(name for name, count in collections.Counter(names).items() if count > 1)
+  twice = sorted(
+    name for name, count in collections.Counter(names).items() if count > 1
+  )
   if twice:
     raise InputError(
       f"{path}: column {texts.value(twice[0])} occurs more than once; rename it"

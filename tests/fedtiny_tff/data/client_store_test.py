@@ -180,7 +180,9 @@ def test_labels_above_one_byte_survive():
 
 def test_a_stream_that_ends_early_is_refused(tmp_path):
   info = support.dataset_info((1,))
-  with pytest.raises(InputError, match="1 of 3 examples are missing: its files changed"):
+  with pytest.raises(
+    InputError, match="1 of 3 examples are missing: its files changed"
+  ):
     support.write_store(tmp_path / "s", info, _examples(2, (1,), "uint8"), range(3))
 
 

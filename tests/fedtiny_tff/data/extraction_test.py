@@ -232,7 +232,9 @@ class TestJson:
   @hypothesis.given(
     st.sampled_from(_DECLARED[1:]),
     st.data(),
-    st.sampled_from([None, True, [], {}, "", "mfcc", float("nan"), float("inf"), 10**40])
+    st.sampled_from(
+      [None, True, [], {}, "", "mfcc", float("nan"), float("inf"), 10**40]
+    )
     | st.integers(-1, 50)
     | st.floats(-1, 300),
   )

@@ -235,9 +235,7 @@ class TestOverlap:
 
   def rows(self, indices):
     """Windows of four rows, one row apart, each class on rows of its own."""
-    return {
-      (int(self.LABELS[i]), int(i) + row) for i in indices for row in range(4)
-    }
+    return {(int(self.LABELS[i]), int(i) + row) for i in indices for row in range(4)}
 
   @pytest.mark.parametrize("partitioner", ["natural", "iid"])
   def test_no_raw_value_is_in_two_parts(self, partitioner):
@@ -264,7 +262,10 @@ class TestOverlap:
 
   def test_by_hand(self):
     parts = Federation(
-      np.array([5]), (np.array([0, 1, 2, 3, 4, 7, 8]),), (np.array([6, 9]),), np.arange(1)
+      np.array([5]),
+      (np.array([0, 1, 2, 3, 4, 7, 8]),),
+      (np.array([6, 9]),),
+      np.arange(1),
     )
     made = federation.without_overlaps(parts, _facts([0] * 4 + [1] * 6), overlap=1)
     # 6 is next to the public 5, and so is 4; 8 is next to the held-out 9. 3 is of

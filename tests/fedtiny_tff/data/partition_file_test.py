@@ -220,8 +220,10 @@ def test_a_huge_number_of_examples_needs_no_memory():
 
 _JSON = st.recursive(
   st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
-  lambda each: st.lists(each, max_size=3)
-  | st.dictionaries(st.sampled_from(["id", "training", "x"]), each, max_size=3),
+  lambda each: (
+    st.lists(each, max_size=3)
+    | st.dictionaries(st.sampled_from(["id", "training", "x"]), each, max_size=3)
+  ),
   max_leaves=6,
 )
 _PATHS = [

@@ -20,9 +20,7 @@ def _dataset(train, test=(), info=None, bad=(), **facts):
     for features, labels, *clients in train if split == "train" else test:
       yield Batch(np.asarray(features), np.array(labels, np.int64), *clients)
 
-  return Dataset(
-    info or support.dataset_info((2,), "float32"), read, **facts
-  )
+  return Dataset(info or support.dataset_info((2,), "float32"), read, **facts)
 
 
 def _floats(*rows):

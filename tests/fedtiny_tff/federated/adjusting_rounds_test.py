@@ -188,7 +188,9 @@ class TestShrinkingEvents:
         return Nothing()
 
     builder = _builder(federation, Keeps(), SHRINKING, 4)
-    with pytest.raises(Exception, match=r"\[4\] is not compatible with expected shape \[3\]"):
+    with pytest.raises(
+      Exception, match=r"\[4\] is not compatible with expected shape \[3\]"
+    ):
       _run(builder, _state(), 1, federation)
 
 

@@ -59,7 +59,9 @@ def fixture_setting(tmp_path_factory):
   mask = np.ones(plan.trained.spec.size, bool)
   # The last channels are kept at first, whatever their norms are.
   reduction = Reduction(plan.full, plan.trained)
-  *vectors, kept = plan.strategy.begin(base.Pretrained(plan.full, full, public), mask)[1]
+  *vectors, kept = plan.strategy.begin(base.Pretrained(plan.full, full, public), mask)[
+    1
+  ]
   first, last = _channels(plan.trained), _channels(plan.full)
   kept = np.concatenate(
     [np.arange(n - k, n) for k, n in zip(first, last, strict=True)]
@@ -108,7 +110,9 @@ def test_an_event_chooses_channels_after_an_ordinary_round(setting):
   assert after.mask.all()
   assert after.round_index == 2
   spec = setting.plan.full.spec
-  changed = [setting.plan.strategy.kept_weights(s.mask, s.memory) for s in (before, after)]
+  changed = [
+    setting.plan.strategy.kept_weights(s.mask, s.memory) for s in (before, after)
+  ]
   assert spec.active_counts(changed[0]) == spec.active_counts(changed[1])
   assert (changed[0] != changed[1]).any()
 
@@ -119,7 +123,9 @@ def test_rounds_go_on_after_it(setting):
     before, state = state, setting.run(state, number)
     assert all(np.isfinite(vector).all() for vector in state.weights)
     trained = setting.plan.trained.spec.size
-    assert np.count_nonzero(state.weights.prunable != before.weights.prunable) > trained // 2
+    assert (
+      np.count_nonzero(state.weights.prunable != before.weights.prunable) > trained // 2
+    )
   evaluate = evaluation.build_evaluation(
     setting.plan.trained, setting.store, active_count=setting.plan.trained.spec.size,
     batch_size=8,

@@ -19,5 +19,8 @@ def test_the_first_of_least_loss():
   assert found.chosen == 1
   np.testing.assert_array_equal(found.losses, [1.5, 0.5, 0.5])
   np.testing.assert_array_equal(found.accuracies, [0.25, 0.5, 1.0])
-  assert (found.weights.batch_norm_mean, found.weights.batch_norm_variance) == ([6], [3])
+  assert (found.weights.batch_norm_mean, found.weights.batch_norm_variance) == (
+    [6],
+    [3],
+  )
   np.testing.assert_array_equal(found.weights.prunable, weights.prunable)

@@ -27,7 +27,9 @@ def fixture_feed():
 def _read(feed, reference, held_out=False):
   first, training, development = (int(each) for each in reference[1:])
   count = development if held_out else training
-  return tuple(part.numpy() for part in feed.store.decode(feed.store.read(first, count)))
+  return tuple(
+    part.numpy() for part in feed.store.decode(feed.store.read(first, count))
+  )
 
 
 @pytest.mark.parametrize(
@@ -110,9 +112,15 @@ def test_all_of_a_dataset_and_of_none(feed):
     ([_dataset(y=Y + 1)], r"labels go from 1 to 2, the model has classes 0 to 1"),
     ([_dataset(y=Y - 1)], "labels go from -1"),
     ([tf.data.Dataset.from_tensor_slices(X)], "elements are .*Tensor.*; let them be"),
-    ([tf.data.Dataset.from_tensor_slices({"x": X, "label": Y})], "elements are mappings with label, x;"),
+    (
+      [tf.data.Dataset.from_tensor_slices({"x": X, "label": Y})],
+      "elements are mappings with label, x;",
+    ),
     ([tf.data.Dataset.from_tensor_slices((X, Y, Y))], "elements are 3 parts;"),
-    ([tf.data.Dataset.from_tensor_slices((X, Y)).repeat()], r"never ends; leave repeat\(\)"),
+    (
+      [tf.data.Dataset.from_tensor_slices((X, Y)).repeat()],
+      r"never ends; leave repeat\(\)",
+    ),
   ],
 )
 def test_what_does_not_fit(feed, clients, said):

@@ -93,7 +93,9 @@ class TestClientSeed:
   def test_differs_by_seed_round_and_client(self):
     numbers = [0, 1, 2, 2**31 - 1]
     found = {
-      tuple(client_work.client_seed(seed, tf.constant(r), tf.constant(c, tf.int64)).numpy())
+      tuple(
+        client_work.client_seed(seed, tf.constant(r), tf.constant(c, tf.int64)).numpy()
+      )
       for seed in (*numbers, 2**31, 2**40)
       for r in numbers
       for c in numbers

@@ -24,9 +24,7 @@ class PlainModel:
     names = [layer.name for layer in model_definition.spec.layers]
     self.kernels = [self.model.get_layer(name).kernel for name in names]
     kernel_ids = {id(kernel) for kernel in self.kernels}
-    self.dense = [
-      v for v in self.model.trainable_variables if id(v) not in kernel_ids
-    ]
+    self.dense = [v for v in self.model.trainable_variables if id(v) not in kernel_ids]
     self.norms = [
       layer
       for layer in self.model.layers

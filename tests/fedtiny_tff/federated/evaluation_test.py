@@ -22,7 +22,9 @@ def clients():
       support.random_part(generator, held_out, (4, 4, 1), 3, mean, deviation),
     )
     for training, held_out, mean, deviation in [
-      (3, 5, 0, 1), (2, 8, 2, 3), (4, 1, -1, 1)
+      (3, 5, 0, 1),
+      (2, 8, 2, 3),
+      (4, 1, -1, 1),
     ]
   ]
 
@@ -129,9 +131,7 @@ class TestBuildEvaluation:
     with support.overwritten(store, first, 1):
       assert support.to_bytes(evaluate(state, references[:2])) != wanted
 
-  def test_a_client_that_holds_nothing_out_adds_nothing(
-    self, evaluate, stored, state
-  ):
+  def test_a_client_that_holds_nothing_out_adds_nothing(self, evaluate, stored, state):
     empty = stored[1][1]._replace(development_examples=np.int64(0))
     found = evaluate(state, [stored[1][0], empty])
     assert found == evaluate(state, [stored[1][0]])

@@ -158,4 +158,3 @@ def test_the_penalty_pushes_out_what_the_event_drops(setting, history):
   # What is reported is the loss without it, of the first step the same.
   assert metrics.examples == history[2][1].examples
   assert metrics.loss_sum == pytest.approx(history[2][1].loss_sum, rel=1e-2)
-

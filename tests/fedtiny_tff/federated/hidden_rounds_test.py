@@ -97,7 +97,9 @@ def test_private_updates_are_clipped_and_divided_by_the_number_expected(tmp_path
   # The second is clipped to norm 1: 5 in each of two directions, and biases of 0.05.
   length = np.sqrt(2 * 5.0**2 + 2 * 0.05**2)
   expected = (0.1 + 5 / length) / 3
-  np.testing.assert_allclose(state.weights.prunable[:2], [expected, -expected], rtol=1e-5)
+  np.testing.assert_allclose(
+    state.weights.prunable[:2], [expected, -expected], rtol=1e-5
+  )
   np.testing.assert_allclose(
     state.weights.dense[0], (0.05 + 0.05 / length) / 3, rtol=1e-5
   )

@@ -55,7 +55,9 @@ def _client_data():
 
 
 DATA = _client_data()
-DATASETS = [DATA.create_tf_dataset_for_client(name).batch(4) for name in DATA.client_ids]
+DATASETS = [
+  DATA.create_tf_dataset_for_client(name).batch(4) for name in DATA.client_ids
+]
 
 
 @pytest.fixture(name="candidate", scope="module")
@@ -138,7 +140,11 @@ def test_the_least_loss_is_chosen(candidate):
 def test_rounds_prune_as_planned(process, run):
   finals = [output.metrics["finalizer"] for output in run[1:]]
   assert [event.round_index for event in process.events] == [1]
-  assert [each["adjusted_block"] for each in finals] == [-1, process.events[0].block, -1]
+  assert [each["adjusted_block"] for each in finals] == [
+    -1,
+    process.events[0].block,
+    -1,
+  ]
   moved = process.events[0].counts[0]
   assert [each["dropped"] for each in finals] == [0, moved, 0]
   assert [each["grown"] for each in finals] == [0, moved, 0]
@@ -177,9 +183,7 @@ def test_model_and_weights_agree(process, run):
   given = model_fn()
   process.get_model_weights(state).assign_weights_to(given)
   features = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
-  np.testing.assert_allclose(
-    tf.nn.softmax(model(features)), given(features), rtol=1e-5
-  )
+  np.testing.assert_allclose(tf.nn.softmax(model(features)), given(features), rtol=1e-5)
   for name, mask in process.masks(state).items():
     assert not model.get_layer(name).kernel.numpy()[~mask].any()
   weights = tff.learning.models.ModelWeights.from_model(given)
@@ -198,7 +202,9 @@ def test_evaluation_is_the_models_own(process, run):
   quality = tf.nn.softmax(process.model(state)(x)).numpy()
   assert found["num_examples"] == 27
   assert found["accuracy"] == pytest.approx(np.mean(quality.argmax(1) == y))
-  assert found["loss"] == pytest.approx(-np.log(quality[np.arange(27), y]).mean(), rel=1e-5)
+  assert found["loss"] == pytest.approx(
+    -np.log(quality[np.arange(27), y]).mean(), rel=1e-5
+  )
 
 
 def test_states_go_through_tffs_program_state_manager(process, run, tmp_path):
@@ -376,7 +382,8 @@ def test_every_strategy_by_name(name, local_runtime):
     assert process.initialize.type_signature.result.member.is_assignable_from(
       tff.types.to_type(
         tf.nest.map_structure(
-          lambda each: tff.TensorType(np.asarray(each).dtype.type, np.shape(each)), state
+          lambda each: tff.TensorType(np.asarray(each).dtype.type, np.shape(each)),
+          state,
         )
       )
     )

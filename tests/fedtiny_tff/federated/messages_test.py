@@ -165,7 +165,10 @@ def test_what_moved_is_where_it_went(active):
     *(tf.constant(v) for v in ([1.0, 2.0, 3.0], [4.0], [5.0], [6.0]))
   )
   trained = messages.TrainedModel(
-    *(tf.constant(v, tf.float32) for v in ([1.5, 1.0, 3.0][:active], [9.0], [0.5], [7.0]))
+    *(
+      tf.constant(v, tf.float32)
+      for v in ([1.5, 1.0, 3.0][:active], [9.0], [0.5], [7.0])
+    )
   )
   moved = messages.offsets(trained, received)
   assert moved.dense.numpy() == 5.0

@@ -93,9 +93,7 @@ def _steps(federation, state, part, count=STEPS):
   plain, results = PlainModel(federation.model), []
   for _ in range(count):
     results.append(
-      train_reference(
-        plain, state, part, [np.arange(len(part.labels))], RATE, 0.0
-      )
+      train_reference(plain, state, part, [np.arange(len(part.labels))], RATE, 0.0)
     )
     state = state._replace(weights=results[-1].weights)
   return results
@@ -133,9 +131,7 @@ class TestPruneFL:
     for where, moved in zip(_layers(federation), MOVED, strict=True):
       active = where[states[1].mask[where]]
       pruned = where[~states[1].mask[where]]
-      mask[active[largest(np.abs(prunable[active]), len(active) - moved)]] = (
-        True
-      )
+      mask[active[largest(np.abs(prunable[active]), len(active) - moved)]] = True
       mask[pruned[largest(mean[pruned], moved)]] = True
     np.testing.assert_array_equal(states[2].mask, mask)
     kept = np.where(mask & states[1].mask, prunable, 0.0)
@@ -284,9 +280,7 @@ class TestLotteryFL:
     prunable, mask = averaged.weights.prunable, np.zeros(20, bool)
     for where, moved in zip(_layers(federation), MOVED, strict=True):
       active = where[before.mask[where]]
-      mask[active[largest(np.abs(prunable[active]), len(active) - moved)]] = (
-        True
-      )
+      mask[active[largest(np.abs(prunable[active]), len(active) - moved)]] = True
     np.testing.assert_array_equal(after.mask, mask)
     np.testing.assert_allclose(
       after.weights.prunable, np.where(mask, prunable, 0.0), atol=1e-6

@@ -78,7 +78,10 @@ def test_statistics(found):
   assert reports == (3.0, 3.0)
   for name in ("mean", "variance"):
     np.testing.assert_allclose(
-      getattr(statistics, name), getattr(simulated.statistics, name), rtol=1e-5, atol=1e-6
+      getattr(statistics, name),
+      getattr(simulated.statistics, name),
+      rtol=1e-5,
+      atol=1e-6,
     )
 
 

@@ -140,8 +140,6 @@ def history(cnn: Setting, start: states.ServerState) -> list[Step]:
     unadjusted, unadjusted_metrics = cnn.run(state, r, CNN_RATE, ordinary=True)
     after, metrics = cnn.run(state, r, CNN_RATE)
     event = cnn.builder.event(r)
-    steps.append(
-      Step(r, event, state, after, metrics, unadjusted, unadjusted_metrics)
-    )
+    steps.append(Step(r, event, state, after, metrics, unadjusted, unadjusted_metrics))
     state = after
   return steps

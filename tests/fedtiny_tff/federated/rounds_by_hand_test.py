@@ -116,9 +116,7 @@ class TestRoundByHand:
     np.testing.assert_allclose(
       state.weights.prunable, [0.025, 0.0, 0.0, 0.15], rtol=0, atol=1e-8
     )
-    np.testing.assert_allclose(
-      state.weights.dense, [-0.025, 0.025], rtol=0, atol=1e-8
-    )
+    np.testing.assert_allclose(state.weights.dense, [-0.025, 0.025], rtol=0, atol=1e-8)
     np.testing.assert_array_equal(state.mask, zeros.mask)
     assert state.round_index == 1
     # Four examples at probability 1/2; of equal logits the first class is taken.
@@ -134,9 +132,7 @@ class TestRoundByHand:
       state.weights.prunable, [0.0, 0.0, 0.0, 0.15], rtol=0, atol=1e-8
     )
     assert state.weights.prunable[2] == 0.0
-    np.testing.assert_allclose(
-      state.weights.dense, [-0.025, 0.025], rtol=0, atol=1e-8
-    )
+    np.testing.assert_allclose(state.weights.dense, [-0.025, 0.025], rtol=0, atol=1e-8)
     assert (metrics.correct, metrics.examples) == (1, 4)
 
   def test_gradients_count_by_examples(self, linear, zeros):

@@ -234,12 +234,8 @@ class TestReproducibility:
     assert not np.array_equal(runs[0].weights.prunable, runs[2].weights.prunable)
 
   def test_another_seed_gives_another_order(self, tmp_path, cnn_start, history):
-    other, _ = round_settings.cnn(tmp_path, 1).run(
-      cnn_start, 0, CNN_RATE
-    )
-    assert not np.array_equal(
-      other.weights.prunable, history[0].after.weights.prunable
-    )
+    other, _ = round_settings.cnn(tmp_path, 1).run(cnn_start, 0, CNN_RATE)
+    assert not np.array_equal(other.weights.prunable, history[0].after.weights.prunable)
 
   def test_order_of_clients_does_not_matter(self, cnn, history):
     for step in (history[0], history[1]):
@@ -281,9 +277,7 @@ class TestInfluence:
 
   def test_a_client_without_examples_has_no_weight(self, cnn, history):
     empty = cnn.references[1]._replace(training_examples=np.int64(0))
-    found, metrics = cnn.run(
-      history[0].before, 0, CNN_RATE, [*cnn.references, empty]
-    )
+    found, metrics = cnn.run(history[0].before, 0, CNN_RATE, [*cnn.references, empty])
     for ours, wanted in zip(found.weights, history[0].after.weights, strict=True):
       np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-6)
     assert metrics == history[0].metrics

@@ -131,7 +131,9 @@ class TestFailingWorker:
     ("binary", "code"), [("/bin/false", 1), ("/bin/true", 0), ("/no/such/worker", 1)]
   )
   def test_raises_with_the_way_out(self, monkeypatch, binary, code):
-    monkeypatch.setattr(worker_process, "worker_binary_path", lambda: pathlib.Path(binary))
+    monkeypatch.setattr(
+      worker_process, "worker_binary_path", lambda: pathlib.Path(binary)
+    )
     local = runtime.LocalRuntime()
     with (
       pytest.raises(

@@ -51,8 +51,7 @@ def moments_of_all(
     for start, stop in mini_batches(len(part.labels))
   ]
   layers = [
-    np.concatenate(batches).astype(np.float64)
-    for batches in zip(*seen, strict=True)
+    np.concatenate(batches).astype(np.float64) for batches in zip(*seen, strict=True)
   ]
   assert len(layers) == len(plain.norms)
   mean = np.concatenate([layer.mean(axis=0) for layer in layers])
@@ -282,10 +281,7 @@ class TestShiftedInputs:
     weights = support.random_weights(model_definition, 6)
     weights.batch_norm_mean[:2] = pretrained_mean
     masks = np.stack(
-      [
-        support.random_mask(model_definition, counts, 6)
-        for counts in ((5, 4), (3, 6))
-      ]
+      [support.random_mask(model_definition, counts, 6) for counts in ((5, 4), (3, 6))]
     )
     found = select(selection.make_pool(weights, masks), references).statistics
     # The first norm's inputs are the data themselves.
@@ -297,19 +293,13 @@ class TestShiftedInputs:
       np.testing.assert_allclose(
         found.variance[candidate, :2], together.var(axis=0), rtol=1e-5
       )
-      mean, variance = moments_of_all(
-        model_definition, masked(weights, mask), parts
-      )
-      np.testing.assert_allclose(
-        found.mean[candidate], mean, rtol=1e-5, atol=1e-5
-      )
+      mean, variance = moments_of_all(model_definition, masked(weights, mask), parts)
+      np.testing.assert_allclose(found.mean[candidate], mean, rtol=1e-5, atol=1e-5)
       np.testing.assert_allclose(found.variance[candidate], variance, rtol=1e-5)
 
 
 class TestVanillaSelection:
-  def test_scores_under_the_pretrained_statistics(
-    self, stored, weights, masks, parts
-  ):
+  def test_scores_under_the_pretrained_statistics(self, stored, weights, masks, parts):
     select = build(CNN, stored[0], 3, 40, adaptive=False)
     found = select.type_signature.compact_representation()
     assert found == TYPE.format(3, 40, 16, 41, 10)
@@ -345,9 +335,7 @@ class TestModelWithoutBatchNorm:
     nothing_normalised = (np.zeros(0), np.zeros(0))
     parts = [client.development for client in clients]
     wanted = [
-      scores_of_all(
-        model_definition, masked(weights, mask), nothing_normalised, parts
-      )
+      scores_of_all(model_definition, masked(weights, mask), nothing_normalised, parts)
       for mask in masks
     ]
     check_scores(result, wanted)

@@ -66,7 +66,9 @@ class TestMemory:
 
   def test_type(self):
     found = states.sparse_state_type(SIZES, 4, self.MEMORY).compact_representation()
-    assert found.endswith("round_index=int32,memory=<float32[10],int64[3]>,aggregation=<>>")
+    assert found.endswith(
+      "round_index=int32,memory=<float32[10],int64[3]>,aggregation=<>>"
+    )
 
   def test_ordinary_rounds_do_not_take_it(self):
     mask = np.isin(np.arange(10), (0, 2, 9))

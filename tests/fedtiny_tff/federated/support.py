@@ -104,7 +104,9 @@ def write_store(
     )
     for part in client:
       examples += zip(part.features, part.labels.tolist(), strict=True)
-  return core_support.write_store(path, info, examples, range(len(examples))), references
+  return core_support.write_store(
+    path, info, examples, range(len(examples))
+  ), references
 
 
 @contextlib.contextmanager
@@ -257,9 +259,7 @@ def random_mask(
 def make_state(weights: ModelWeights, mask: np.ndarray) -> states.ServerState:
   """Masks the weights and starts at round 0."""
   prunable = np.where(mask, weights.prunable, np.float32(0.0))
-  return states.ServerState(
-    weights._replace(prunable=prunable), mask, np.int32(0)
-  )
+  return states.ServerState(weights._replace(prunable=prunable), mask, np.int32(0))
 
 
 def leaves(value) -> list[np.ndarray]:

@@ -54,7 +54,15 @@ def test_the_sizes_are_those_of_the_model():
     ("fedmef", ACTIVE, _events()[:1]),
     ("fedavg", 125, ()),
   ],
-  ids=["every_block", "one_block", "full_mask", "no_event", "prunefl", "fedmef", "dense"],
+  ids=[
+    "every_block",
+    "one_block",
+    "full_mask",
+    "no_event",
+    "prunefl",
+    "fedmef",
+    "dense",
+  ],
 )
 def test_equal_those_of_the_rounds_that_are_built(store, method, active, events):
   builder = rounds.RoundBuilder(
@@ -154,7 +162,9 @@ def test_bytes_from_types_are_those_that_tff_serialises(store, block, direction)
   )  # fmt: skip
   event = next((e for e in events if e.block == block), None)
   number = 0 if event is None else event.round_index
-  work = builder._client_work(rounds._Key(block, ACTIVE, ACTIVE)).computation.type_signature
+  work = builder._client_work(
+    rounds._Key(block, ACTIVE, ACTIVE)
+  ).computation.type_signature
   computation = builder.computation(number)
   _, values, sent, instruction = work.parameter
   message, wanted = work.result, computation.upload_bytes

@@ -36,7 +36,9 @@ def test_addresses(text, address):
   ],
 )  # fmt: skip
 def test_what_is_no_address(text):
-  with pytest.raises(InputError, match="is no address of a worker; write host:port") as e:
+  with pytest.raises(
+    InputError, match="is no address of a worker; write host:port"
+  ) as e:
     worker_channel.parse_address(text)
   assert "\n" not in str(e.value)
 
@@ -116,5 +118,7 @@ def test_all_must_answer_where_that_is_required():
   with workers.running_workers(1) as running:
     worker_channel.require_answers(running.addresses, 30.0)
     addresses = [f"127.0.0.1:{port}", *running.addresses]
-    with pytest.raises(InputError, match=f"no answer in 0.1 s from worker {addresses[0]}:"):
+    with pytest.raises(
+      InputError, match=f"no answer in 0.1 s from worker {addresses[0]}:"
+    ):
       worker_channel.require_answers(addresses, 0.1)

@@ -124,7 +124,9 @@ class TestReach:
       ["unshare", "--user", "--map-user=1000", "--map-group=1000", sys.executable, "-c", program],
       cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    refused = [line for line in result.stderr.splitlines() if "IsolationRefused" in line]
+    refused = [
+      line for line in result.stderr.splitlines() if "IsolationRefused" in line
+    ]
     if "unshare:" in result.stderr or refused:
       pytest.skip(f"user namespaces are not permitted here: {refused or result.stderr}")
     assert result.stdout == "1000 2 True\n", result.stderr
@@ -167,7 +169,9 @@ class TestRefusal:
       taken.bind(("0.0.0.0", 0))
       taken.listen()
       address = f"0.0.0.0:{taken.getsockname()[1]}"
-      with pytest.raises(worker_process.AddressUnusable, match="Address already in use"):
+      with pytest.raises(
+        worker_process.AddressUnusable, match="Address already in use"
+      ):
         worker_process.WorkerProcess(1, address, is_isolated=is_isolated).__enter__()
 
   def test_an_address_of_another_machine(self):

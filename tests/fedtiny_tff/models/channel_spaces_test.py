@@ -62,7 +62,9 @@ def test_a_plain_network():
   assert vectors["conv1/kernel"] == "dense"
   assert vectors["norm/moving_mean"] == "batch_norm_mean"
   assert vectors["norm/moving_variance"] == "batch_norm_variance"
-  makers = {each.layer: each.made_space for each in found.variables if each.makes_channels}
+  makers = {
+    each.layer: each.made_space for each in found.variables if each.makes_channels
+  }
   assert makers == {"conv1": 1, "conv2": 2, "logits": 3}
 
 
@@ -173,7 +175,9 @@ def test_every_model_is_understood(name):
 
 def test_units_of_resnets_share_channels_through_their_shortcuts():
   found = channel_spaces.find_spaces(support.get_model("resnet8", (9, 5, 2), 3, 1.0))
-  made = {each.layer: each.made_space for each in found.variables if each.makes_channels}
+  made = {
+    each.layer: each.made_space for each in found.variables if each.makes_channels
+  }
   assert made["stem"] == made["unit1_conv2"] != made["unit1_conv1"]
   assert made["unit2_shortcut"] == made["unit2_conv2"] != made["stem"]
   assert found.channels == (2, 16, 16, 32, 32, 64, 64, 3)

@@ -191,12 +191,16 @@ def test_a_damaged_configuration_is_refused(file, config):
 
 
 def test_a_missing_file_is_named(tmp_path):
-  assert _refusal(tmp_path / "none.keras").endswith("none.keras: not found; check the path")
+  assert _refusal(tmp_path / "none.keras").endswith(
+    "none.keras: not found; check the path"
+  )
 
 
 def test_a_folder_is_no_file(tmp_path):
   (tmp_path / "net.keras").mkdir()
-  assert _refusal(tmp_path / "net.keras").endswith("net.keras: not found; check the path")
+  assert _refusal(tmp_path / "net.keras").endswith(
+    "net.keras: not found; check the path"
+  )
 
 
 def test_weights_of_another_model_are_refused(file, tmp_path):

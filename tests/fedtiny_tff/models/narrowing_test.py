@@ -106,5 +106,8 @@ def test_a_real_architecture(size_of):
   channels = found.spec.layers[0].shape[2:] + found.spec.layers[1].shape[3:]
   assert size_of(found) <= limit
   # One more channel, in the layer that gets it next, is too much.
-  width = min((2 * count + 1) / (2 * base) for count, base in zip(channels, (32, 64, 128), strict=True))
+  width = min(
+    (2 * count + 1) / (2 * base)
+    for count, base in zip(channels, (32, 64, 128), strict=True)
+  )
   assert size_of(find(width)) > limit

@@ -19,7 +19,6 @@ class _OwnNorm(tf.keras.layers.BatchNormalization):
   __module__ = "keras.elsewhere"
 
 
-
 def _functional(*inner):
   x = inputs = layers.Input((4, 4, 2))
   for layer in inner:
@@ -40,7 +39,10 @@ def _frozen():
     (lambda: _Own(name="odd"), "is not Keras's own"),
     (lambda: layers.Dense(2, name="o/dd"), "has a '/' in its name; rename it"),
     (lambda: layers.Dense(2, dtype="float64", name="odd"), "computes in float64"),
-    (lambda: layers.Dense(2, dtype="mixed_bfloat16", name="odd"), "computes in bfloat16"),
+    (
+      lambda: layers.Dense(2, dtype="mixed_bfloat16", name="odd"),
+      "computes in bfloat16",
+    ),
     (
       lambda: layers.GlobalMaxPooling2D(data_format="channels_first", name="odd"),
       "has its channels first",
@@ -63,9 +65,7 @@ def test_a_layer_that_does_not_do(layer, said):
   with pytest.raises(InputError) as raised:
     user_model_checks.check_layers("net", _functional(made))
   message = str(raised.value)
-  assert message.startswith(
-    f"model net: layer {made.name!r} ({type(made).__name__}) "
-  )
+  assert message.startswith(f"model net: layer {made.name!r} ({type(made).__name__}) ")
   assert said in message
 
 

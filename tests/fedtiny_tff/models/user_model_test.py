@@ -88,7 +88,10 @@ def _trained(model):
   """Gives every variable a value as after training."""
   generator = np.random.default_rng(1)
   model.set_weights(
-    [generator.uniform(0.2, 0.9, w.shape).astype(np.float32) for w in model.get_weights()]
+    [
+      generator.uniform(0.2, 0.9, w.shape).astype(np.float32)
+      for w in model.get_weights()
+    ]
   )
   return model
 
@@ -184,9 +187,15 @@ def test_a_width_is_refused(tmp_path):
 @pytest.mark.parametrize(
   ("changes", "said"),
   [
-    ({"shape": (6, 6, 1)}, "takes inputs of shape (6, 5, 1), the dataset's are (6, 6, 1)"),
+    (
+      {"shape": (6, 6, 1)},
+      "takes inputs of shape (6, 5, 1), the dataset's are (6, 6, 1)",
+    ),
     ({"shape": (30,)}, "takes inputs of shape (6, 5, 1), the dataset's are (30,)"),
-    ({"classes": 5}, "its output is (None, 4), needed is (None, 5), one for each class"),
+    (
+      {"classes": 5},
+      "its output is (None, 4), needed is (None, 5), one for each class",
+    ),
     ({"classes": None}, "needs at least 1 class, got None"),
   ],
 )
@@ -210,7 +219,9 @@ def test_nothing_to_prune_is_refused(tmp_path):
 
 
 def test_a_sigmoid_at_the_end_is_refused(tmp_path):
-  path = _saved(tmp_path, _sequential(layers.Dense(4, activation="sigmoid", name="head")))
+  path = _saved(
+    tmp_path, _sequential(layers.Dense(4, activation="sigmoid", name="head"))
+  )
   assert "layer 'head' (Dense) ends it in sigmoid" in _refusal(path)
 
 
@@ -298,7 +309,9 @@ def test_blocks_that_are_none_are_refused(module):
       build = lambda: tf.keras.Sequential([L.Input(input_shape), L.Flatten(), L.Dense(4)])
       return define_model("mine", build, (("elsewhere",),))
   """)
-  assert "blocks of model 'mine' must name its prunable layers" in _refusal(f"{name}:net")
+  assert "blocks of model 'mine' must name its prunable layers" in _refusal(
+    f"{name}:net"
+  )
 
 
 def test_names_that_change_from_build_to_build_are_refused(module):
@@ -353,7 +366,9 @@ def test_what_an_entry_point_does_wrong_is_said(module, text, said):
 
 
 def test_a_missing_module_is_named():
-  assert "there is no module no_such_module, neither" in _refusal("no_such_module.nets:net")
+  assert "there is no module no_such_module, neither" in _refusal(
+    "no_such_module.nets:net"
+  )
 
 
 @pytest.mark.parametrize(

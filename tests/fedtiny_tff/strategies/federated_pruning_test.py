@@ -111,7 +111,9 @@ class TestModels:
       strategy.begin(_pretrained(), np.ones(8, bool))
     model = ServerModel(_weights(), tf.ones([8], tf.bool), ())
     with pytest.raises(ValueError, match="call plan_models first"):
-      strategy.adjustment(plan).apply(model, (), tf.zeros([2], tf.int32), tf.constant(0))
+      strategy.adjustment(plan).apply(
+        model, (), tf.zeros([2], tf.int32), tf.constant(0)
+      )
 
 
 class TestStart:
@@ -171,7 +173,9 @@ class TestEvent:
     np.testing.assert_array_equal(full.prunable, wanted)
     dense = [*(1, -1, 6, 3), *(91, 2, 93, 4), *(95, 6, 97, 8), *(150, 151)]
     assert full.dense.tolist() == dense
-    np.testing.assert_array_equal(full.batch_norm_mean, support.floats([-0.1, 0.2, -0.3, 0.4]))
+    np.testing.assert_array_equal(
+      full.batch_norm_mean, support.floats([-0.1, 0.2, -0.3, 0.4])
+    )
     # The next small model: channel 1 as it was, channel 2 as it was trained.
     prunable = support.floats([0, 4, -2, 0.4, 20, 21, -30, -31])
     np.testing.assert_array_equal(after.weights.prunable, prunable)
@@ -200,7 +204,9 @@ class TestEvent:
       *(generator.integers(-1, 2, n).astype(np.float32) for n in (8, 8, 2, 2))
     )
     after = _adjusted(strategy, trained, memory)
-    kept = strategy.kept_weights(np.ones(8, bool), [np.asarray(m) for m in after.memory])
+    kept = strategy.kept_weights(
+      np.ones(8, bool), [np.asarray(m) for m in after.memory]
+    )
     assert _find(1.0).spec.active_counts(kept) == (4, 4)
     small = reduction.gather(ModelWeights(*after.memory[:-1]), after.memory[-1])
     for one, another in zip(small, after.weights, strict=True):

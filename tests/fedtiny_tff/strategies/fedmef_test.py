@@ -115,7 +115,9 @@ class TestPenalty:
     size = data.draw(st.integers(2, 12))
     values = data.draw(st.lists(st.integers(-3, 3), min_size=size, max_size=size))
     active = data.draw(st.integers(1, size))
-    mask = np.asarray(data.draw(st.permutations([True] * active + [False] * (size - active))))
+    mask = np.asarray(
+      data.draw(st.permutations([True] * active + [False] * (size - active)))
+    )
     count = data.draw(st.integers(0, min(active, size - active)))
     weights = np.where(mask, support.floats(values), np.float32(0))
     spec = support.spec_of_sizes(size)
@@ -123,10 +125,14 @@ class TestPenalty:
       tf.constant(weights), tf.constant(mask), tf.constant([count]), spec
     )[0].numpy()
     assert np.count_nonzero(marked) == count
-    adjustment = fedmef.FedMef().adjustment(base.AdjustmentPlan(spec, 0, (count,), 0, 0))
+    adjustment = fedmef.FedMef().adjustment(
+      base.AdjustmentPlan(spec, 0, (count,), 0, 0)
+    )
     nothing = tf.zeros([0])
     model = ServerModel(
-      ModelWeights(tf.constant(weights), nothing, nothing, nothing), tf.constant(mask), ()
+      ModelWeights(tf.constant(weights), nothing, nothing, nothing),
+      tf.constant(mask),
+      (),
     )
     moved = adjustment.apply(
       model, tf.zeros([size]), tf.constant([count]), tf.constant(1)
@@ -198,7 +204,9 @@ class TestCost:
   BLOCKS = ((0, 1),)
 
   def test_by_hand(self):
-    paid = fedmef.FedMef().round_cost(self.PROFILE, self.WORKLOAD, (20, 31), self.BLOCKS)
+    paid = fedmef.FedMef().round_cost(
+      self.PROFILE, self.WORKLOAD, (20, 31), self.BLOCKS
+    )
     other = cost.top_gradient_cost(self.PROFILE, self.WORKLOAD, (20, 31), self.BLOCKS)
     # ceil(0.3 * 51) = 16 pairs; a bit for each of 51 weights.
     assert paid.memory.buffer_bytes == 8 * 16 + 7

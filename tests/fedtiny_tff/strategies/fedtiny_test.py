@@ -159,8 +159,8 @@ def test_unused_slots_add_nothing():
 
 def test_an_event_that_moves_nothing_leaves_all_as_it_is():
   weights = tf.where(_MASK, tf.range(1.0, 14.0), 0.0)
-  new_weights, new_mask = _applied(_adjustment(),
-    weights, _MASK, tf.ones([9]), _ints(0, 0)
+  new_weights, new_mask = _applied(
+    _adjustment(), weights, _MASK, tf.ones([9]), _ints(0, 0)
   )
   np.testing.assert_array_equal(new_weights, weights)
   np.testing.assert_array_equal(new_mask, _MASK)
@@ -190,8 +190,8 @@ def test_density_is_invariant_and_only_the_blocks_layers_change(seed, block):
     total = adjustment.accumulate(total, sent, tf.constant(0.5))
   new_weights, new_mask = (
     t.numpy()
-    for t in _applied(adjustment,
-      tf.constant(weights), tf.constant(mask), total, _ints(*counts)
+    for t in _applied(
+      adjustment, tf.constant(weights), tf.constant(mask), total, _ints(*counts)
     )
   )
   assert _SPEC.active_counts(new_mask) == active
@@ -237,7 +237,9 @@ def test_the_pool_has_the_papers_size_unless_told():
   weights = np.random.default_rng(0).normal(size=300).astype(np.float32)
   strategy = fedtiny.FedTiny()
   # floor(0.1 / 0.05 + 0.5) = 2.
-  pool = strategy.candidate_masks(support.pretrained(weights, spec), PruningConfig(0.05, 10))
+  pool = strategy.candidate_masks(
+    support.pretrained(weights, spec), PruningConfig(0.05, 10)
+  )
   assert pool.shape == (2, 300)
   assert pool.sum(axis=1).tolist() == [15, 15]
   told = PruningConfig(0.05, 10, pool_size=3, layer_counts="uniform")
@@ -281,7 +283,9 @@ class TestChannelBlocks:
     return [tf.constant(pairs), tf.constant([9.0, -0.5, 0.25])]
 
   def test_a_group_is_sent_for_its_norm_with_every_gradient(self):
-    sent = self.adjustment(1, 1).client_statistics(self.gradients(), self.MASK, _ints(1, 1))
+    sent = self.adjustment(1, 1).client_statistics(
+      self.gradients(), self.MASK, _ints(1, 1)
+    )
     # Pair 2 begins at weight 4; of the single weights the one at 8 + 1.
     assert sent.indices.numpy().tolist() == [4, 9]
     np.testing.assert_array_equal(sent.values, support.floats([-2.2, 2.3, -0.5]))
@@ -297,7 +301,10 @@ class TestChannelBlocks:
     np.testing.assert_allclose(total, expected, rtol=1e-6)
 
   def test_of_equal_groups_the_lower_index_is_sent(self):
-    gradients = [tf.constant([0.0] * 2 + [1.0, -2.0, 2.0, 1.0] + [0.0] * 2), tf.zeros([3])]
+    gradients = [
+      tf.constant([0.0] * 2 + [1.0, -2.0, 2.0, 1.0] + [0.0] * 2),
+      tf.zeros([3]),
+    ]
     sent = self.adjustment(1, 1).client_statistics(gradients, self.MASK, _ints(1, 1))
     assert sent.indices.numpy().tolist() == [2, 9]
 
@@ -355,15 +362,17 @@ def test_events_of_groups_keep_density_and_move_whole_groups(seed, size):
   adjustment = _planned(spec, 0, counts)
   total = adjustment.zero()
   for _ in range(2):
-    gradients = [tf.constant(generator.integers(-2, 3, n), tf.float32) for n in spec.sizes]
+    gradients = [
+      tf.constant(generator.integers(-2, 3, n), tf.float32) for n in spec.sizes
+    ]
     sent = adjustment.client_statistics(gradients, tf.constant(mask), _ints(*counts))
     assert sent.indices.shape == [sum(counts)]
     assert sent.values.shape == [sum(counts) * size]
     total = adjustment.accumulate(total, sent, tf.constant(0.5))
   new_weights, new_mask = (
     t.numpy()
-    for t in _applied(adjustment,
-      tf.constant(weights), tf.constant(mask), total, _ints(*counts)
+    for t in _applied(
+      adjustment, tf.constant(weights), tf.constant(mask), total, _ints(*counts)
     )
   )
   assert spec.active_counts(new_mask) == spec.active_counts(mask)

@@ -21,7 +21,9 @@ _SPEC = support.spec_of_sizes(4, 6, blocks=((0, 1),))
 
 
 def _applied(spec, weights, mask, counts):
-  adjustment = lotteryfl.LotteryFL().adjustment(base.AdjustmentPlan(spec, 0, counts, 0, 0))
+  adjustment = lotteryfl.LotteryFL().adjustment(
+    base.AdjustmentPlan(spec, 0, counts, 0, 0)
+  )
   vectors = ModelWeights(
     tf.constant(weights, tf.float32), *(tf.zeros([0]) for _ in range(3))
   )

@@ -79,15 +79,24 @@ def test_strategies_of_a_users_own(tmp_path, monkeypatch):
   assert made.name == "mine"
   for name, said in (
     ("own_strategies:base.Strategy", "strategy must be one of"),
-    ("own_strategies:Nameless", "calls itself 'fedavg', as one of ours; set its `name`"),
+    (
+      "own_strategies:Nameless",
+      "calls itself 'fedavg', as one of ours; set its `name`",
+    ),
     ("own_strategies:Failing", "RuntimeError: not today; mend your code"),
     ("own_strategies:Listed", r"calls itself \['mine'\]; set its `name` to a word"),
     ("own_strategies:Empty", "calls itself ''; set its `name` to a word of at most 40"),
     ("own_strategies:Marked", r"calls itself '\[/\]'; set its `name`"),
     ("own_strategies:Shy", "ZeroDivisionError: division by zero; mend your code"),
-    ("own_strategies:Coarse", "its `granularity` is 'model'; set it to one of None, 'bl"),
+    (
+      "own_strategies:Coarse",
+      "its `granularity` is 'model'; set it to one of None, 'bl",
+    ),
     ("own_strategies:Gone", "has no function or class 'Gone'; name one that it has"),
-    ("collections:OrderedDict", "makes OrderedDict, no Strategy; write a class derived from"),
+    (
+      "collections:OrderedDict",
+      "makes OrderedDict, no Strategy; write a class derived from",
+    ),
   ):
     with pytest.raises(InputError, match=said):
       registry.get_strategy(name)

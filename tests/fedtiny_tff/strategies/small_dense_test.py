@@ -41,7 +41,9 @@ def test_no_wider_model_is_allowed(density):
   assert model_profile.profile_model(plan.trained).parameters == _parameters(channels)
   assert _parameters(channels) <= limit
   # The channels that a little more width adds first.
-  wider = min(zip(channels, (32, 64, 128), strict=True), key=lambda p: (2 * p[0] + 1) / p[1])
+  wider = min(
+    zip(channels, (32, 64, 128), strict=True), key=lambda p: (2 * p[0] + 1) / p[1]
+  )
   step = (2 * wider[0] + 1) / (2 * wider[1])
   more = tuple(int(base_ * step + 0.5) for base_ in (32, 64, 128))
   assert _parameters(more) > limit

@@ -57,7 +57,11 @@ _FULL = (
     (OSError(13, "Permission denied", "/a/b"), 2, "toy: /a/b: Permission denied"),
     (OSError(28, "No space left on device", "/a/b"), 5, f"toy: /a/b: {_FULL}"),
     (OSError(122, "Disk quota exceeded"), 5, f"toy: {_FULL}"),
-    (RuntimeError("Unable to write (errno = 28, No space left on device)"), 5, f"toy: {_FULL}"),
+    (
+      RuntimeError("Unable to write (errno = 28, No space left on device)"),
+      5,
+      f"toy: {_FULL}",
+    ),
     (VerificationError("mcu: 3 of 9"), 3, "toy: verification failed: mcu: 3 of 9"),
     (BudgetError("mcu: 9 of 8 bytes"), 4, "toy: budget not met: mcu: 9 of 8 bytes"),
     (

@@ -27,7 +27,9 @@ def fixture_restored():
 
 
 def _shown():
-  console = rich.console.Console(file=io.StringIO(), soft_wrap=True, force_terminal=True)
+  console = rich.console.Console(
+    file=io.StringIO(), soft_wrap=True, force_terminal=True
+  )
   return progress.Progress(console), console.file
 
 
@@ -57,7 +59,11 @@ def test_rounds_have_their_figures():
   with shown.steps("sparse round", 2, 1) as steps:
     steps.advance("loss 0.5", {"train_loss": 0.5, "eval_loss": None})
   [told] = _objects(file.getvalue())
-  assert (told["train_loss"], told["eval_loss"], told["seconds_left"]) == (0.5, None, 0.0)
+  assert (told["train_loss"], told["eval_loss"], told["seconds_left"]) == (
+    0.5,
+    None,
+    0.0,
+  )
   assert told["message"].startswith("sparse round 2/2, 0 s left")
 
 
@@ -157,7 +163,10 @@ class TestApps:
   )
   def test_verbosity_has_names(self, given, level):
     seen = []
-    assert support.call("toy", lambda: seen.append(logs.settings()), f"--verbosity={given}") == 0
+    assert (
+      support.call("toy", lambda: seen.append(logs.settings()), f"--verbosity={given}")
+      == 0
+    )
     assert seen == [logs.Settings(False, level)]
 
   def test_progress_is_shown_by_default(self):

@@ -19,7 +19,7 @@ def _process(rss, children=(), gone=False):
   return types.SimpleNamespace(
     memory_info=lambda: figure(rss=rss),
     cpu_times=lambda: figure(user=rss / 1e6, system=0.25, children_user=100.0),
-    children=lambda recursive: list(children) if recursive else []
+    children=lambda recursive: list(children) if recursive else [],
   )
 
 

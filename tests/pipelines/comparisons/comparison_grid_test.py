@@ -12,7 +12,9 @@ def _common(**changes):
 
 
 def _cells(methods, densities=(0.1,), alphas=(0.5,), seeds=(0,), **changes):
-  return comparison_grid.make_cells(_common(**changes), methods, densities, alphas, seeds)
+  return comparison_grid.make_cells(
+    _common(**changes), methods, densities, alphas, seeds
+  )
 
 
 def test_every_combination_is_a_cell():
@@ -102,7 +104,10 @@ def test_what_is_no_method_is_refused(method, said):
     ({"seeds": (1, 1)}, "--seeds names a value more than once: 1,1"),
     ({"densities": (0.0,)}, r"--target_density must be in \(0, 1\], got 0"),
     ({"alphas": (-1.0,)}, "--dirichlet_alpha must be positive"),
-    ({"methods": ["fedavg", "not.there:Mine"]}, "strategy not.there:Mine: there is no mod"),
+    (
+      {"methods": ["fedavg", "not.there:Mine"]},
+      "strategy not.there:Mine: there is no mod",
+    ),
     ({"seeds": (-1,)}, "--seed must be at least 0, got -1"),
     ({"methods": ["fedtiny:selection=best"]}, "--selection must be one of .*'best'"),
   ],

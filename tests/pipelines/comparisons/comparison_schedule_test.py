@@ -87,8 +87,12 @@ class TestSideBySide:
   def test_every_cell_has_a_process_and_a_log(self, cells, store, progress):
     work = "print('at work');" + _WORK
     tables = []
-    self.run(cells, store, progress, self.command(store, work), lambda: tables.append(1))
-    assert set(comparison_schedule.read_finished(cells, store)) == {c.name for c in cells}
+    self.run(
+      cells, store, progress, self.command(store, work), lambda: tables.append(1)
+    )
+    assert set(comparison_schedule.read_finished(cells, store)) == {
+      c.name for c in cells
+    }
     assert len(tables) == 4
     assert store.log(cells[0]).read_text() == "at work\n"
 

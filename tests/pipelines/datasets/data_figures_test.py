@@ -111,9 +111,7 @@ class TestBars:
 
   def test_looks_are_all_different(self):
     (axes,) = _draw(_assigned([[1] * 24]))["label_by_client_bars"].axes
-    looks = {
-      (each[0].get_facecolor(), each[0].get_hatch()) for each in axes.containers
-    }
+    looks = {(each[0].get_facecolor(), each[0].get_hatch()) for each in axes.containers}
     assert len(looks) == len(axes.containers) == 24
 
   def test_what_has_no_look_of_its_own_is_one(self):

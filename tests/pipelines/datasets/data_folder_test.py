@@ -13,7 +13,16 @@ from tests.pipelines.datasets import made_data
 def test_records_lie_as_the_references_say(tmp_path):
   data = data_stage.write_data(made_data.toy_plan(), tmp_path / "data")
   assert data.references.tolist() == [[0, 0, 2, 1], [1, 3, 3, 2]]
-  assert data_folder.read_all(data.clients)[0][:, 0].tolist() == [0, 9, 8, 1, 2, 3, 5, 6]
+  assert data_folder.read_all(data.clients)[0][:, 0].tolist() == [
+    0,
+    9,
+    8,
+    1,
+    2,
+    3,
+    5,
+    6,
+  ]
   assert data_folder.read_all(data.public)[0][:, 0].tolist() == [4]
   assert data_folder.read_all(data.test)[0][:, 0].tolist() == list(range(100, 110))
 
@@ -44,7 +53,9 @@ def test_unfinished_data_are_written_again(tmp_path):
     "test_clients.npy", "client_ids.json", "partition.json",
   ],
 )  # fmt: skip
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-1] + b"\xff", lambda b: b""])
+@pytest.mark.parametrize(
+  "damage", [lambda b: b[:-1], lambda b: b[:-1] + b"\xff", lambda b: b""]
+)
 def test_altered_data_are_refused(tmp_path, name, damage):
   folder = tmp_path / "data"
   data_stage.write_data(made_data.toy_plan(), folder)

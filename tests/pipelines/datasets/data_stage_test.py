@@ -127,9 +127,7 @@ def test_anomalies_are_in_the_test_split_only(tmp_path):
 
 def test_classification_is_judged_by_class(made):
   _, classes = data_folder.read_all(made.test)
-  np.testing.assert_array_equal(
-    data_folder.read_test(made, tasks.CLASSIFY)[1], classes
-  )
+  np.testing.assert_array_equal(data_folder.read_test(made, tasks.CLASSIFY)[1], classes)
 
 
 class TestTestExamplesOfClients:
@@ -173,11 +171,15 @@ def test_no_example_to_test_on_is_refused_before_training(tmp_path):
     num_clients=0, clients_per_round=2, public_samples_per_class=0,
   )  # fmt: skip
   plan = support.plan_data(config)
-  with pytest.raises(InputError, match=r"dataset csv: no example to test on; bring a te"):
+  with pytest.raises(
+    InputError, match=r"dataset csv: no example to test on; bring a te"
+  ):
     data_plan.check_test(plan)
   written = data_stage.write_data(plan, tmp_path / "data")
   with pytest.raises(InputError, match="no example to test on"):
-    data_plan.check_test(data_plan.DataPlan(plan.info, 0, plan.training_sizes, (), None, written))
+    data_plan.check_test(
+      data_plan.DataPlan(plan.info, 0, plan.training_sizes, (), None, written)
+    )
 
 
 def test_more_participants_than_clients_are_refused():

@@ -58,7 +58,9 @@ class TestReopened:
     for alpha in (0.7, 0.5):
       config = support.make_config(**options, dirichlet_alpha=alpha)
       assert len(support.plan_data(config).training_sizes) == 4
-    with pytest.raises(InputError, match=r"--dirichlet_alpha=0.2: .* prepared with 0.7"):
+    with pytest.raises(
+      InputError, match=r"--dirichlet_alpha=0.2: .* prepared with 0.7"
+    ):
       support.plan_data(support.make_config(**options, dirichlet_alpha=0.2))
 
   def test_flags_that_do_not_concern_prepared_data_are_refused(self, tmp_path):
@@ -79,7 +81,9 @@ class TestReopened:
 
   def test_anomalies_that_were_not_left_out_are_refused(self, tmp_path):
     data_stage.write_data(support.plan_data(support.make_config()), tmp_path)
-    with pytest.raises(InputError, match=r"written for anomaly classes .*; write it again"):
+    with pytest.raises(
+      InputError, match=r"written for anomaly classes .*; write it again"
+    ):
       data_stage.reopen(support.make_config(), tmp_path, tasks.RECONSTRUCT)
 
 
@@ -116,7 +120,9 @@ class TestPartitionFile:
   def test_another_number_of_clients_is_refused(self, path):
     with pytest.raises(InputError, match=r"--num_clients=3, but .* has 4 clients"):
       support.plan_data(
-        support.make_config(partition_file=str(path), num_clients=3, clients_per_round=2)
+        support.make_config(
+          partition_file=str(path), num_clients=3, clients_per_round=2
+        )
       )
     for number in (0, 4):
       config = support.make_config(
@@ -133,5 +139,7 @@ def test_the_partitioner_that_was_used_may_be_named(tmp_path):
   data_stage.write_data(support.plan_data(support.make_config()), tmp_path)
   options = {"dataset": "prepared", "data_dir": str(tmp_path), "num_clients": 0}
   support.plan_data(support.make_config(**options, partitioner="dirichlet"))
-  with pytest.raises(InputError, match=r"--partitioner=iid: .* prepared with dirichlet"):
+  with pytest.raises(
+    InputError, match=r"--partitioner=iid: .* prepared with dirichlet"
+  ):
     support.plan_data(support.make_config(**options, partitioner="iid"))

@@ -30,7 +30,14 @@ class World:
     self.folder.begin("plan", b"model")
     self.progress = Progress(rich.console.Console(file=self.said, soft_wrap=True))
 
-  def ask(self, clients=(0, 1), timeout_seconds=0.3, sent=SENT, work=device_tasks.TRAIN, **more):
+  def ask(
+    self,
+    clients=(0, 1),
+    timeout_seconds=0.3,
+    sent=SENT,
+    work=device_tasks.TRAIN,
+    **more,
+  ):
     asking = DeviceAsking(self.folder, PLAN, timeout_seconds, self.progress)
     return asking.ask(Question(work, clients, sent, LAYOUTS, **more))
 
@@ -45,7 +52,9 @@ class World:
       "answers": self.digest(number), **changes,
     }  # fmt: skip
     tensors = {"sum": np.full(2, value, np.float32)}
-    return self.write(client, device_messages.write(Envelope(**envelope), tensors), number)
+    return self.write(
+      client, device_messages.write(Envelope(**envelope), tensors), number
+    )
 
   def write(self, client, content, number=7):
     path = self.path / f"devices/{client:06d}/update-{number:06d}.safetensors"
@@ -134,7 +143,9 @@ def test_damaged_answers_are_refused(world, damage):
   }[damage]
   world.write(0, damaged)
   assert world.ask(clients=(0,)) == {}
-  assert world.said.getvalue().count("refused, client 0: update message of client 0") == 1
+  assert (
+    world.said.getvalue().count("refused, client 0: update message of client 0") == 1
+  )
 
 
 def test_a_device_that_is_refused_may_answer_again(world):

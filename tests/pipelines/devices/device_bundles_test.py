@@ -53,7 +53,10 @@ def test_the_plan_is_the_run_s():
   plan = bundle().plan
   assert (plan.rounds, plan.batch_size, plan.local_epochs) == (7, tiny.BATCH, 2)
   assert (plan.seed, plan.model.active) == (support.TINY["seed"], 100)
-  assert [block.layers for block in plan.blocks] == [("pointwise",), ("hidden", "logits")]
+  assert [block.layers for block in plan.blocks] == [
+    ("pointwise",),
+    ("hidden", "logits"),
+  ]
 
 
 def test_a_block_without_events_keeps_its_number_and_sends_nothing():
@@ -142,7 +145,9 @@ def test_other_methods_are_refused(name, reason):
   whole = base.plan_one_model(strategy, tiny.tiny())
   whole = whole._replace(trained=dataclasses.replace(tiny.tiny(), spec=spec))
   adjusting = config(granularity="entire", adjust_every_rounds=1, target_density=0.4)
-  with pytest.raises(InputError, match=f"--strategy={name}: .*{reason}.*; choose one of"):
+  with pytest.raises(
+    InputError, match=f"--strategy={name}: .*{reason}.*; choose one of"
+  ):
     device_bundles.request_of(adjusting, whole, 100)
 
 

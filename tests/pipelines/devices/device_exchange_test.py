@@ -134,7 +134,11 @@ def answering(reply):
     (b"HTTP/1.0 302 Go\r\nLocation: /\r\n\r\n", Unreachable, "answers 302"),
     (b"HTTP/1.0 429 Wait\r\n\r\n", Unreachable, "answers 429"),
     (b"HTTP/1.0 409 No\r\n\r\n", Unreachable, "answers 409"),
-    (b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nhalf", Unreachable, "broke off after 4"),
+    (
+      b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+      Unreachable,
+      "broke off after 4",
+    ),
     (b"HTTP/1.0 200 OK\r\n\r\n" + bytes(99), InputError, "has more than 50 bytes"),
     (b"HTTP/1.0 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n", Unreachable, "headers"),
     (b"HTTP/1.0 400 Bad\r\n\r\n", InputError, "the gateway refuses it"),

@@ -28,7 +28,9 @@ _VALUES = st.one_of(
     max_size=2,
   ),
 )  # fmt: skip
-_NAMES = st.sampled_from(["version", "plan", "work", "clients", "messages", "block", "x"])
+_NAMES = st.sampled_from(
+  ["version", "plan", "work", "clients", "messages", "block", "x"]
+)
 
 
 def survives(folder, spoil):
@@ -68,7 +70,9 @@ def test_any_plan(tmp_path_factory, data):
   def spoil(server):
     text = bytearray(server.plan.as_json().encode())
     place = data.draw(st.integers(0, len(text) - 1))
-    text[place : place + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+    text[place : place + data.draw(st.integers(0, 9))] = data.draw(
+      st.binary(max_size=9)
+    )
     server.put(device_tasks.PLAN_PATH, bytes(text))
     server.ask(device_tasks.TRAIN, 4)
 

@@ -38,7 +38,9 @@ def _command(folder: pathlib.Path, name: str) -> list[str]:
 
 def _run(command: list[str], until_seconds: float) -> bool:
   """Runs the server, at most so long; returns whether it finished."""
-  server = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+  server = subprocess.Popen(
+    command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+  )
   try:
     return server.wait(until_seconds) == 0
   except subprocess.TimeoutExpired:
@@ -52,7 +54,8 @@ def _devices(folder: pathlib.Path) -> list[device_threads.Device]:
   experiment = experiments.plan_experiment(config)
   data = data_stage.write_data(experiment.data, folder / "data")
   return [
-    device_threads.Device(folder / "exchange", client, data) for client in range(CLIENTS)
+    device_threads.Device(folder / "exchange", client, data)
+    for client in range(CLIENTS)
   ]
 
 
@@ -65,7 +68,9 @@ def test_a_killed_server_goes_on(tmp_path):
   generator = random.Random(0)
   with device_threads.working(_devices(tmp_path)):
     command = _command(tmp_path, "killed")
-    ends = [_run(command, generator.uniform(0.4, 1.0) * whole_seconds) for _ in range(KILLS)]
+    ends = [
+      _run(command, generator.uniform(0.4, 1.0) * whole_seconds) for _ in range(KILLS)
+    ]
     assert any(ends) or _run(command, 400)
   assert not all(ends)
   wanted = equal_runs.results(tmp_path / "undisturbed")

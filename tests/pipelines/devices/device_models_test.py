@@ -41,7 +41,9 @@ def test_a_model_is_exported_and_verified(row):
   spec = models.trained.spec
   request = ExportRequest(
     model=model,
-    masks={each.name: model.get_layer(each.name).kernel.numpy() != 0 for each in spec.layers},
+    masks={
+      each.name: model.get_layer(each.name).kernel.numpy() != 0 for each in spec.layers
+    },
     task=registry.task_of(row.name),
     calibration=inputs,
     evaluation_inputs=inputs,
@@ -53,6 +55,8 @@ def test_a_model_is_exported_and_verified(row):
   bundle = device_client.export_device_client(request)
   (artifact,) = bundle.artifacts
   assert artifact.max_abs_error < 1e-3
-  signatures = Interpreter(model_content=bundle.files[f"{artifact.path}"]).get_signature_list()
+  signatures = Interpreter(
+    model_content=bundle.files[f"{artifact.path}"]
+  ).get_signature_list()
   adjusted = {f"top_gradients_{event.block}" for event in plan.events}
   assert adjusted <= set(signatures)

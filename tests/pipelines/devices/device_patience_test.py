@@ -62,7 +62,10 @@ def test_devices_that_failed_together_come_back_apart(clock):
 
 @pytest.mark.parametrize(
   ("problem", "said"),
-  [("", "has nothing new for 5 s"), ("no route", r"was not reached \(no route\) for 5 s")],
+  [
+    ("", "has nothing new for 5 s"),
+    ("no route", r"was not reached \(no route\) for 5 s"),
+  ],
 )
 def test_its_end_says_what_was_waited_for(clock, problem, said):
   waiting = patience(timeout_seconds=5.0)

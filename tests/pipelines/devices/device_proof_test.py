@@ -61,10 +61,11 @@ class Pair:
     self.experiment = experiments.plan_experiment(self.config)
     self.data = data_stage.write_data(self.experiment.data, path / "data")
     self.models = self.experiment.models
-    self.weights = selection_stage.pretrain(self.config, self.data, self.models.pretrained)
+    self.weights = selection_stage.pretrain(
+      self.config, self.data, self.models.pretrained
+    )
     self.devices = [
-      device_threads.Device(exchange, client, self.data)
-      for client in range(CLIENTS)
+      device_threads.Device(exchange, client, self.data) for client in range(CLIENTS)
     ]
     self.store = state_store.StateStore(path / "state")
 
@@ -101,8 +102,12 @@ def fixture_found(tmp_path_factory):
     for number in range(pair.config.rounds):
       who = participation.of_round(pair.config, told, number, 0)
       instruction = simulated.instruction(number, pair.config.learning_rate(number))
-      clients = rounds_stage.participants(pair.config, pair.data, "participants", number)
-      wanted, wanted_sums = simulated.computation(number).run(state, clients, instruction)
+      clients = rounds_stage.participants(
+        pair.config, pair.data, "participants", number
+      )
+      wanted, wanted_sums = simulated.computation(number).run(
+        state, clients, instruction
+      )
       who, reports = federation.gather(received, state, instruction, who)
       got, sums = received.computation(number).run(state, reports, instruction)
       shaken = [
@@ -112,7 +117,9 @@ def fixture_found(tmp_path_factory):
       ]
       found.rounds.append((state, wanted, got, wanted_sums, sums))
       found.limits.append(
-        np.max([[WEIGHTS] * PARTS, *(2.0 * _distances(pair, s, wanted) for s in shaken)], 0)
+        np.max(
+          [[WEIGHTS] * PARTS, *(2.0 * _distances(pair, s, wanted) for s in shaken)], 0
+        )
       )
       state = wanted
     federation.finish()
@@ -126,7 +133,9 @@ def test_devices_say_what_the_server_would_know(found):
 
 
 def test_the_same_candidate_is_chosen_by_the_same_scores(found):
-  for wanted, got in zip(found.simulated.candidates, found.on_devices.candidates, strict=True):
+  for wanted, got in zip(
+    found.simulated.candidates, found.on_devices.candidates, strict=True
+  ):
     assert got["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
     assert (got["accuracy"], got["chosen"]) == (wanted["accuracy"], wanted["chosen"])
   wanted, got = found.simulated.state, found.on_devices.state
@@ -136,7 +145,9 @@ def test_the_same_candidate_is_chosen_by_the_same_scores(found):
 
 
 def test_weights_are_near_after_every_round(found):
-  distances = [_distances(found.pair, got, wanted) for _, wanted, got, _, _ in found.rounds]
+  distances = [
+    _distances(found.pair, got, wanted) for _, wanted, got, _, _ in found.rounds
+  ]
   for number, (distance, limit) in enumerate(zip(distances, found.limits, strict=True)):
     print(f"round {number}: {distance.max():.1e} of a layer's largest weight")
     assert (distance <= limit).all(), f"round {number}: {distance} {limit}"
@@ -218,7 +229,9 @@ def _check_alike(simulated, on_devices):
   accuracies = [each["accuracy"]["sparse"] for each in made]
   assert accuracies[1] == pytest.approx(accuracies[0], abs=0.005)
   masks = [
-    np.concatenate([mask.ravel() for mask in model_files.load(path / "model")[1].values()])
+    np.concatenate(
+      [mask.ravel() for mask in model_files.load(path / "model")[1].values()]
+    )
     for path, _ in (simulated, on_devices)
   ]
   print(f"accuracy {accuracies}, equal mask bits {(masks[0] == masks[1]).mean():.4%}")
@@ -238,7 +251,10 @@ def _distances(pair, got, wanted):
   spec, both = pair.models.trained.spec, wanted.mask & got.mask
   parts = [spec.slice(layer) for layer in range(len(spec.layers))]
   pairs = [
-    *(((got.weights.prunable * both)[p], (wanted.weights.prunable * both)[p]) for p in parts),
+    *(
+      ((got.weights.prunable * both)[p], (wanted.weights.prunable * both)[p])
+      for p in parts
+    ),
     *((getattr(got.weights, n), getattr(wanted.weights, n)) for n in DENSE),
   ]
   return np.array([np.abs(a - b).max() / np.abs(b).max() for a, b in pairs])
@@ -256,5 +272,7 @@ def _check_ties(found, number, others):
   values = np.where(wanted.mask, wanted.weights.prunable, got.weights.prunable)[others]
   # Dropped by magnitude: one model kept it, the other did not.
   kept = np.abs(values[values != 0.0])
-  print(f"round {number}: masks differ at {others.tolist()}, kept there: {kept.tolist()}")
+  print(
+    f"round {number}: masks differ at {others.tolist()}, kept there: {kept.tolist()}"
+  )
   assert len(kept) == 0 or np.ptp(kept) <= TIE * kept.max()

@@ -26,7 +26,9 @@ TRAINING, HELD_OUT = 13, 5
 def build() -> tf.keras.Model:
   layers = tf.keras.layers
   inputs = layers.Input(SHAPE)
-  x = layers.Dense(6, use_bias=False, name="hidden")(layers.Flatten(name="flat")(inputs))
+  x = layers.Dense(6, use_bias=False, name="hidden")(
+    layers.Flatten(name="flat")(inputs)
+  )
   x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
   return tf.keras.Model(inputs, layers.Dense(CLASSES, name="logits")(x), name="tiny")
 
@@ -57,7 +59,9 @@ def own_examples(training_examples: int = TRAINING) -> device_examples.OwnExampl
 
   def drawn(count: int) -> DeviceExamples:
     inputs = generator.normal(size=(count, *SHAPE)).astype(np.float32)
-    return DeviceExamples(inputs, generator.integers(0, CLASSES, count).astype(np.int32))
+    return DeviceExamples(
+      inputs, generator.integers(0, CLASSES, count).astype(np.int32)
+    )
 
   return device_examples.OwnExamples(drawn(training_examples), drawn(HELD_OUT))
 

@@ -104,7 +104,9 @@ def other(server, work, number, plan=None, **changes):
   ("spoil", "said"),
   [
     (
-      lambda s: broken(s, s.ask(TRAIN, 4), device_server.message(s.plan, TRAIN, 4)[:-9]),
+      lambda s: broken(
+        s, s.ask(TRAIN, 4), device_server.message(s.plan, TRAIN, 4)[:-9]
+      ),
       "server/round-000004.safetensors: its digest is",
     ),
     (
@@ -118,9 +120,15 @@ def other(server, work, number, plan=None, **changes):
       "round message for round 4: its plan is",
     ),
     (lambda s: s.ask(TRAIN, 4, block=1), "task.json: names block 1, the plan has 1"),
-    (lambda s: s.ask(TRAIN, 4, plan="00" * 32), "task.json: belongs to plan 000000000000"),
+    (
+      lambda s: s.ask(TRAIN, 4, plan="00" * 32),
+      "task.json: belongs to plan 000000000000",
+    ),
     (lambda s: s.put(device_tasks.TASK_PATH, b"{\xff"), "task.json: is no task"),
-    (lambda s: s.put(device_tasks.TASK_PATH, bytes(17 << 20)), "task.json: has more than"),
+    (
+      lambda s: s.put(device_tasks.TASK_PATH, bytes(17 << 20)),
+      "task.json: has more than",
+    ),
     (
       lambda s: (s.put(device_tasks.PLAN_PATH, b"{}"), s.ask(TRAIN, 4)),
       "client_plan.json: is no plan",
@@ -295,7 +303,10 @@ def test_a_server_that_stays_away_is_not_waited_for_for_ever(tmp_path):
 
 @pytest.mark.parametrize(
   ("problem", "said"),
-  [(Unwanted(), "no longer asked for"), (InputError("too long; x"), "refused: too long")],
+  [
+    (Unwanted(), "no longer asked for"),
+    (InputError("too long; x"), "refused: too long"),
+  ],
 )
 def test_an_answer_that_nobody_takes_is_let_go(tmp_path, capsys, problem, said):
   server = Lost(tmp_path)

@@ -58,7 +58,19 @@ def test_what_reconstructs_has_an_area():
   [
     (40, {"what", "accuracy", "bytes"}),
     (80, {"what", "accuracy", "density", "bytes", "of dense", "arena"}),
-    (160, {"what", "accuracy", "density", "bytes", "dense bytes", "of dense", "arena", "file"}),
+    (
+      160,
+      {
+        "what",
+        "accuracy",
+        "density",
+        "bytes",
+        "dense bytes",
+        "of dense",
+        "arena",
+        "file",
+      },
+    ),
   ],
 )
 def test_columns_are_those_there_is_room_for(width, columns):

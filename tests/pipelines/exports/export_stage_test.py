@@ -73,7 +73,9 @@ def fixture_uncompiled(monkeypatch):
 def fixture_toys(monkeypatch, uncompiled):
   """Two scripted targets, and nothing beside their files; a test may replace either."""
   monkeypatch.setattr(handover, "with_handover", lambda bundle, request, arm64: bundle)
-  made = {name: lambda request, name=name: toy_bundle(name) for name in ("android", "mcu")}
+  made = {
+    name: lambda request, name=name: toy_bundle(name) for name in ("android", "mcu")
+  }
   monkeypatch.setattr(targets, "TARGETS", made)
   return made
 
@@ -122,7 +124,9 @@ def test_what_the_shipped_file_is_bad_at_is_warned_of(
   assert row["recommended"] is is_recommended
   warned = [line for line in console.getvalue().splitlines() if "warning" in line]
   assert len(warned) == 2 * is_recommended
-  for line, told in zip(warned, ("recognised (0 %): 0", "47.50 points below"), strict=False):
+  for line, told in zip(
+    warned, ("recognised (0 %): 0", "47.50 points below"), strict=False
+  ):
     assert "android/model.tflite: " in line
     assert told in line
 
@@ -255,13 +259,18 @@ def test_a_lack_of_memory_ships_nothing_and_stays_one(run, request_, toys):
 
   toys["mcu"] = too_large
   _, failures = _export(run, request_, ["android", "mcu"])
-  assert list(_exported(run)) == ["export/android/c/README.md", "export/android/model.tflite"]
+  assert list(_exported(run)) == [
+    "export/android/c/README.md",
+    "export/android/model.tflite",
+  ]
   with pytest.raises(BudgetError, match=r"^mcu: 9 of 8 bytes$"):
     export_stage.raise_any(failures)
   # Beside a file that is wrong it is the lesser evil.
   toys["android"] = _fail
   _, failures = _export(run, request_, ["android", "mcu"])
-  with pytest.raises(VerificationError, match=r"^android: 3 of .*; mcu: 9 of") as caught:
+  with pytest.raises(
+    VerificationError, match=r"^android: 3 of .*; mcu: 9 of"
+  ) as caught:
     export_stage.raise_any(failures)
   assert not isinstance(caught.value, BudgetError)
 

@@ -25,7 +25,10 @@ def fixture_work(tmp_path_factory):
 @pytest.fixture(name="exported", scope="module")
 def fixture_exported(work):
   output = work / "out"
-  assert keras_files.call(*keras_files.arguments(work / "net.keras", work / "d.npz", output)) == 0
+  assert (
+    keras_files.call(*keras_files.arguments(work / "net.keras", work / "d.npz", output))
+    == 0
+  )
   return output
 
 
@@ -44,7 +47,9 @@ def test_files_are_those_of_a_run_without_its_folder(exported):
 def test_zeros_are_the_mask(exported):
   rows = {row["path"]: row for row in _report(exported)["artifacts"]}
   # stem 432, pointwise 256 twice, expand 512, head 128; a tenth each, rounded.
-  assert rows["android/fp32_sparse.tflite"]["density"] == (43 + 26 + 26 + 51 + 13) / 1584
+  assert (
+    rows["android/fp32_sparse.tflite"]["density"] == (43 + 26 + 26 + 51 + 13) / 1584
+  )
   assert sorted(rows) == sorted(FILES)
 
 
@@ -60,12 +65,17 @@ def test_labels_turn_accuracy_on(work, exported):
 
 def test_the_same_command_gives_the_same_bytes(work, exported):
   again = work / "again"
-  assert keras_files.call(*keras_files.arguments(work / "net.keras", work / "d.npz", again)) == 0
+  assert (
+    keras_files.call(*keras_files.arguments(work / "net.keras", work / "d.npz", again))
+    == 0
+  )
   assert support.snapshot(again) == support.snapshot(exported)
 
 
 def test_targets_exported_before_stay_in_the_report(work, exported, tmp_path, capsys):
-  arguments = keras_files.arguments(work / "net.keras", work / "d.npz", tmp_path / "out")
+  arguments = keras_files.arguments(
+    work / "net.keras", work / "d.npz", tmp_path / "out"
+  )
   assert keras_files.call(*arguments, "--targets=mcu") == 0
   capsys.readouterr()
   assert keras_files.call(*arguments, "--targets=android") == 0
@@ -84,7 +94,9 @@ def test_targets_exported_before_stay_in_the_report(work, exported, tmp_path, ca
 def test_labels_and_licence_reach_the_card(work, tmp_path):
   labels = tmp_path / "names.txt"
   labels.write_text("cat\ndog\nhen\ncow\n", encoding="utf-8")
-  arguments = keras_files.arguments(work / "net.keras", work / "d.npz", tmp_path / "out")
+  arguments = keras_files.arguments(
+    work / "net.keras", work / "d.npz", tmp_path / "out"
+  )
   more = (f"--labels={labels}", "--model_licence=CC0-1.0", "--targets=android")
   assert keras_files.call(*arguments, *more) == 0
   folder = tmp_path / "out" / "android"
@@ -179,7 +191,12 @@ def test_models_of_all_kinds(build, layers, task, tmp_path, capsys):
   x = np.random.default_rng(1).normal(size=(12, *model.inputs[0].shape[1:]))
   data = keras_files.save_data(tmp_path / "d.npz", x.astype(np.float32))
   path = keras_files.save(model, tmp_path / "m.keras")
-  assert keras_files.call(*keras_files.arguments(path, data, tmp_path / "out", "--targets=android")) == 0
+  assert (
+    keras_files.call(
+      *keras_files.arguments(path, data, tmp_path / "out", "--targets=android")
+    )
+    == 0
+  )
   report = _report(tmp_path / "out")
   assert report["task"] == task
   density = np.mean(
@@ -244,7 +261,12 @@ def test_labels_tell_classes_from_a_reconstruction(tmp_path, labels, task):
   path = keras_files.save(_as_many_classes_as_inputs(), tmp_path / "m.keras")
   x = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
   data = keras_files.save_data(tmp_path / "d.npz", x, y=np.array(labels))
-  assert keras_files.call(*keras_files.arguments(path, data, tmp_path / "out", "--targets=android")) == 0
+  assert (
+    keras_files.call(
+      *keras_files.arguments(path, data, tmp_path / "out", "--targets=android")
+    )
+    == 0
+  )
   assert _report(tmp_path / "out")["task"] == task
 
 
@@ -258,7 +280,12 @@ def test_the_file_that_decides_is_the_file_that_is_shipped(tmp_path):
   x[0, :3] = 400.0
   data = keras_files.save_data(tmp_path / "d.npz", x, y=y)
   path = keras_files.save(model, tmp_path / "m.keras")
-  assert keras_files.call(*keras_files.arguments(path, data, tmp_path / "out", "--targets=android")) == 0
+  assert (
+    keras_files.call(
+      *keras_files.arguments(path, data, tmp_path / "out", "--targets=android")
+    )
+    == 0
+  )
   found = _report(tmp_path / "out")["quantisation"]
   assert found["float"] - found["post_training"] > 0.05
   assert found["quantisation_aware"] is not None
@@ -272,7 +299,10 @@ def test_a_failed_target_ends_with_3_and_the_others_stay(
 
   monkeypatch.setitem(targets.TARGETS, "android", fail)
   output = tmp_path / "out"
-  assert keras_files.call(*keras_files.arguments(work / "net.keras", work / "d.npz", output)) == 3
+  assert (
+    keras_files.call(*keras_files.arguments(work / "net.keras", work / "d.npz", output))
+    == 3
+  )
   assert capsys.readouterr().err.splitlines()[-1] == (
     "export: verification failed: android: 3 of 9"
   )

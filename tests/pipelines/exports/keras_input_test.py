@@ -34,11 +34,21 @@ def _refused(arguments, said, output, capsys):
 @pytest.mark.parametrize(
   ("name", "x", "more", "said"),
   [
-    ("shape", np.zeros((4, 8, 8, 3), np.float32), {}, "needed is float32 [N, 16, 16, 3]"),
+    (
+      "shape",
+      np.zeros((4, 8, 8, 3), np.float32),
+      {},
+      "needed is float32 [N, 16, 16, 3]",
+    ),
     ("none", np.zeros((0, 16, 16, 3), np.float32), {}, "with N > 0"),
     ("bytes", np.zeros((4, 16, 16, 3), np.uint8), {}, "`x` is uint8"),
     ("nan", np.full((4, 16, 16, 3), np.nan, np.float32), {}, "NaN or infinite"),
-    ("few", models.random_inputs(4), {"y": np.zeros(3, int)}, "int64 [3]; needed is int [4]"),
+    (
+      "few",
+      models.random_inputs(4),
+      {"y": np.zeros(3, int)},
+      "int64 [3]; needed is int [4]",
+    ),
     ("large", models.random_inputs(4), {"y": np.array([0, 1, 2, 4])}, "from 0 to 3"),
     ("real", models.random_inputs(4), {"y": np.zeros(4)}, "needed is int [4]"),
   ],
@@ -46,7 +56,9 @@ def _refused(arguments, said, output, capsys):
 def test_data_that_do_not_fit(work, tmp_path, capsys, name, x, more, said):
   data = keras_files.save_data(tmp_path / f"{name}.npz", x, **more)
   output = tmp_path / "out"
-  _refused(keras_files.arguments(work / "net.keras", data, output), said, output, capsys)
+  _refused(
+    keras_files.arguments(work / "net.keras", data, output), said, output, capsys
+  )
 
 
 @pytest.mark.parametrize(
@@ -62,13 +74,17 @@ def test_data_that_are_none(work, tmp_path, capsys, content, said):
   data, output = tmp_path / "d.npz", tmp_path / "out"
   if content is not None:
     data.write_bytes(content)
-  _refused(keras_files.arguments(work / "net.keras", data, output), said, output, capsys)
+  _refused(
+    keras_files.arguments(work / "net.keras", data, output), said, output, capsys
+  )
 
 
 def test_pickled_data_are_refused(work, tmp_path, capsys):
   data, output = tmp_path / "d.npz", tmp_path / "out"
   np.savez(data, x=np.array([{}, None], object))
-  _refused(keras_files.arguments(work / "net.keras", data, output), "pickle", output, capsys)
+  _refused(
+    keras_files.arguments(work / "net.keras", data, output), "pickle", output, capsys
+  )
 
 
 def test_a_bare_array_is_no_archive(work, tmp_path, capsys):
@@ -76,7 +92,9 @@ def test_a_bare_array_is_no_archive(work, tmp_path, capsys):
   buffer = io.BytesIO()
   np.save(buffer, models.random_inputs(2))
   data.write_bytes(buffer.getvalue())
-  _refused(keras_files.arguments(work / "net.keras", data, output), "savez", output, capsys)
+  _refused(
+    keras_files.arguments(work / "net.keras", data, output), "savez", output, capsys
+  )
 
 
 def _with_lambda():
@@ -177,7 +195,9 @@ def test_files_that_are_no_model(work, tmp_path, capsys, name, content, said):
 def test_a_truncated_model_is_refused(work, tmp_path, capsys):
   path, output = tmp_path / "m.keras", tmp_path / "out"
   path.write_bytes((work / "net.keras").read_bytes()[:-2000])
-  _refused(keras_files.arguments(path, work / "d.npz", output), "m.keras", output, capsys)
+  _refused(
+    keras_files.arguments(path, work / "d.npz", output), "m.keras", output, capsys
+  )
 
 
 @pytest.mark.parametrize(
@@ -214,7 +234,12 @@ def test_a_folder_is_asked_for(work, capsys):
 
 def test_a_runs_folder_is_not_written_to(work, tmp_path, capsys):
   (tmp_path / "run.flags").write_text("")
-  assert keras_files.call(*keras_files.arguments(work / "net.keras", work / "d.npz", tmp_path)) == 2
+  assert (
+    keras_files.call(
+      *keras_files.arguments(work / "net.keras", work / "d.npz", tmp_path)
+    )
+    == 2
+  )
   assert "holds a run" in capsys.readouterr().err
   assert [path.name for path in tmp_path.iterdir()] == ["run.flags"]
 

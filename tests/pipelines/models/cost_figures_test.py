@@ -205,7 +205,12 @@ def _check(own, dense):
     assert isinstance(value, float) == ("flops" in key or "density" in key), key
   parts = ("parameter_bytes", "gradient_bytes", "index_bytes", "buffer_bytes")
   assert own["memory_bytes"] == sum(own[part] for part in parts)
-  for key in ("forward_flops", "training_flops_per_round", "stored_bytes", "upload_bytes"):
+  for key in (
+    "forward_flops",
+    "training_flops_per_round",
+    "stored_bytes",
+    "upload_bytes",
+  ):
     assert 0 < own[key] <= dense[key], key
   assert own["adjust_round_flops"] >= 3 * own["forward_flops"]
   assert own["parameter_bytes"] <= dense["parameter_bytes"] == 4 * own["parameters"]

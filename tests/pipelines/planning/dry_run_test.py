@@ -39,7 +39,11 @@ def test_nothing_is_written(plan):
 
 def test_the_data_and_the_rounds_are_those_of_the_flags(plan):
   data, rounds = plan[0]["data"], plan[0]["rounds"]
-  assert (data["clients"], len(data["classes"]), data["input_shape"]) == (4, 10, [8, 8, 1])
+  assert (data["clients"], len(data["classes"]), data["input_shape"]) == (
+    4,
+    10,
+    [8, 8, 1],
+  )
   assert data["public_examples"] == 3 * 10
   assert data["smallest_client"] <= data["median_client"] <= data["largest_client"]
   assert (rounds["rounds"], rounds["clients_per_round"]) == (4, 3)
@@ -128,7 +132,9 @@ def test_a_format_is_that_of_a_plan(dry):
 @pytest.mark.slow
 def test_a_run_keeps_to_its_plan(plan, tmp_path):
   planned, _ = plan
-  made = support.make_config(output_dir=str(tmp_path / "run"), layer_densities="uniform")
+  made = support.make_config(
+    output_dir=str(tmp_path / "run"), layer_densities="uniform"
+  )
   with RunDirectory(made.output_dir) as run:
     stages.train(made, run, _quiet())
     report = stages.export(made, run, made.targets, _quiet())
@@ -142,7 +148,11 @@ def test_a_run_keeps_to_its_plan(plan, tmp_path):
     (event["round"], event["block"], [each["dropped"] for each in event["layers"]])
     for event in report["events"]
   ] == [
-    (event["round"], event["block"], [each["weights_moved"] for each in event["layers"]])
+    (
+      event["round"],
+      event["block"],
+      [each["weights_moved"] for each in event["layers"]],
+    )
     for event in planned["events"]
   ]
   sizes = {row["path"]: row["bytes"] for row in planned["exports"]}

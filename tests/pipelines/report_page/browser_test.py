@@ -69,7 +69,9 @@ def fixture_files(tmp_path_factory):
   hostile = made_page.make_whole(folder / "hostile", shape)
   return {
     "whole": writing.written([str(whole)], None),
-    "several": writing.written([str(whole), str(hostile)], str(folder / "several.html")),
+    "several": writing.written(
+      [str(whole), str(hostile)], str(folder / "several.html")
+    ),
     "hostile": writing.written([str(hostile)], None),
   }
 
@@ -128,13 +130,17 @@ def test_a_page_is_silent_and_asks_for_nothing(files, open_page, name):
 def test_every_section_has_its_content(files, open_page):
   page = open_page(files["whole"]).page
   sections = page.locator("main section")
-  assert sections.evaluate_all("all => all.map(each => each.id)") == sections_test.SECTIONS
+  assert (
+    sections.evaluate_all("all => all.map(each => each.id)") == sections_test.SECTIONS
+  )
   for key in sections_test.SECTIONS:
     section = page.locator(f"#{key}")
     assert section.locator(".card, .plot svg, table, img, pre").count(), key
     assert not section.locator(".absent").count(), key
   # Pictures of masks can be decoded.
-  assert page.locator(".mask img").evaluate_all("all => all.every(each => each.naturalWidth > 0)")
+  assert page.locator(".mask img").evaluate_all(
+    "all => all.every(each => each.naturalWidth > 0)"
+  )
 
 
 @pytest.mark.parametrize("name", ["whole", "several", "hostile"])
@@ -154,7 +160,8 @@ def test_no_text_of_a_picture_is_cut(files, open_page, name):
   # As long as a row's name gets, of a file that every export to Android has.
   row = page.locator("svg .name").first
   row.evaluate(
-    "(text, name) => { text.textContent = name; }", numbers.shortened("dynamic_range_dense", 16)
+    "(text, name) => { text.textContent = name; }",
+    numbers.shortened("dynamic_range_dense", 16),
   )
   for width in _WIDTHS:
     page.set_viewport_size({"width": width, "height": 900})
@@ -167,7 +174,11 @@ def test_the_mouse_reads_values(files, open_page):
   page = open_page(files["whole"]).page
   tip = page.locator("#tip")
   assert not tip.is_visible()
-  for place, wanted in (("#rounds .plot", "Round "), ("#labels .plot", "client"), ("#sizes .plot", "bytes")):
+  for place, wanted in (
+    ("#rounds .plot", "Round "),
+    ("#labels .plot", "client"),
+    ("#sizes .plot", "bytes"),
+  ):
     mark = page.locator(f"{place} [data-tip], {place} [data-c]").nth(3)
     mark.scroll_into_view_if_needed()
     mark.hover(force=True)
@@ -191,7 +202,9 @@ def test_keys_read_values_and_charts_are_one_stop_each(files, open_page):
   for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
     page.keyboard.press(key)
   assert page.locator("#tip").inner_text().startswith("class layer2\nclient client")
-  stops = page.evaluate("document.querySelectorAll('[tabindex=\"0\"], a, summary, button').length")
+  stops = page.evaluate(
+    "document.querySelectorAll('[tabindex=\"0\"], a, summary, button').length"
+  )
   assert stops < 150
   assert page.locator("svg [tabindex]").count() == 0
 
@@ -205,7 +218,9 @@ def test_the_first_stop_skips_to_the_content(files, open_page):
 
 
 def test_numbers_can_be_saved_as_csv_without_scripts(files, open_page):
-  page = open_page(files["whole"], java_script_enabled=False, accept_downloads=True).page
+  page = open_page(
+    files["whole"], java_script_enabled=False, accept_downloads=True
+  ).page
   with page.expect_download() as waiting:
     page.locator("#rounds .csv").first.click()
   assert waiting.value.suggested_filename == "accuracy_by_round.csv"
@@ -216,7 +231,9 @@ def test_numbers_can_be_saved_as_csv_without_scripts(files, open_page):
 
 def test_headings_and_tables_are_in_order(files, open_page):
   page = open_page(files["whole"]).page
-  levels = page.locator("h1, h2, h3").evaluate_all("all => all.map(each => Number(each.tagName[1]))")
+  levels = page.locator("h1, h2, h3").evaluate_all(
+    "all => all.map(each => Number(each.tagName[1]))"
+  )
   assert levels[0] == 1 and levels.count(1) == 1
   assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
   assert page.locator("table:not(:has(caption))").count() == 0
@@ -245,13 +262,18 @@ def test_it_prints(files, open_page):
   assert content.count(b"/Type /Page\n") + content.count(b"/Type /Page ") >= 3
   opened.page.emulate_media(media="print")
   assert not opened.page.locator(".contents").is_visible()
-  assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+  assert (
+    opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    == "rgb(255, 255, 255)"
+  )
 
 
 def test_a_large_run_opens(tmp_path, open_page):
   path = writing.written([str(made_page.make_whole(tmp_path / "large", Shape()))], None)
   opened = open_page(path)
-  print(f"300 rounds of 50 layers: {path.stat().st_size:,} bytes, {opened.seconds:.2f} s")
+  print(
+    f"300 rounds of 50 layers: {path.stat().st_size:,} bytes, {opened.seconds:.2f} s"
+  )
   assert opened.said == []
   assert path.stat().st_size < 2_000_000
 
@@ -267,5 +289,7 @@ def test_a_real_run(tmp_path, open_page):
   opened = open_page(folder / "report.html")
   assert opened.said == []
   sections = opened.page.locator("main section")
-  assert sections.evaluate_all("all => all.map(each => each.id)") == sections_test.SECTIONS
+  assert (
+    sections.evaluate_all("all => all.map(each => each.id)") == sections_test.SECTIONS
+  )
   assert opened.page.locator(".absent").count() == 0

@@ -29,7 +29,9 @@ def _tree(picture):
 
 
 def _tips(picture):
-  return [each.get("data-tip") for each in _tree(picture).iter() if each.get("data-tip")]
+  return [
+    each.get("data-tip") for each in _tree(picture).iter() if each.get("data-tip")
+  ]
 
 
 def _lines(series, **more):
@@ -39,7 +41,9 @@ def _lines(series, **more):
 
 def test_a_line_is_where_its_numbers_are():
   picture = _lines([line_chart.Series("a", ((0, 0.0), (10, 1.0)), 0)])
-  path = next(each for each in _tree(picture) if "line" in each.get("class", "").split())
+  path = next(
+    each for each in _tree(picture) if "line" in each.get("class", "").split()
+  )
   # 480 wide, 54 left and 14 right; 260 high, 14 above and 46 below.
   assert path.get("d") == "M54 214L466 14"
 
@@ -47,7 +51,9 @@ def test_a_line_is_where_its_numbers_are():
 def test_a_missing_value_breaks_the_line():
   points = ((0, 0.0), (1, None), (2, 1.0), (3, 1.0))
   picture = _lines([line_chart.Series("a", points, 0)])
-  path = next(each for each in _tree(picture) if "line" in each.get("class", "").split())
+  path = next(
+    each for each in _tree(picture) if "line" in each.get("class", "").split()
+  )
   assert path.get("d").count("M") == 2
 
 
@@ -61,7 +67,8 @@ def test_every_event_is_there_and_told():
 
 def test_areas_to_hover_cover_the_chart():
   picture = _lines(
-    [line_chart.Series("a", ((0, 1.0), (10, 2.0)), 0)], tips=[(0.0, "l"), (4.0, "m"), (10.0, "r")]
+    [line_chart.Series("a", ((0, 1.0), (10, 2.0)), 0)],
+    tips=[(0.0, "l"), (4.0, "m"), (10.0, "r")],
   )
   areas = [each for each in _tree(picture) if each.get("data-tip")]
   spans = [(float(a.get("x")), float(a.get("width"))) for a in areas]
@@ -88,9 +95,14 @@ def test_any_numbers_and_names_make_a_picture(points, name):
 
 
 def test_bars_by_hand():
-  rows = [bar_chart.Bar("a", 50, "50", "tip a"), bar_chart.Bar("b", 100, "100", "tip b")]
+  rows = [
+    bar_chart.Bar("a", 50, "50", "tip a"),
+    bar_chart.Bar("b", 100, "100", "tip b"),
+  ]
   picture = bar_chart.bars("t", "d", rows, str)
-  widths = [float(e.get("width")) for e in _tree(picture) if "area" in e.get("class", "")]
+  widths = [
+    float(e.get("width")) for e in _tree(picture) if "area" in e.get("class", "")
+  ]
   # The axis ends at 100, 274 from where it begins.
   assert widths == [137.0, 274.0]
   assert _tips(picture) == ["tip a", "tip b"]
@@ -107,7 +119,10 @@ def test_steps_begin_where_the_last_one_ended():
 
 
 def test_dots_mark_the_winner():
-  dots = [column_chart.Dot(0, 2.0, "zero", False), column_chart.Dot(1, 1.0, "one", True)]
+  dots = [
+    column_chart.Dot(0, 2.0, "zero", False),
+    column_chart.Dot(1, 1.0, "one", True),
+  ]
   text = str(column_chart.dots("t", "d", dots, "candidate"))
   assert text.count("★") == 1
   assert text.count('class="dot k0"') == 1
@@ -115,7 +130,11 @@ def test_dots_mark_the_winner():
 
 def test_columns_go_both_ways():
   columns = [column_chart.Column("3", 10, 5, "tip")]
-  boxes = [e for e in _tree(column_chart.mirrored("t", "d", columns, "round")) if "area" in e.get("class", "")]
+  boxes = [
+    e
+    for e in _tree(column_chart.mirrored("t", "d", columns, "round"))
+    if "area" in e.get("class", "")
+  ]
   up, down = (float(e.get("height")) for e in boxes)
   assert up == pytest.approx(2 * down, abs=0.02)
   assert down > 0
@@ -136,11 +155,23 @@ def test_a_map_puts_neighbours_together():
 
 
 def test_shades_tell_nothing_from_little():
-  shown = heat_map.Binned(np.array([[0.0, 1.0, 1000.0]]), _labels(["a"], list("xyz")), False)
+  shown = heat_map.Binned(
+    np.array([[0.0, 1.0, 1000.0]]), _labels(["a"], list("xyz")), False
+  )
   cells = [e for e in _tree(heat_map.draw("t", "d", shown)).iter() if e.get("data-c")]
-  assert [(e.get("class"), e.get("data-v")) for e in cells] == [("q0", "0"), ("q1", "1"), ("q8", "1,000")]
-  by_row = heat_map.Binned(np.array([[3.0, 1.0], [0.0, 9.0]]), _labels(list("ab"), list("xy")), False)
-  cells = [e for e in _tree(heat_map.draw("t", "d", by_row, by_row=True)).iter() if e.get("data-c")]
+  assert [(e.get("class"), e.get("data-v")) for e in cells] == [
+    ("q0", "0"),
+    ("q1", "1"),
+    ("q8", "1,000"),
+  ]
+  by_row = heat_map.Binned(
+    np.array([[3.0, 1.0], [0.0, 9.0]]), _labels(list("ab"), list("xy")), False
+  )
+  cells = [
+    e
+    for e in _tree(heat_map.draw("t", "d", by_row, by_row=True)).iter()
+    if e.get("data-c")
+  ]
   assert [e.get("class") for e in cells] == ["q6", "q2", "q0", "q8"]
 
 
@@ -148,14 +179,22 @@ def test_hostile_names_stay_text():
   shown = heat_map.Binned(np.ones([1, 1]), _labels([_HOSTILE], [_HOSTILE]), False)
   pictures = [
     heat_map.draw(_HOSTILE, _HOSTILE, shown),
-    bar_chart.bars(_HOSTILE, _HOSTILE, [bar_chart.Bar(_HOSTILE, 1, _HOSTILE, _HOSTILE)], str),
+    bar_chart.bars(
+      _HOSTILE, _HOSTILE, [bar_chart.Bar(_HOSTILE, 1, _HOSTILE, _HOSTILE)], str
+    ),
     _lines([line_chart.Series(_HOSTILE, ((0, 1.0),), 0)], tips=[(0.0, _HOSTILE)]),
     svg.element("text", _HOSTILE, data_tip=_HOSTILE),
   ]
   for picture in pictures:
     assert "<img" not in picture
     assert "</script" not in picture
-    assert {e.tag for e in _tree(picture).iter()} <= {"svg", "g", "path", "rect", "text"}
+    assert {e.tag for e in _tree(picture).iter()} <= {
+      "svg",
+      "g",
+      "path",
+      "rect",
+      "text",
+    }
 
 
 def _pixels(content):
@@ -164,18 +203,23 @@ def _pixels(content):
   while place < len(content):
     size, kind = struct.unpack(">I4s", content[place : place + 8])
     chunks[kind] = content[place + 8 : place + 8 + size]
-    assert zlib.crc32(kind + chunks[kind]) == struct.unpack(
-      ">I", content[place + 8 + size : place + 12 + size]
-    )[0]
+    assert (
+      zlib.crc32(kind + chunks[kind])
+      == struct.unpack(">I", content[place + 8 + size : place + 12 + size])[0]
+    )
     place += 12 + size
   width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
-  rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, -1)[:, 1:]
+  rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, -1)[
+    :, 1:
+  ]
   points = np.stack([rows >> 4, rows & 15], axis=2).reshape(height, -1)[:, :width]
   return points, list(chunks[b"tRNS"])
 
 
 def test_a_mask_is_a_picture_by_hand():
-  points, opacity = _pixels(mask_picture.png(np.array([[0.0, 1.0, 0.5], [0.001, 0.0, 1.0]])))
+  points, opacity = _pixels(
+    mask_picture.png(np.array([[0.0, 1.0, 0.5], [0.001, 0.0, 1.0]]))
+  )
   np.testing.assert_array_equal(points, [[0, 15, 8], [1, 0, 15]])
   assert (opacity[0], opacity[15]) == (0, 255)
 

@@ -19,7 +19,11 @@ def make_whole(folder: pathlib.Path, shape: Shape = SHAPE) -> pathlib.Path:
   encoded = tflm_decode.encode_pruned(dense).model_bytes
   files = {
     "export/android/int8_dense.tflite": ("int8_dense", dense, None),
-    "export/android/int8_sparse.tflite": ("int8_sparse", sparsify.sparsify(dense), None),
+    "export/android/int8_sparse.tflite": (
+      "int8_sparse",
+      sparsify.sparsify(dense),
+      None,
+    ),
     "export/mcu/model.tflite": ("int8_decode", encoded, 26_816),
     "export/mcu/model_dense.tflite": ("int8_dense", dense, 7_984),
   }
@@ -29,7 +33,11 @@ def make_whole(folder: pathlib.Path, shape: Shape = SHAPE) -> pathlib.Path:
     (folder / path).write_bytes(content)
     rows.append(
       artifact(
-        path, format=name, bytes=len(content), dense_bytes=len(content) * 2, arena_bytes=arena_bytes
+        path,
+        format=name,
+        bytes=len(content),
+        dense_bytes=len(content) * 2,
+        arena_bytes=arena_bytes,
       )
     )
   report = json.loads((folder / "report.json").read_text())

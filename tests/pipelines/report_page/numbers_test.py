@@ -32,7 +32,8 @@ def test_sizes(value, text):
 
 
 @pytest.mark.parametrize(
-  ("value", "text"), [(291_081_600, "291 M"), (2.704e9, "2.7 G"), (12, "12"), (None, "–")]
+  ("value", "text"),
+  [(291_081_600, "291 M"), (2.704e9, "2.7 G"), (12, "12"), (None, "–")],
 )
 def test_operations(value, text):
   assert numbers.operations(value) == text.replace(" ", _SPACE)

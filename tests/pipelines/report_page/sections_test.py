@@ -124,7 +124,9 @@ def test_hidden_reports_stay_hidden(folder, kind, value, word):
 
 
 def test_an_autoencoder_has_an_auc(tmp_path):
-  folder = make(tmp_path / "run", Shape(rounds=6, layers=2, clients=3, classes=0, every=2))
+  folder = make(
+    tmp_path / "run", Shape(rounds=6, layers=2, clients=3, classes=0, every=2)
+  )
   page = _page(folder)
   summary = page.sections[0]
   assert "AUC, sparse" in [card.label for card in summary.blocks[0].cards]
@@ -148,7 +150,9 @@ def test_the_cards_name_the_file_to_ship(folder, recommended, label, path):
     artifact("export/android/small.tflite", bytes=100, dense_bytes=400),
   ]
   page = _page(_changed(folder, artifacts=rows))
-  (card,) = (each for each in page.sections[0].blocks[0].cards if "Android" in each.label)
+  (card,) = (
+    each for each in page.sections[0].blocks[0].cards if "Android" in each.label
+  )
   assert card.label == label
   assert card.detail.startswith(f"{path}, 87.50")
 
@@ -174,13 +178,17 @@ def test_first_densities_are_led_back_from_events(folder):
 def test_a_lost_exported_file_is_told(folder):
   rows = [artifact("export/mcu/model.tflite")]
   report = json.loads((folder / "report.json").read_text())
-  _changed(folder, artifacts=rows, accuracy={**report["accuracy"], rows[0]["path"]: 0.9})
+  _changed(
+    folder, artifacts=rows, accuracy={**report["accuracy"], rows[0]["path"]: 0.9}
+  )
   section = _section(folder, "sizes")
   assert "mcu/model.tflite is not there any more" in section.absent
   assert _section(folder, "parity").blocks
   (folder / "export" / "mcu").mkdir(parents=True)
   (folder / "export" / "mcu" / "model.tflite").write_bytes(b"no model")
-  assert "cannot be read: the bytes are not a .tflite" in _section(folder, "sizes").absent
+  assert (
+    "cannot be read: the bytes are not a .tflite" in _section(folder, "sizes").absent
+  )
 
 
 def test_a_report_does_not_read_elsewhere(folder, tmp_path):

@@ -8,7 +8,9 @@ from pipelines.datasets.data_folder import RunData
 from pipelines.runs import label_counts
 from tests.fedtiny_tff import support
 
-_INFO = DatasetInfo("toy", (1,), "uint8", ("a", "b"), Preprocessing(1.0, (0.0,), (1.0,)))
+_INFO = DatasetInfo(
+  "toy", (1,), "uint8", ("a", "b"), Preprocessing(1.0, (0.0,), (1.0,))
+)
 
 
 def _data(tmp_path, ids=("x", "=y")):

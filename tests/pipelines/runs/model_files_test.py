@@ -114,7 +114,12 @@ def test_the_task_is_read_back(model, tmp_path, task):
 
 @pytest.mark.parametrize(
   ("content", "said"),
-  [(None, "not found; train"), (b"", "got ''"), (b"sing\n", "got 'sing'"), (b"\xff", "got")],
+  [
+    (None, "not found; train"),
+    (b"", "got ''"),
+    (b"sing\n", "got 'sing'"),
+    (b"\xff", "got"),
+  ],
 )
 def test_a_damaged_task_is_refused(tmp_path, content, said):
   if content is not None:

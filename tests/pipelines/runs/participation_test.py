@@ -82,7 +82,9 @@ def test_another_attempt_draws_others():
   ],
 )
 def test_whoever_is_lost_misses_rounds(changes, misses):
-  assert participation.misses_rounds(_config(**changes), len(_data().references)) is misses
+  assert (
+    participation.misses_rounds(_config(**changes), len(_data().references)) is misses
+  )
 
 
 def test_bad_clients_are_drawn_for_an_attack_only():
@@ -116,10 +118,16 @@ def test_rounds_can_have_what_they_need():
     ({"client_dropout": -0.1}, "--client_dropout must be at least 0"),
     ({"trim_share": 0.5}, r"--trim_share must be below 0\.5"),
     ({"byzantine_fraction": 1.5}, "--byzantine_fraction must be at most 1"),
-    ({"byzantine_attack": "shout"}, "--byzantine_attack must be one of none, sign_flip"),
+    (
+      {"byzantine_attack": "shout"},
+      "--byzantine_attack must be one of none, sign_flip",
+    ),
     ({"aggregation": "mode"}, "--aggregation must be one of mean, robust, trimmed"),
     ({"min_reports": 0}, "--min_reports must be at least 1"),
-    ({"min_reports": 21}, "--min_reports=21, but a round has only --clients_per_round=20"),
+    (
+      {"min_reports": 21},
+      "--min_reports=21, but a round has only --clients_per_round=20",
+    ),
   ],
 )
 def test_flags_that_cannot_be(changes, message):

@@ -24,12 +24,21 @@ def _values(**changes):
     ({"image_size": "32"}, "--image_size must be HEIGHTxWIDTH like 32x32, got '32'"),
     ({"image_size": "0x8"}, "--image_size must be whole numbers from 1 to 16384"),
     ({"image_size": "8x-1"}, "--image_size must be whole numbers"),
-    ({"image_size": "16384x16384"}, "--image_size=16384x16384: more than 4,194,304 pix"),
+    (
+      {"image_size": "16384x16384"},
+      "--image_size=16384x16384: more than 4,194,304 pix",
+    ),
     ({"image_size": "²x8"}, "--image_size must be whole numbers"),
     ({"client_separator": "_ "}, "--client_separator='_ ': ends in white space"),
-    ({"client_separator": "_\n_"}, r"--client_separator='_\\n_': ends in .* or cannot be printed"),
+    (
+      {"client_separator": "_\n_"},
+      r"--client_separator='_\\n_': ends in .* or cannot be printed",
+    ),
     ({"feature_shape": ["12", "x"]}, "--feature_shape must be whole numbers .* '12,x'"),
-    ({"feature_shape": ["16777217"]}, "--feature_shape must be whole numbers from 1 to 16777216"),
+    (
+      {"feature_shape": ["16777217"]},
+      "--feature_shape must be whole numbers from 1 to 16777216",
+    ),
     ({"feature_shape": ["9" * 5000]}, "--feature_shape must be whole numbers"),
     ({"image_size": "16385x8"}, "--image_size must be whole numbers from 1 to 16384"),
     ({"partitioner": "random"}, "--partitioner must be one of"),
@@ -68,7 +77,11 @@ def test_sources_are_told_what_the_flags_say():
 
 def test_nothing_given_leaves_it_to_the_data():
   options = data_config.source_options(_values())
-  assert (options.data_dir, options.image_size, options.feature_shape) == (None, None, ())
+  assert (options.data_dir, options.image_size, options.feature_shape) == (
+    None,
+    None,
+    (),
+  )
 
 
 def test_the_assignment_is_that_of_the_flags():

@@ -60,5 +60,9 @@ def picture():
 
 def subject(folder, phase="sparse", **changes):
   configuration = {"rounds": 4, "model": "digits_cnn", "targets": ["mcu"]}
-  given: dict[str, Any] = {"configuration": configuration, "candidates": CANDIDATES, "partition": picture}
+  given: dict[str, Any] = {
+    "configuration": configuration,
+    "candidates": CANDIDATES,
+    "partition": picture,
+  }
   return base.Subject(folder, phase, **(given | changes))

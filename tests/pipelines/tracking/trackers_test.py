@@ -75,7 +75,9 @@ def test_one_that_fails_is_said_once_and_catches_up(tmp_path, monkeypatch):
   assert seen[-1] == 19
   assert logs["toy"]["steps"] == list(range(19))
   warning, back = said.getvalue().splitlines()
-  assert "warning: --trackers=toy: ConnectionError: https://***@host/x key ***; " in warning
+  assert (
+    "warning: --trackers=toy: ConnectionError: https://***@host/x key ***; " in warning
+  )
   assert told.SECRET not in warning
   assert "--trackers=toy: works again, nothing is missing" in back
 
@@ -147,7 +149,9 @@ def test_wrong_names_are_refused(names, said):
 def test_what_is_not_installed_is_named(monkeypatch, name):
   monkeypatch.setattr(registry.importlib.util, "find_spec", lambda package: None)
   requirement = registry.TRACKERS[name].requirement
-  with pytest.raises(InputError, match=f"{name} is not installed; install {requirement} as docs"):
+  with pytest.raises(
+    InputError, match=f"{name} is not installed; install {requirement} as docs"
+  ):
     support.make_config(trackers=["jsonl", name])
 
 

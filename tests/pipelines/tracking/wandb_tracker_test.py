@@ -45,7 +45,10 @@ def _records(folder):
 
 def _history(records):
   return [
-    {(item.key or "/".join(item.nested_key)): item.value_json for item in r.history.item}
+    {
+      (item.key or "/".join(item.nested_key)): item.value_json
+      for item in r.history.item
+    }
     for r in records
     if r.WhichOneof("record_type") == "history"
   ]
@@ -105,7 +108,9 @@ def test_a_continued_run_has_the_same_id_and_all_rounds(place):
 
 def test_without_a_key_nothing_starts(place, monkeypatch):
   monkeypatch.delenv("WANDB_MODE")
-  with pytest.raises(InputError, match="--trackers=wandb: no API key is known; set WANDB"):
+  with pytest.raises(
+    InputError, match="--trackers=wandb: no API key is known; set WANDB"
+  ):
     support.make_config(trackers=["wandb"])
   monkeypatch.setenv("WANDB_MODE", "offline")
   support.make_config(trackers=["wandb"])

@@ -13,7 +13,9 @@ from pipelines.datasets.data_folder import RunData
 from pipelines.training import client_evaluation
 from tests.fedtiny_tff import support
 
-_INFO = DatasetInfo("toy", (1,), "uint8", ("a", "b"), Preprocessing(1.0, (0.0,), (1.0,)))
+_INFO = DatasetInfo(
+  "toy", (1,), "uint8", ("a", "b"), Preprocessing(1.0, (0.0,), (1.0,))
+)
 
 
 class _Above(tf.keras.Model):
@@ -36,7 +38,13 @@ def _data(tmp_path, test_references):
   # Each trains on one example; held out are 1, then 2, then none.
   references = np.array([[0, 0, 1, 1], [1, 2, 1, 2], [2, 5, 1, 0]])
   return RunData(
-    _INFO, clients, references, clients, test, np.array(test_references), ("x", "y", "z")
+    _INFO,
+    clients,
+    references,
+    clients,
+    test,
+    np.array(test_references),
+    ("x", "y", "z"),
   )
 
 
@@ -73,7 +81,12 @@ def test_own_test_examples_where_there_are_some(tmp_path):
     "worst_client": "y",
   }
   rows = list(csv.DictReader(io.StringIO(found.to_csv())))
-  assert rows[1] == {"client": "y", "examples": "3", "correct": "1", "accuracy": "0.333333"}
+  assert rows[1] == {
+    "client": "y",
+    "examples": "3",
+    "correct": "1",
+    "accuracy": "0.333333",
+  }
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -87,14 +100,10 @@ def test_batches_change_nothing(tmp_path, monkeypatch, size):
 def test_of_many_clients_some_are_drawn(tmp_path, monkeypatch):
   monkeypatch.setattr(client_evaluation, "_MOST_CLIENTS", 2)
   data = _data(tmp_path, [[0, 2], [2, 3], [5, 1]])
-  drawn = {
-    _judged(data, seed).clients for seed in range(9)
-  }
+  drawn = {_judged(data, seed).clients for seed in range(9)}
   assert all(len(clients) == 2 for clients in drawn)
   assert len(drawn) > 1
-  once, again = (
-    _judged(data, 3).clients for _ in range(2)
-  )
+  once, again = (_judged(data, 3).clients for _ in range(2))
   assert once == again
 
 

@@ -67,7 +67,9 @@ def test_it_ends_no_earlier_than_allowed(losses, patience, first_round):
   end = _stops_after(EarlyStopping(patience, first_round), *losses)
   if end is None:
     return
-  counted = {n: v for n, v in enumerate(losses[: end + 1]) if n >= first_round and v != ""}
+  counted = {
+    n: v for n, v in enumerate(losses[: end + 1]) if n >= first_round and v != ""
+  }
   assert end in counted
   assert end >= first_round + patience
   # None of the last rounds was better than all before.

@@ -85,7 +85,10 @@ def test_a_strategys_memory_goes_from_round_to_round_and_is_stored(world):
   assert _remembered(result.state) == wanted
   stored = state_store.StateStore(world.path / "state").load_latest()
   assert stored is not None
-  assert {name for name in stored[1] if "memory" in name} == {"memory_000", "memory_001"}
+  assert {name for name in stored[1] if "memory" in name} == {
+    "memory_000",
+    "memory_001",
+  }
   assert _remembered(rounds_stage.from_arrays(stored[1], 5)) == wanted
 
 

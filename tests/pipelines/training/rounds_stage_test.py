@@ -165,7 +165,9 @@ class TestReports:
 
   def test_a_round_whose_reports_do_not_count_is_not_kept(self, world):
     world.builder.excluded = 2
-    with pytest.raises(InputError, match=r"--min_reports=2: round 0 had 1 reports that c"):
+    with pytest.raises(
+      InputError, match=r"--min_reports=2: round 0 had 1 reports that c"
+    ):
       world.phase(min_reports=2).run(scripted_rounds.state())
     assert len(world.builder.rounds) == participation.MOST_ATTEMPTS
     assert state_store.StateStore(world.path / "state").load_latest() is None

@@ -47,9 +47,7 @@ def fixture_scored(monkeypatch):
     channels = pool.batch_norm_mean.size
     numbers = np.arange(3, dtype=np.float32)[:, np.newaxis]
     return selection.SelectionResult(
-      tasks.Metrics(
-        floats([6, 2, 3]), floats([1, 2, 4]), floats([4, 4, 4])
-      ),
+      tasks.Metrics(floats([6, 2, 3]), floats([1, 2, 4]), floats([4, 4, 4])),
       selection.BatchNormStatistics(
         numbers + np.zeros([3, channels], np.float32),
         numbers + np.full([3, channels], 10, np.float32),
@@ -86,7 +84,8 @@ def test_the_winners_mask_and_statistics_are_installed(made, weights, scored):
   experiment, _ = made
   nothing = (np.zeros([0, 8, 8, 1], np.float32), np.zeros([0], np.int64))
   masks = experiment.strategy.candidate_masks(
-    base.Pretrained(experiment.definition, weights, nothing), support.make_config().pruning
+    base.Pretrained(experiment.definition, weights, nothing),
+    support.make_config().pruning,
   )
   np.testing.assert_array_equal(state.mask, masks[1])
   assert not state.weights.prunable[~masks[1]].any()
@@ -125,7 +124,9 @@ def test_a_dense_strategy_has_one_full_candidate(made, weights, scored):
   np.testing.assert_array_equal(start.state.weights.prunable, weights.prunable)
 
 
-def test_a_smaller_model_starts_with_the_channels_of_largest_norm(made, weights, scored):
+def test_a_smaller_model_starts_with_the_channels_of_largest_norm(
+  made, weights, scored
+):
   _, data = made
   config = support.make_config(strategy="federated_pruning", target_density=0.3)
   planned = planned_model.plan_models(

@@ -35,7 +35,9 @@ def test_the_strategy_is_the_named_one():
 
 def test_a_method_that_would_not_prune_in_these_rounds_is_bad_input():
   config = support.make_config(strategy="lotteryfl", adjust_until_round=0)
-  with pytest.raises(InputError, match="'lotteryfl' prunes at adjustments, and none of"):
+  with pytest.raises(
+    InputError, match="'lotteryfl' prunes at adjustments, and none of"
+  ):
     experiments.plan_experiment(config)
 
 

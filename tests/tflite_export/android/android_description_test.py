@@ -32,7 +32,9 @@ def test_unknown_preprocessing_is_none(request_):
   provenance = dataclasses.replace(
     request_.provenance, preprocessing=None, feature_type=None
   )
-  described = describe(dataclasses.replace(request_, provenance=provenance), "int8_dense")
+  described = describe(
+    dataclasses.replace(request_, provenance=provenance), "int8_dense"
+  )
   assert (described.mean, described.deviation) == ((0.0,), (1.0,))
   assert described.value_range is None
   assert "as in training" in described.input_description
@@ -49,7 +51,9 @@ def test_unknown_preprocessing_is_none(request_):
 def test_spectrograms_are_no_pictures(request_, extraction, told, image):
   known = dataclasses.replace(request_.provenance.preprocessing, extraction=extraction)
   provenance = dataclasses.replace(request_.provenance, preprocessing=known)
-  described = describe(dataclasses.replace(request_, provenance=provenance), "fp32_dense")
+  described = describe(
+    dataclasses.replace(request_, provenance=provenance), "fp32_dense"
+  )
   assert told in described.input_description
   assert described.image_input is image
 
@@ -62,7 +66,8 @@ def test_density_is_the_masks(request_):
 
 
 @pytest.mark.parametrize(
-  ("shape", "image"), [((8, 8, 1), True), ((8, 8, 3), True), ((8, 8, 2), False), ((9,), False)]
+  ("shape", "image"),
+  [((8, 8, 1), True), ((8, 8, 3), True), ((8, 8, 2), False), ((9,), False)],
 )
 def test_pictures_have_one_or_three_channels(request_, shape, image):
   inputs = models.tf.keras.Input(shape)
@@ -76,7 +81,10 @@ def test_pictures_have_one_or_three_channels(request_, shape, image):
   [
     (models.tf.keras.layers.Dense(4, activation="softmax"), "after softmax"),
     (models.tf.keras.layers.Softmax(), "after softmax"),
-    (models.tf.keras.layers.Dense(4), "logits, one per class: the largest is the answer"),
+    (
+      models.tf.keras.layers.Dense(4),
+      "logits, one per class: the largest is the answer",
+    ),
   ],
 )
 def test_probabilities_are_called_so(request_, end, told):
@@ -92,9 +100,10 @@ def test_every_shipped_file_tells_its_format_and_labels(request_):
     found = model_metadata_reader.read(bundle.files[artifact.path])
     text = str(found)
     # Where nothing gets smaller the sparse file is its twin, and says so.
-    same = bundle.files[artifact.path] == bundle.files[
-      artifact.path.replace("_sparse", "_dense")
-    ]
+    same = (
+      bundle.files[artifact.path]
+      == bundle.files[artifact.path.replace("_sparse", "_dense")]
+    )
     named = artifact.format.replace("_sparse", "_dense") if same else artifact.format
     assert named in text
     assert "class 3" in text

@@ -252,7 +252,9 @@ def test_what_run_gives_is_told(outputs, told, has_softmax):
 
 
 def test_raw_values_are_told_where_they_are_taken():
-  told = "from 0 to 16, as in the training data, of which there is much more to say here"
+  told = (
+    "from 0 to 16, as in the training data, of which there is much more to say here"
+  )
   for text in _snippets(raw_values=told).values():
     assert f"@param raw values {told}." in " ".join(text.replace("*", " ").split())
 

@@ -103,7 +103,10 @@ def test_what_would_not_load_on_arm_is_stored_dense():
   request = models.request(model, models.prune(model, 0.1, ("pointwise", "head")))
   made = export_android(request)
   notes = {artifact.format: artifact.note for artifact in made.artifacts}
-  assert {name for name, note in notes.items() if note} == {"fp32_sparse", "fp16_sparse"}
+  assert {name for name, note in notes.items() if note} == {
+    "fp32_sparse",
+    "fp16_sparse",
+  }
   assert "keep" in str(notes["fp32_sparse"])
   files = made.files
   assert files["android/fp32_sparse.tflite"] == files["android/fp32_dense.tflite"]

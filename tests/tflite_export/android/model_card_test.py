@@ -93,7 +93,9 @@ def test_what_others_have_named_cannot_become_html_or_a_link(request_, bundle):
   hostile = "<script>x</script>![y](z)\n# h"
   provenance = dataclasses.replace(
     request_.provenance,
-    **dict.fromkeys(("name", "licence", "method", "calibration", "evaluation"), hostile),
+    **dict.fromkeys(
+      ("name", "licence", "method", "calibration", "evaluation"), hostile
+    ),
     training={hostile: hostile},
   )
   names = tuple(f"{number}{hostile}" for number in range(models.NUM_CLASSES))

@@ -9,7 +9,12 @@ _SIZES = {"fp32_sparse": 300, "fp16_sparse": 200, "int8_sparse": 100}
 
 
 def _row(format="fp32_sparse", size=300, **changes):
-  figures = {"accuracy": 0.9, "class_accuracy": None, "auc": None, "argmax_agreement": None}
+  figures = {
+    "accuracy": 0.9,
+    "class_accuracy": None,
+    "auc": None,
+    "argmax_agreement": None,
+  }
   return Artifact(
     path=f"android/{format}.tflite", target="android", format=format, bytes=size,
     dense_bytes=400, density=0.1, max_abs_error=0.0, runtime="toy 1", arena_bytes=None,
@@ -48,7 +53,8 @@ def test_the_smallest_good_file_is_recommended(eligible, accuracy, chosen):
 
 
 @pytest.mark.parametrize(
-  ("figure", "told"), [("auc", "AUC, 0.9000"), ("argmax_agreement", "the model, 90.00 %")]
+  ("figure", "told"),
+  [("auc", "AUC, 0.9000"), ("argmax_agreement", "the model, 90.00 %")],
 )
 def test_without_accuracy_another_figure_decides(figure, told):
   rows = [
@@ -57,7 +63,9 @@ def test_without_accuracy_another_figure_decides(figure, told):
   ]
   found, why = _chosen(rows)
   assert found.format == "fp16_sparse"
-  assert f"of 2 files within a point of the best {recommendation._FIGURES[figure]}" in why
+  assert (
+    f"of 2 files within a point of the best {recommendation._FIGURES[figure]}" in why
+  )
   assert told in why
 
 
@@ -84,7 +92,12 @@ def test_quality_is_told_by_the_most_telling_figure():
   [
     (None, []),
     (0.93, []),
-    (0.95, ["accuracy is 5.00 points below that of the dense model trained as long, 95.00 %"]),
+    (
+      0.95,
+      [
+        "accuracy is 5.00 points below that of the dense model trained as long, 95.00 %"
+      ],
+    ),
   ],
 )
 def test_a_loss_against_the_dense_model_is_told(dense, told):

@@ -59,6 +59,7 @@ def test_asking_is_light():
 
 def test_the_emulated_half_needs_numpy_and_litert_only():
   loaded = processes.loaded_by(
-    ["tflite_export.arm64.arm64_child"], ("tensorflow", "flatbuffers", "ml_dtypes", "tflite_")
+    ["tflite_export.arm64.arm64_child"],
+    ("tensorflow", "flatbuffers", "ml_dtypes", "tflite_"),
   )
   assert {name.split(".")[0] for name in loaded} == {"tflite_export"}

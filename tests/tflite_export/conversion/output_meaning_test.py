@@ -58,7 +58,9 @@ def test_the_end_says_what_outputs_are(request_, end, found):
 
 
 def test_what_reconstructs_has_no_classes(request_):
-  request = dataclasses.replace(_ending(request_, LAYERS.Softmax()), task=tasks.RECONSTRUCT)
+  request = dataclasses.replace(
+    _ending(request_, LAYERS.Softmax()), task=tasks.RECONSTRUCT
+  )
   assert output_meaning.meaning(request) == "reconstruction"
   assert output_meaning.signature_name(request) == "reconstruction"
 

@@ -26,7 +26,9 @@ OPTIMIZER = optimizers.OptimizerConfig("sgd", 0.1, 0.9, 0.01, 1.0)
 
 def build() -> tf.keras.Model:
   inputs = layers.Input(SHAPE)
-  x = layers.Conv2D(4, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs)
+  x = layers.Conv2D(4, 3, strides=2, padding="same", use_bias=False, name="stem")(
+    inputs
+  )
   x = layers.ReLU(name="stem_relu")(layers.BatchNormalization(name="stem_norm")(x))
   x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x)
   x = layers.ReLU(6.0, name="relu6")(layers.BatchNormalization(name="norm")(x))

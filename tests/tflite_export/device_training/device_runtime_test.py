@@ -24,7 +24,9 @@ from tests.tflite_export.device_training import device_model_test as tiny
 from tflite_export.device_training import device_bundle
 from tflite_export.device_training.device_runtime import DeviceExamples, DeviceRuntime
 
-CONFIG = training_lib.TrainingConfig(tiny.OPTIMIZER, local_epochs=2, batch_size=tiny.BATCH)
+CONFIG = training_lib.TrainingConfig(
+  tiny.OPTIMIZER, local_epochs=2, batch_size=tiny.BATCH
+)
 SEED, CLIENT, ROUND = 11, 3, 1
 layout_of = device_messages.layout_of
 
@@ -70,7 +72,9 @@ def sent(kind: str, number: int, **more) -> bytes:
     "batch_norm_mean": weights.batch_norm_mean,
     "batch_norm_variance": weights.batch_norm_variance,
   }
-  return device_messages.write(Envelope(kind, bundle().plan.digest, number), model | more)
+  return device_messages.write(
+    Envelope(kind, bundle().plan.digest, number), model | more
+  )
 
 
 def round_message(*counts: int) -> bytes:
@@ -94,7 +98,10 @@ def simulated(block, counts, max_local_steps=0):
   trainer = training_lib.LocalTrainer(
     tiny.tiny(),
     config,
-    lambda rows: (tf.gather(given.inputs, rows), tf.gather(given.labels.astype(np.int64), rows)),
+    lambda rows: (
+      tf.gather(given.inputs, rows),
+      tf.gather(given.labels.astype(np.int64), rows),
+    ),
   )
   seed = client_work.client_seed(SEED, tf.constant(ROUND), tf.constant(CLIENT))
   shuffled = batches.shuffled(tf.range(len(given)), config.local_epochs, seed)
@@ -170,7 +177,10 @@ def test_moments_and_scores(held_out):
   ("message", "text"),
   [
     (lambda: round_message()[:-1], "no whole safetensors file"),
-    (lambda: sent("round", 2, learning_rate=np.zeros(1, np.float32)), "its round is '2'"),
+    (
+      lambda: sent("round", 2, learning_rate=np.zeros(1, np.float32)),
+      "its round is '2'",
+    ),
     (lambda: sent("candidate", ROUND), "its kind is 'candidate'"),
     (lambda: round_message(2), r"counts is int32\[1\], expected is int32\[0\]"),
   ],
@@ -205,9 +215,7 @@ def without_norm() -> tf.keras.Model:
   return tf.keras.Model(inputs, tf.keras.layers.Dense(tiny.CLASSES, name="logits")(x))
 
 
-@pytest.mark.parametrize(
-  "share", [0.5, pytest.param(0.0, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("share", [0.5, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_a_model_without_batch_norm(share):
   found = definition.define_model("plain", without_norm, (("logits",),))
   active = int(share * found.spec.size)
@@ -225,16 +233,16 @@ def test_a_model_without_batch_norm(share):
     "batch_norm_mean": none,
     "batch_norm_variance": none,
   }
-  runtime = DeviceRuntime(
-    made.content, plan, CLIENT, examples(13, 0), examples(11, 1)
-  )
+  runtime = DeviceRuntime(made.content, plan, CLIENT, examples(13, 0), examples(11, 1))
 
   def asked(work, kind, **more):
     message = device_messages.write(Envelope(kind, plan.digest, 1), model | more)
     return message, work(message, 1)
 
   message, content = asked(runtime.measure, "candidate")
-  envelope = Envelope("moments", plan.digest, 1, CLIENT, device_tasks.message_digest(message))
+  envelope = Envelope(
+    "moments", plan.digest, 1, CLIENT, device_tasks.message_digest(message)
+  )
   moments = device_messages.read(content, envelope, plan.moment_layouts())
   assert [moments[name].size for name in ("count", "first", "second")] == [0, 0, 0]
   message, content = asked(
@@ -243,7 +251,9 @@ def test_a_model_without_batch_norm(share):
     learning_rate=np.array([0.1], np.float32),
     counts=np.zeros(0, np.int32),
   )
-  envelope = Envelope("update", plan.digest, 1, CLIENT, device_tasks.message_digest(message))
+  envelope = Envelope(
+    "update", plan.digest, 1, CLIENT, device_tasks.message_digest(message)
+  )
   update = device_messages.read(content, envelope, plan.update_layouts(None))
   assert update["mean_offset"].size == update["second_moment"].size == 0
   assert np.abs(update["dense"]).max() > 0

@@ -32,7 +32,9 @@ VALUES, CLASSES, BATCH, ROWS = 5, 3, 4, 22
 def build(activation: str = "relu") -> tf.keras.Model:
   inputs = layers.Input([VALUES])
   x = layers.Dense(6, use_bias=False, name="hidden")(inputs)
-  x = layers.Activation(activation, name="act")(layers.BatchNormalization(name="norm")(x))
+  x = layers.Activation(activation, name="act")(
+    layers.BatchNormalization(name="norm")(x)
+  )
   return tf.keras.Model(inputs, layers.Dense(CLASSES, name="logits")(x), name="dense")
 
 
@@ -64,7 +66,12 @@ def device_request() -> device_bundle.DeviceRequest:
   layouts = {"all": device_messages.TensorLayout("float32", (6 * CLASSES,))}
   config = training_lib.TrainingConfig(optimizers.OptimizerConfig(), 2, BATCH)
   return device_bundle.DeviceRequest(
-    defined(), config, active, [None, device_bundle.BlockRequest(adjusted, layouts)], 7, 3
+    defined(),
+    config,
+    active,
+    [None, device_bundle.BlockRequest(adjusted, layouts)],
+    7,
+    3,
   )
 
 
@@ -111,7 +118,10 @@ def test_the_artifact_s_figures():
   assert artifact.density == kept / (VALUES * 6 + 6 * CLASSES)
   assert artifact.argmax_agreement == 1.0
   assert 0 <= artifact.max_abs_error < 1e-5
-  assert (artifact.path, artifact.format) == ("device_client/model.tflite", "fp32_training")
+  assert (artifact.path, artifact.format) == (
+    "device_client/model.tflite",
+    "fp32_training",
+  )
   assert artifact.bytes == artifact.dense_bytes == len(bundle().content)
 
 
@@ -124,7 +134,9 @@ def test_the_folder():
   }  # fmt: skip
   readme = exported().files["device_client/README.md"].decode()
   assert readme.startswith("# a\\|dense: ")
-  assert "| `top_gradients_1(counts: int32[1], x: float32[4, 5], y: int32[4])`" in readme
+  assert (
+    "| `top_gradients_1(counts: int32[1], x: float32[4, 5], y: int32[4])`" in readme
+  )
   assert "builtin operators alone" in readme
 
 

@@ -109,7 +109,9 @@ def _tensors(content: bytes, kind, number, layouts, message=b""):
 
 @pytest.fixture(name="jar", scope="module")
 def fixture_jar(tmp_path_factory):
-  return _compiled(tmp_path_factory.mktemp("kotlin") / "classes", python_client.bundle())
+  return _compiled(
+    tmp_path_factory.mktemp("kotlin") / "classes", python_client.bundle()
+  )
 
 
 @pytest.mark.slow
@@ -245,7 +247,9 @@ def test_kotlin_reads_positions_and_json_strictly(tmp_path):
   model = dataclasses.replace(
     bundle.plan.model, active=20, position_bytes=code.encoded_bytes, position_low_bits=3
   )
-  changed = dataclasses.replace(bundle, plan=dataclasses.replace(bundle.plan, model=model))
+  changed = dataclasses.replace(
+    bundle, plan=dataclasses.replace(bundle.plan, model=model)
+  )
   jar = _compiled(tmp_path / "classes", changed)
   paths, wanted = [], []
   for seed in range(4):
@@ -253,7 +257,9 @@ def test_kotlin_reads_positions_and_json_strictly(tmp_path):
     mask[np.random.default_rng(seed).choice(240, 20, replace=False)] = True
     paths.append(tmp_path / f"{seed}.bin")
     paths[-1].write_bytes(code.encode(tf.constant(mask)).numpy().tobytes())
-    wanted.append(" ".join(str(np.int8(byte)) for byte in np.packbits(mask).view(np.int8)))
+    wanted.append(
+      " ".join(str(np.int8(byte)) for byte in np.packbits(mask).view(np.int8))
+    )
   for name, content in (
     ("zeros", bytes(code.encoded_bytes)),
     ("ones", b"\xff" * code.encoded_bytes),

@@ -141,5 +141,8 @@ class TestConstant:
 
 
 def test_importing_it_loads_no_tensorflow():
-  modules = ("tflite_export.file_format.flatbuffer_model", "tflite_export.runtimes.weights")
+  modules = (
+    "tflite_export.file_format.flatbuffer_model",
+    "tflite_export.runtimes.weights",
+  )
   assert loaded_by(modules, ("tensorflow",)) == []

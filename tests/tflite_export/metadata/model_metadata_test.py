@@ -244,5 +244,8 @@ def test_a_thousand_labels_and_none():
 
 
 def test_importing_it_loads_no_tensorflow():
-  modules = ("tflite_export.metadata.model_metadata", "tflite_export.metadata.model_metadata_reader")
+  modules = (
+    "tflite_export.metadata.model_metadata",
+    "tflite_export.metadata.model_metadata_reader",
+  )
   assert loaded_by(modules, ("tensorflow",)) == []

@@ -220,7 +220,9 @@ class TestPreprocessing:
     assert "512-point FFT" in " ".join(text.replace("//", "").split())
     assert max(map(len, text.splitlines())) <= 80
     assert text.isascii()
-    resized = Preprocessing(1.0, (0.0,), (1.0,), declare("resize", [9, 9, 1], 1, (4, 5)))
+    resized = Preprocessing(
+      1.0, (0.0,), (1.0,), declare("resize", [9, 9, 1], 1, (4, 5))
+    )
     text = c_source.c_sources(file, NAMES, 1024, resized)["model_settings.h"]
     assert "kExtractionHeight = 4;" in text
     assert "resized to 4 x 5 pixels" in text

@@ -50,7 +50,9 @@ PROGRAM = """
 SETTINGS = [McuSettings(8, False), McuSettings(16, False), McuSettings(8, True)]
 
 
-@pytest.fixture(name="file", scope="module", params=SETTINGS, ids=lambda each: each.name)
+@pytest.fixture(
+  name="file", scope="module", params=SETTINGS, ids=lambda each: each.name
+)
 def fixture_file(request):
   content = convert_mcu(models.pruned(0.1)[0], models.random_inputs(8), request.param)
   return encode_pruned(content).model_bytes
@@ -80,7 +82,9 @@ def test_a_run_that_fails_is_minus_one(tmp_path, file, fails):
 
 
 def test_no_number_is_minus_one(tmp_path):
-  content = convert_mcu(models.pruned(0.1)[0], models.random_inputs(8), McuSettings(8, True))
+  content = convert_mcu(
+    models.pruned(0.1)[0], models.random_inputs(8), McuSettings(8, True)
+  )
   assert _answer(tmp_path, content, "NAN") == -1
 
 
@@ -98,7 +102,9 @@ def _constant(settings, name):
 def test_they_are_what_tflm_computes(file):
   text = golden_vectors.sources(file)["golden_vectors.cc"]
   settings = c_source.c_sources(file, None, 1_024)["model_settings.h"]
-  scale, zero_point = (_constant(settings, f"Input{each}") for each in ("Scale", "ZeroPoint"))
+  scale, zero_point = (
+    _constant(settings, f"Input{each}") for each in ("Scale", "ZeroPoint")
+  )
   stored = _array(text, "kGoldenInputs")
   shape = (2, *models.random_inputs(1).shape[1:])
   inputs = (scale * (stored - zero_point)).reshape(shape).astype(np.float32)
@@ -110,5 +116,7 @@ def test_they_are_what_tflm_computes(file):
 
 def test_the_same_file_has_the_same_text_and_another_others(file):
   assert golden_vectors.sources(file) == golden_vectors.sources(file)
-  other = convert_mcu(models.pruned(0.5)[0], models.random_inputs(8), McuSettings(8, False))
+  other = convert_mcu(
+    models.pruned(0.5)[0], models.random_inputs(8), McuSettings(8, False)
+  )
   assert golden_vectors.sources(other) != golden_vectors.sources(file)

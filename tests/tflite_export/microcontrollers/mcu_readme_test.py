@@ -42,7 +42,11 @@ def handover(verified, settings=None, options=None, preprocessing=None, layout=N
     )
   )
   return Handover(
-    settings or McuSettings(), options or McuOptions(), found, dense, preprocessing,
+    settings or McuSettings(),
+    options or McuOptions(),
+    found,
+    dense,
+    preprocessing,
     layout,
   )
 
@@ -151,11 +155,16 @@ def test_says_how_inputs_are_preprocessed(verified, text):
   assert "fill that in `FillInput`" in text
   how = Preprocessing(1 / 16, (0.3,), (0.38,))
   other = readme(verified, preprocessing=how)
-  assert f"What training did to a raw example, and firmware is to do: {how.in_words()}" in other
+  assert (
+    f"What training did to a raw example, and firmware is to do: {how.in_words()}"
+    in other
+  )
   assert "give `Feature` your values" in other
   assert "spectrum" not in other
   of_signal = dataclasses.replace(how, extraction=declare("log_mel", [16_000]))
-  assert "TFLM has no kernels for the spectrum" in readme(verified, preprocessing=of_signal)
+  assert "TFLM has no kernels for the spectrum" in readme(
+    verified, preprocessing=of_signal
+  )
 
 
 def test_says_in_which_order_raw_values_stand(verified):

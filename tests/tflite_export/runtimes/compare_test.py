@@ -87,5 +87,3 @@ def test_keras_outputs_are_the_same_in_batches():
 def test_inputs_that_do_not_fit_are_refused(shape):
   with pytest.raises(InputError, match="evaluation inputs have shape"):
     keras_outputs(models.small_classifier(), np.zeros(shape, np.float32))
-
-

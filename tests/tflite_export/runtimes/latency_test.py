@@ -50,7 +50,9 @@ def test_figures_by_hand(calls):
   )
   # Of 1, 2, 3, 4, 5: the 90th percentile lies at 3.6 of 4 steps, between 4 and 5.
   assert found["a"].p90_seconds == pytest.approx(4.6)
-  assert dataclasses.replace(found["a"], p90_seconds=0.0) == latency.Latency(2, 5, 3.0, 0.0)
+  assert dataclasses.replace(found["a"], p90_seconds=0.0) == latency.Latency(
+    2, 5, 3.0, 0.0
+  )
   assert found["b"] == latency.Latency(2, 5, 2.0, 2.0)
 
 

@@ -6,4 +6,9 @@ def test_names_are_one_line_each():
 
 
 def test_blank_names_are_numbered():
-  assert clean_labels(["a", "", "\n", "class 3"]) == ("a", "class 1", "class 2", "class 3")
+  assert clean_labels(["a", "", "\n", "class 3"]) == (
+    "a",
+    "class 1",
+    "class 2",
+    "class 3",
+  )

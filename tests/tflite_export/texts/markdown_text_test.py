@@ -5,7 +5,9 @@ import pytest
 from tflite_export.texts.markdown_text import escaped
 
 
-@pytest.mark.parametrize("name", ["digits_cnn", "a cat", "50 % (Dirichlet)", "Ärger", "a-b.c"])
+@pytest.mark.parametrize(
+  "name", ["digits_cnn", "a cat", "50 % (Dirichlet)", "Ärger", "a-b.c"]
+)
 def test_usual_names_stay(name):
   assert escaped(name) == name
 

@@ -77,10 +77,17 @@ def test_what_is_not_known_is_not_declared():
 
 
 def test_the_card_says_it_in_words_and_as_json():
-  section = preprocessing_texts.card_section(_provenance(Resize(4, 5)), (4, 5, 3), _NAMES)
-  assert "any×any×3 uint8. Its values are from 0 to 255, as in the training data. " in section
+  section = preprocessing_texts.card_section(
+    _provenance(Resize(4, 5)), (4, 5, 3), _NAMES
+  )
+  assert (
+    "any×any×3 uint8. Its values are from 0 to 255, as in the training data. "
+    in section
+  )
   assert "resized to 4×5 pixels" in section
-  assert "In `NetModel.kt` and `NetModel.java` the function `preprocess` does" in section
+  assert (
+    "In `NetModel.kt` and `NetModel.java` the function `preprocess` does" in section
+  )
   (text,) = section.split("```json\n")[1:]
   read = Preprocessing.from_json(json.loads(text.split("\n```")[0]))
   assert read == dataclasses.replace(_PLAIN, extraction=Resize(4, 5))
@@ -139,7 +146,9 @@ def test_of_inputs_alone_the_range_is_that_of_the_samples():
     (declare("mfcc", [16_000]), (49, 10, 1), False, False),
   ],
 )
-def test_images_come_with_what_is_not_known_of_them(extraction, shape, polarity, turned):
+def test_images_come_with_what_is_not_known_of_them(
+  extraction, shape, polarity, turned
+):
   section = preprocessing_texts.card_section(_provenance(extraction), shape, _NAMES)
   assert ("light on dark" in section) == polarity
   assert ("EXIF" in section) == turned

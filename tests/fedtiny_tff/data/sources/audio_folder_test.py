@@ -60,7 +60,9 @@ def test_recordings_that_are_left_out_make_no_length(tmp_path):
   assert dataset.info.shape == (2,)
   assert dataset.notes == ()
   assert _open(tmp_path, test_share=0.01, sample_rate_hz=8000).info.shape == (3,)
-  with pytest.raises(InputError, match=r"has 16000 .*, not 9; .* none of the . training"):
+  with pytest.raises(
+    InputError, match=r"has 16000 .*, not 9; .* none of the . training"
+  ):
     _open(tmp_path, sample_rate_hz=9)
 
 
@@ -111,12 +113,16 @@ def test_what_cannot_be_used_is_told_in_its_place(tmp_path):
 def test_no_recording_can_be_used(tmp_path):
   for name in ("a", "b"):
     wave_files.write(tmp_path / name / "1.wav", [1, 2], channels=2)
-  with pytest.raises(InputError, match=r"a/1.wav: has 2 channels.*; none of the 2 train"):
+  with pytest.raises(
+    InputError, match=r"a/1.wav: has 2 channels.*; none of the 2 train"
+  ):
     _open(tmp_path)
   with pytest.raises(InputError, match="needs --data_dir: a folder of class/recording"):
     audio_folder.open_audio_folder(SourceOptions())
   (tmp_path / "none" / "a").mkdir(parents=True)
-  with pytest.raises(InputError, match=r"no recording \(.wav, .wave\) in folders of cl"):
+  with pytest.raises(
+    InputError, match=r"no recording \(.wav, .wave\) in folders of cl"
+  ):
     _open(tmp_path / "none")
 
 

@@ -95,7 +95,10 @@ def test_bad_cells_of_parquet(tmp_path):
       "Unnamed: 0,label,x\n0,u,1\n1,v,2\n",
       r"a column of numbers has no name \('Unnamed: 0'\): delete it",
     ),
-    ("split,label,x\ntrain,u,1\ntrain,v,2\n", "a.csv: has no example to test on; add rows$"),
+    (
+      "split,label,x\ntrain,u,1\ntrain,v,2\n",
+      "a.csv: has no example to test on; add rows$",
+    ),
     ("split,label,x\ntest,u,1\ntest,v,2\n", "holds nothing usable in the training"),
     ("client,label,x\n" + "a,u,1\na,v,2\n" * 2 + '"a,u,1\n', "a.csv: "),
     ("la\nbel,x\n", "a.csv: "),

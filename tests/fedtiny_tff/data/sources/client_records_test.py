@@ -204,7 +204,9 @@ def test_the_first_record_that_can_be_read_tells_images_from_features(tmp_path):
 @pytest.mark.parametrize("content", [[], [b"\xff"], [records.example(label=0)]])
 def test_a_file_without_content_is_refused(tmp_path, content):
   _write(tmp_path, {"train": content})
-  message = r"train.tfrecord: no record of the training split that can be read has a field"
+  message = (
+    r"train.tfrecord: no record of the training split that can be read has a field"
+  )
   with pytest.raises(InputError, match=message):
     _open(tmp_path)
 

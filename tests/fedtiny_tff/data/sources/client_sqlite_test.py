@@ -181,7 +181,9 @@ def test_bad_pixels(tmp_path):
 
 
 def test_many_rows_come_in_batches(tmp_path):
-  rows = [("train", f"{n % 3}", serialized(0, features=[float(n)])) for n in range(2500)]
+  rows = [
+    ("train", f"{n % 3}", serialized(0, features=[float(n)])) for n in range(2500)
+  ]
   rows[1200] = ("train", "1", b"\xff")
   write(tmp_path / "x.sqlite", rows)
   describe(tmp_path, [1], {"train": ["x.sqlite"]})
@@ -204,7 +206,8 @@ def test_files_that_are_missing_or_hold_nothing(tmp_path):
   ):
     open_file(tmp_path)
   write(
-    tmp_path / "x.sqlite", [("train", "a", serialized(0, other=1)), ("train", "b", b"?")]
+    tmp_path / "x.sqlite",
+    [("train", "a", serialized(0, other=1)), ("train", "b", b"?")],
   )
   describe(tmp_path, [1], {"train": ["x.sqlite"]})
   message = "x.sqlite: no record .* one of the fields .*; found are 'label', 'other'$"

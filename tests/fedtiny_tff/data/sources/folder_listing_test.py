@@ -99,7 +99,9 @@ def test_an_image_beside_splits_is_a_bad_record(tmp_path):
   made_images.two_classes(tmp_path / "train")
   made_images.write(tmp_path / "stray.png")
   dataset = made_images.opened(tmp_path)
-  assert made_images.read(dataset)[3] == [f"{tmp_path}/stray.png: an image in no class folder"]
+  assert made_images.read(dataset)[3] == [
+    f"{tmp_path}/stray.png: an image in no class folder"
+  ]
 
 
 def test_many_files_are_told_in_a_line(tmp_path):
@@ -137,7 +139,12 @@ def test_a_client_without_an_image_is_told(tmp_path):
   made_images.write(tmp_path / "cem" / "dog" / "1.png", 30)
   (tmp_path / "bob" / "README").write_text("on holiday")
   dataset = made_images.opened(tmp_path)
-  assert made_images.read(dataset) == ([30, 10, 20], [1, 0, 1], ["cem", "zoe", "zoe"], [])
+  assert made_images.read(dataset) == (
+    [30, 10, 20],
+    [1, 0, 1],
+    ["cem", "zoe", "zoe"],
+    [],
+  )
   assert dataset.notes == (
     f"{tmp_path}: files beside class folders are not used: 'bob/README'",
     f"{tmp_path}: class folders without a training image make no class: 'emu'",
@@ -182,7 +189,9 @@ def test_clients_by_the_files_names(tmp_path):
 def test_a_share_is_held_out_of_each_client_that_names_tell(tmp_path):
   for number in range(10):
     for owner in ("a", "b"):
-      made_images.write(tmp_path / ("even", "odd")[number % 2] / f"{owner}-{number}.png", number)
+      made_images.write(
+        tmp_path / ("even", "odd")[number % 2] / f"{owner}-{number}.png", number
+      )
   dataset = made_images.opened(tmp_path, client_separator="-", test_share=0.3)
   _, _, owners, _ = made_images.read(dataset, "test")
   assert sorted(owners) == ["a"] * 3 + ["b"] * 3
@@ -193,7 +202,9 @@ def test_letters_with_accents_in_names_and_separator(tmp_path):
   made_images.write(tmp_path / "cat" / f"{composed}1.png", 1)
   made_images.write(tmp_path / "dog" / f"{split}2.png", 2)
   for separator in (composed[1:], split[1:]):
-    assert made_images.read(made_images.opened(tmp_path, client_separator=separator))[2:] == (["a", "a"], [])
+    assert made_images.read(made_images.opened(tmp_path, client_separator=separator))[
+      2:
+    ] == (["a", "a"], [])
 
 
 def test_a_class_without_names_of_clients(tmp_path):

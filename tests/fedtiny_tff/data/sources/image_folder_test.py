@@ -35,7 +35,12 @@ def test_clients(tmp_path):
   made_images.write(tmp_path / "adam" / "cat" / "1.png", 3)
   dataset = made_images.opened(tmp_path)
   assert dataset.has_clients
-  assert made_images.read(dataset) == ([3, 2, 1], [0, 1, 0], ["adam", "adam", "zoe"], [])
+  assert made_images.read(dataset) == (
+    [3, 2, 1],
+    [0, 1, 0],
+    ["adam", "adam", "zoe"],
+    [],
+  )
 
 
 def test_a_share_of_each_client_is_held_out(tmp_path):
@@ -164,7 +169,10 @@ def _all_corrupt(folder):
       _mixed_splits,
       "different depths: .*/train/cat/1.png in class/, .*/test/me/cat/1.png",
     ),
-    (_no_images, "no image .* hold such; check --data_dir; left out: .*/cat: an empty folder$"),
+    (
+      _no_images,
+      "no image .* hold such; check --data_dir; left out: .*/cat: an empty folder$",
+    ),
     (lambda folder: None, "no image .* hold such; check --data_dir$"),
     (
       _third_split,

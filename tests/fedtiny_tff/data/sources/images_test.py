@@ -122,14 +122,18 @@ def test_whatever_the_bytes_there_is_an_image_or_one_error(noise, cut):
 
 def _sized(height, width):
   """The headers of files that declare a size and hold nothing else."""
-  yield b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + bytes(5)
+  yield (
+    b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + bytes(5)
+  )
   yield b"GIF89a" + struct.pack("<HH", width & 0xFFFF, height & 0xFFFF) + bytes(9)
   yield b"BM" + bytes(12) + struct.pack("<IiiHH", 40, width, -height, 1, 24) + bytes(24)
 
 
 def test_images_that_would_fill_the_memory_are_refused_by_their_headers():
   for encoded in _sized(16_000, 15_000):
-    with pytest.raises(images.UnusableImage, match="is of 16000×15000 pixels, more than"):
+    with pytest.raises(
+      images.UnusableImage, match="is of 16000×15000 pixels, more than"
+    ):
       images.decode(encoded, 3)
   # A JPEG's size stands behind other segments.
   jpeg = bytearray(tf.io.encode_jpeg(np.zeros([8, 8, 3], np.uint8)).numpy())

@@ -44,7 +44,9 @@ def test_each_kind_of_number(tmp_path):
 
 
 def test_notes_of_tools_are_passed_over(tmp_path, recwarn):
-  note = b"LIST" + struct.pack("<I", 4) + b"INFO" + b"odd " + struct.pack("<I", 3) + b"abc\0"
+  note = (
+    b"LIST" + struct.pack("<I", 4) + b"INFO" + b"odd " + struct.pack("<I", 3) + b"abc\0"
+  )
   content = wave_files.wave(np.array([16384], np.int16), before=note)
   assert _read(tmp_path, content) == [0.5]
   assert not recwarn.list
@@ -98,13 +100,22 @@ _SHORT = wave_files.wave(np.arange(100, dtype=np.int16))
   [
     (b"", "is damaged, or no WAV file of PCM or floats"),
     (b"ID3\x03 no sound", "is damaged, or no WAV file"),
-    (_SHORT[:-50], "is cut off: has 194 of the 244 bytes that its header says; copy or"),
+    (
+      _SHORT[:-50],
+      "is cut off: has 194 of the 244 bytes that its header says; copy or",
+    ),
     (_SHORT[:6], "is cut off"),
     (wave_files.wave(_ONE[:0]), "has no sound in it; record it again"),
     (wave_files.wave(_ONE, 8000), "has 8000 samples a second, not 16000; bring all to"),
-    (wave_files.wave(np.zeros(4, np.int16), channels=2), "has 2 channels; save it with one"),
+    (
+      wave_files.wave(np.zeros(4, np.int16), channels=2),
+      "has 2 channels; save it with one",
+    ),
     # A compression: GSM.
-    (wave_files.wave(_ONE, of_format=49), "is damaged, or no WAV file of PCM or floats"),
+    (
+      wave_files.wave(_ONE, of_format=49),
+      "is damaged, or no WAV file of PCM or floats",
+    ),
     (
       wave_files.wave(
         np.array([0, np.nan], np.float32), of_format=wave_files.FLOAT, bits=32
@@ -126,10 +137,14 @@ def test_what_is_refused(tmp_path, content, reason):
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
-  with pytest.raises(recordings.UnusableRecording, match="cannot be read: No such file"):
+  with pytest.raises(
+    recordings.UnusableRecording, match="cannot be read: No such file"
+  ):
     recordings.read(str(tmp_path / "none.wav"), 16_000)
   monkeypatch.setattr(recordings, "_MOST_BYTES", 10)
-  with pytest.raises(recordings.UnusableRecording, match="has 46 bytes, more than 10; cut"):
+  with pytest.raises(
+    recordings.UnusableRecording, match="has 46 bytes, more than 10; cut"
+  ):
     _read(tmp_path, wave_files.wave(_ONE))
 
 
