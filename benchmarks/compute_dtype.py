@@ -12,8 +12,8 @@ from benchmarks.rounds_under_test import (
   starting_state,
   tff_round,
 )
-from fedtiny_tff import compute_dtypes
-from fedtiny_tff.federated import runtime
+from fedtiny_tff.federated.runtimes import runtime
+from fedtiny_tff.masked_models import compute_dtypes
 from fedtiny_tff.models import registry
 
 _CLIENTS = 10

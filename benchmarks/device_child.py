@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fedtiny_tff import device_plan
+from fedtiny_tff.devices import device_plan
 from tflite_export.device_training.device_runtime import DeviceExamples, DeviceRuntime
 
 BATCH = 32

@@ -23,11 +23,14 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks import device_child, results_file
-from fedtiny_tff import device_messages, tfmot_masking, training
-from fedtiny_tff.device_messages import Envelope
-from fedtiny_tff.federated import device_reports, states
+from fedtiny_tff.devices import device_messages
+from fedtiny_tff.devices.device_messages import Envelope
+from fedtiny_tff.federated import states
+from fedtiny_tff.federated.device_rounds import device_reports
+from fedtiny_tff.local_training import training
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure.definition import ModelDefinition
 from fedtiny_tff.models import registry
-from fedtiny_tff.models.definition import ModelDefinition
 from fedtiny_tff.strategies import base, fedtiny
 from pipelines.devices import device_bundles
 from pipelines.settings import config as config_lib

@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from benchmarks import cifar10, results_file
 from benchmarks.rounds_under_test import CONFIG, fastest_seconds
-from fedtiny_tff import batches, tfmot_masking, training
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
+from fedtiny_tff.local_training import batches, training
+from fedtiny_tff.masked_models import tfmot_masking
 from fedtiny_tff.models import registry
 
 _CLIENTS = 10

@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from benchmarks import results_file
 from benchmarks.rounds_under_test import CONFIG, fastest_seconds, starting_state
-from fedtiny_tff import optimizers, training
 from fedtiny_tff.federated import states
-from fedtiny_tff.models import definition, registry
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.local_training import optimizers, training
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.models import registry
 
 _BATCH = 64
 # Model, shape, steps in one measurement.

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import results_file
-from fedtiny_tff import candidates
-from fedtiny_tff.models import definition, registry
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.models import registry
+from fedtiny_tff.sparsity import candidates
 from fedtiny_tff.version import VERSION
 from pipelines.models import density_budget
 from pipelines.models.density_search import choose, with_reserve

@@ -20,22 +20,16 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import cifar10
-from fedtiny_tff import (
-  batches,
-  candidates,
-  densities,
-  learning_rates,
-  optimizers,
-  seeds,
-  tasks,
-  tfmot_masking,
-  training,
-)
+from fedtiny_tff import seeds, tasks
 from fedtiny_tff.data.examples import TEST, TRAIN, Dataset, fail_on_bad_record
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources.options import SourceOptions
-from fedtiny_tff.models import definition, registry
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.local_training import batches, learning_rates, optimizers, training
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.models import registry
+from fedtiny_tff.sparsity import candidates, densities
 
 DENSITY = 0.1
 _TRAINING_IMAGES = 20_000

@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks import cifar10, results_file
 from benchmarks.rounds_under_test import CONFIG, starting_state, tff_round
-from fedtiny_tff.federated import runtime
+from fedtiny_tff.federated.runtimes import runtime
 from fedtiny_tff.models import registry
 
 # Model, width, images of each client.

@@ -11,8 +11,8 @@ import tempfile
 from typing import Any
 
 from benchmarks import results_file
-from fedtiny_tff.aggregation_config import AGGREGATIONS
-from fedtiny_tff.poisoning import ATTACKS
+from fedtiny_tff.protection.aggregation_config import AGGREGATIONS
+from fedtiny_tff.protection.poisoning import ATTACKS
 
 
 def _train(folder: pathlib.Path, attack: str, aggregation: str) -> float:

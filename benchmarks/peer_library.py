@@ -10,8 +10,8 @@ down together; ours count the same.
 from typing import Any, NamedTuple
 
 from benchmarks import results_file
-from fedtiny_tff import tfmot_masking
-from fedtiny_tff.federated import traffic
+from fedtiny_tff.federated.training_rounds import traffic
+from fedtiny_tff.masked_models import tfmot_masking
 from fedtiny_tff.models import registry
 from fedtiny_tff.strategies import fedtiny
 

@@ -22,7 +22,8 @@ from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.data.examples import TRAIN, Batch, fail_on_bad_record
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources.options import SourceOptions
-from fedtiny_tff.federated import rounds, runtime
+from fedtiny_tff.federated.runtimes import runtime
+from fedtiny_tff.federated.training_rounds import rounds
 from fedtiny_tff.models import registry
 from fedtiny_tff.strategies import base
 from pipelines.apps import process_memory

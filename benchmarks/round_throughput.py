@@ -21,11 +21,14 @@ from benchmarks.rounds_under_test import (
   starting_state,
   tff_round,
 )
-from fedtiny_tff import batches, training
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
-from fedtiny_tff.federated import client_work, runtime, states
-from fedtiny_tff.models import definition, registry
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.federated import states
+from fedtiny_tff.federated.runtimes import runtime
+from fedtiny_tff.federated.training_rounds import client_work
+from fedtiny_tff.local_training import batches, training
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.models import registry
 
 _CLIENTS = 10
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from fedtiny_tff import optimizers, tfmot_masking, training
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
-from fedtiny_tff.federated import rounds, states
-from fedtiny_tff.models import definition
+from fedtiny_tff.federated import states
+from fedtiny_tff.federated.training_rounds import rounds
+from fedtiny_tff.local_training import optimizers, training
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 
 CONFIG = training.TrainingConfig(
   optimizers.OptimizerConfig("sgd", 0.05, 0.9), local_epochs=1, batch_size=64

@@ -12,9 +12,10 @@ import numpy as np
 
 from benchmarks import cifar10, results_file
 from benchmarks.rounds_under_test import CONFIG, starting_state, tff_round
-from fedtiny_tff import candidates
-from fedtiny_tff.federated import runtime, selection
+from fedtiny_tff.federated.adaptive_selection import selection
+from fedtiny_tff.federated.runtimes import runtime
 from fedtiny_tff.models import registry
+from fedtiny_tff.sparsity import candidates
 
 _MODEL = "resnet8"
 _DENSITY = 0.05

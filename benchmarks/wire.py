@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow_federated as tff
 
 from benchmarks import results_file
-from fedtiny_tff import tfmot_masking
-from fedtiny_tff.federated import messages, traffic
+from fedtiny_tff.federated import messages
+from fedtiny_tff.federated.training_rounds import traffic
+from fedtiny_tff.masked_models import tfmot_masking
 from fedtiny_tff.models import registry
 from fedtiny_tff.strategies import fedtiny
 from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import population, results_file, slow_clients
 from benchmarks.rounds_under_test import CONFIG, starting_state, tff_round
 from fedtiny_tff.data.client_store import ClientReference
-from fedtiny_tff.federated import remote_runtime, worker_process
+from fedtiny_tff.federated.runtimes import remote_runtime, worker_process
 from fedtiny_tff.models import registry
 
 _WORKERS = (1, 2, 4)

@@ -1,4 +1,4 @@
-"""Command-line apps: the only package that reads flags and touches files.
+"""Command-line apps: the only package that reads flags, and a run's files.
 
 May import everything in `fedtiny_tff` and `tflite_export`; nothing imports it.
 Modules import TensorFlow inside functions wherever `--help` must stay quick.

@@ -106,7 +106,7 @@ def _num_classes() -> Optional[int]:
 
 
 def _figures() -> dict[str, Any]:
-  from fedtiny_tff import device_cost
+  from fedtiny_tff.costs import device_cost
   from fedtiny_tff.strategies import registry
   from pipelines.models import cost_figures
   from pipelines.settings import config as config_lib

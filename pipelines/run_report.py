@@ -8,7 +8,9 @@ import numpy as np
 import rich.console
 import tensorflow as tf
 
-from fedtiny_tff import device_cost, secure_config, tasks
+from fedtiny_tff import tasks
+from fedtiny_tff.costs import device_cost
+from fedtiny_tff.protection import secure_config
 from pipelines.apps import files
 from pipelines.datasets import data_folder
 from pipelines.exports import artifact_table

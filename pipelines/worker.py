@@ -10,7 +10,7 @@ from typing import Optional
 from absl import flags
 
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import worker_channel, worker_process
+from fedtiny_tff.federated.runtimes import worker_channel, worker_process
 from pipelines.apps import app, listening, worker_health
 from pipelines.apps.errors import ExitCode
 

@@ -92,8 +92,8 @@ def test_what_needs_no_mend_of_its_own():
 
 # What no program is told by the Python API: it has no such parameters.
 _OF_COMMANDS = (
-  "fedtiny_tff.data.", "fedtiny_tff.privacy", "fedtiny_tff.secure_config",
-  "fedtiny_tff.tfmot_quant", "pipelines.", "tflite_export.conversion.convert_quantised",
+  "fedtiny_tff.data.", "fedtiny_tff.protection.privacy", "fedtiny_tff.protection.secure_config",
+  "fedtiny_tff.masked_models.tfmot_quant", "pipelines.", "tflite_export.conversion.convert_quantised",
   "tflite_export.device_training.", "tflite_export.devices.",
 )  # fmt: skip
 

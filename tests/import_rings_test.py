@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import sys
 
 import pytest
 
@@ -21,17 +22,48 @@ def violations(source: str, path: str) -> list[str]:
   ]
 
 
-def order_violations(source: str, path: str) -> list[str]:
-  """Lists the imports of a source that lead forward in the order of its folder."""
+def _part(name: str, folder: str) -> str:
+  """Returns which part of a package a dotted name in it is, or lies in."""
+  return name.removeprefix(f"{folder}.").split(".")[0]
+
+
+def order_violations(source: str, path: str, folder: str) -> list[str]:
+  """Lists the imports of a source that lead forward in the order of a package."""
   file = pathlib.PurePosixPath(path)
-  folder, *own = imports.module_name(file).split(".")[:2]
+  own = _part(imports.module_name(file), folder)
   order = rings.ORDERS[folder]
-  allowed = order[: order.index(own[0]) + 1] if own and own[0] in order else order
+  allowed = order[: order.index(own) + 1] if own in order else order
   return [
     f"{path}:{line}: may not import {name}"
     for line, name in imports.imports(source, file)
-    if name.startswith(f"{folder}.") and name.split(".")[1] not in allowed
+    if name.startswith(f"{folder}.") and _part(name, folder) not in allowed
   ]
+
+
+def library_problems(sources: dict[str, str]) -> list[str]:
+  """Lists what `rings.LIBRARIES` has that no source imports, and the reverse."""
+  used = {own: set[str]() for own in rings.LIBRARIES}
+  for path, source in sources.items():
+    file = pathlib.PurePosixPath(path)
+    own = rings.ring(imports.module_name(file))
+    if own in used:
+      used[own] |= {name.split(".")[0] for _, name in imports.imports(source, file)}
+  ours = {*imports.CODE_FOLDERS, *sys.stdlib_module_names}
+  return [
+    f"{own}: {name}"
+    for own, found in used.items()
+    for name in sorted((found - ours) ^ rings.LIBRARIES[own])
+  ]
+
+
+def _paths(folder: str) -> dict[pathlib.Path, str]:
+  """Returns the files of a package and which of its parts each lies in."""
+  return {
+    path: _part(imports.module_name(path), folder)
+    for path in imports.source_files(ROOT)
+    if path.as_posix().startswith(f"{folder.replace('.', '/')}/")
+    and imports.module_name(path) != folder
+  }
 
 
 def docstring_problems(root: pathlib.Path) -> list[str]:
@@ -58,35 +90,56 @@ def test_no_module_imports_outward():
 
 @pytest.mark.parametrize("folder", rings.ORDERS)
 def test_packages_go_forward(folder):
-  paths = [path for path in imports.source_files(ROOT) if path.parts[0] == folder]
-  sources = {
-    path.as_posix(): (ROOT / path).read_text(encoding="utf-8") for path in paths
-  }
-  found = [
-    each for path, source in sources.items() for each in order_violations(source, path)
-  ]
+  paths = _paths(folder)
+  found = []
+  for path in paths:
+    source = (ROOT / path).read_text(encoding="utf-8")
+    found += order_violations(source, path.as_posix(), folder)
   assert not found, "\n".join(found)
-  there = {path.parts[1].removesuffix(".py") for path in paths}
-  assert set(rings.ORDERS[folder]) <= there
-  packages = {path.parts[1] for path in paths if len(path.parts) > 2}
+  assert set(rings.ORDERS[folder]) <= set(paths.values())
+  packages = {part for path, part in paths.items() if path.stem != part}
   assert packages <= set(rings.ORDERS[folder])
 
 
-def test_only_commands_are_in_no_order():
+@pytest.mark.parametrize("folder", rings.ORDERS)
+def test_only_commands_are_in_no_order(folder):
+  unordered = set(_paths(folder).values()) - set(rings.ORDERS[folder])
+  if folder == "pipelines":
+    assert {"run", "export"} <= unordered
+  else:
+    assert not unordered
+
+
+def test_libraries_are_those_that_are_told():
   paths = imports.source_files(ROOT)
-  there = {
-    folder: {
-      path.parts[1].removesuffix(".py") for path in paths if path.parts[0] == folder
-    }
-    for folder in rings.ORDERS
+  found = library_problems(
+    {path.as_posix(): (ROOT / path).read_text(encoding="utf-8") for path in paths}
+  )
+  assert not found, "\n".join(found)
+
+
+def test_a_library_too_many_or_too_few_is_found():
+  used = {
+    f"fedtiny_tff/{name}.py": f"import {name}" for name in rings.LIBRARIES["core"]
   }
-  assert there["tflite_export"] - set(rings.ORDERS["tflite_export"]) == {"__init__"}
-  assert {"run", "export"} <= there["pipelines"] - set(rings.ORDERS["pipelines"])
+  assert not [each for each in library_problems(used) if each.startswith("core")]
+  found = library_problems(
+    {**used, "fedtiny_tff/x.py": "from torch import nn\nimport os"}
+  )
+  assert "core: torch" in found
+  del used["fedtiny_tff/h5py.py"]
+  assert "core: h5py" in library_problems(used)
 
 
 @pytest.mark.parametrize(
   ("path", "source"),
   [
+    ("fedtiny_tff/sparsity/masks.py", "from fedtiny_tff.models import registry"),
+    ("fedtiny_tff/seeds.py", "from fedtiny_tff.sparsity import masks"),
+    (
+      "fedtiny_tff/federated/runtimes/runtime.py",
+      "from fedtiny_tff.federated import learning_process",
+    ),
     ("pipelines/datasets/data_plan.py", "from pipelines.training import rounds_stage"),
     ("pipelines/apps/files.py", "def f():\n  from pipelines.settings import config"),
     ("pipelines/run_report.py", "import pipelines.stages"),
@@ -97,11 +150,11 @@ def test_only_commands_are_in_no_order():
   ],
 )
 def test_a_step_back_is_found(path, source):
-  assert len(order_violations(source, path)) == 1
-  first = (
-    "from pipelines.apps import files\nfrom tflite_export.file_format import lut_tensor"
-  )
-  assert not order_violations(f"{first}\nimport os", path)
+  module = imports.module_name(pathlib.PurePosixPath(path))
+  folder = max((each for each in rings.ORDERS if module.startswith(each)), key=len)
+  assert len(order_violations(source, path, folder)) == 1
+  first = f"from {folder}.{rings.ORDERS[folder][0]} import files"
+  assert not order_violations(f"{first}\nimport os", path, folder)
 
 
 def test_every_package_has_a_docstring():
@@ -116,16 +169,19 @@ def test_the_table_covers_every_ring_and_folder():
 @pytest.mark.parametrize(
   ("path", "source"),
   [
-    ("fedtiny_tff/masks.py", "import tensorflow_federated as tff"),
-    ("fedtiny_tff/masks.py", "from fedtiny_tff import strategies"),
-    ("fedtiny_tff/masks.py", "from .federated import rounds"),
+    ("fedtiny_tff/sparsity/masks.py", "import tensorflow_federated as tff"),
+    ("fedtiny_tff/sparsity/masks.py", "from fedtiny_tff import strategies"),
+    ("fedtiny_tff/sparsity/masks.py", "from ..federated import method"),
     ("fedtiny_tff/models/cnn.py", "from ..strategies.fedtiny import Hooks"),
-    ("fedtiny_tff/masks.py", "import tflite_export"),
-    ("fedtiny_tff/masks.py", "from absl import flags"),
+    ("fedtiny_tff/sparsity/masks.py", "import tflite_export"),
+    ("fedtiny_tff/sparsity/masks.py", "from absl import flags"),
     ("fedtiny_tff/strategies/base.py", "import tensorflow_federated.learning"),
-    ("fedtiny_tff/strategies/base.py", "import fedtiny_tff.federated.rounds"),
-    ("fedtiny_tff/federated/rounds.py", "from pipelines import app"),
-    ("fedtiny_tff/federated/rounds.py", "from absl.flags import FLAGS"),
+    (
+      "fedtiny_tff/strategies/base.py",
+      "import fedtiny_tff.federated.training_rounds.rounds",
+    ),
+    ("fedtiny_tff/federated/training_rounds/rounds.py", "from pipelines import app"),
+    ("fedtiny_tff/federated/training_rounds/rounds.py", "from absl.flags import FLAGS"),
     (
       "tflite_export/conversion/convert.py",
       "from tensorflow_federated import learning",
@@ -154,18 +210,24 @@ def test_an_outward_import_is_found(path, source):
   ],
 )
 def test_an_outward_import_by_constant_name_is_found(call):
-  assert violations(f"def f():\n  return {call}", "fedtiny_tff/masks.py")
+  assert violations(f"def f():\n  return {call}", "fedtiny_tff/sparsity/masks.py")
 
 
 @pytest.mark.parametrize(
   ("path", "source"),
   [
-    ("fedtiny_tff/masks.py", "import tensorflow as tf\nfrom . import errors"),
-    ("fedtiny_tff/masks.py", "from absl import logging"),
-    ("fedtiny_tff/strategies/base.py", "from fedtiny_tff import masks"),
+    ("fedtiny_tff/sparsity/masks.py", "import tensorflow as tf\nfrom .. import errors"),
+    ("fedtiny_tff/sparsity/masks.py", "from absl import logging"),
+    ("fedtiny_tff/strategies/base.py", "from fedtiny_tff.sparsity import masks"),
     ("fedtiny_tff/strategies/__init__.py", "from . import base"),
-    ("fedtiny_tff/federated/rounds.py", "import tensorflow_federated as tff"),
-    ("fedtiny_tff/federated/rounds.py", "from fedtiny_tff.strategies import base"),
+    (
+      "fedtiny_tff/federated/training_rounds/rounds.py",
+      "import tensorflow_federated as tff",
+    ),
+    (
+      "fedtiny_tff/federated/training_rounds/rounds.py",
+      "from fedtiny_tff.strategies import base",
+    ),
     ("tflite_export/conversion/convert.py", "from fedtiny_tff import errors"),
     ("pipelines/run.py", "from absl import app, flags\nimport tflite_export"),
     ("tests/pipelines/run_test.py", "from pipelines import run"),

@@ -13,7 +13,7 @@ MODULE = mutation.Module("x", "fedtiny_tff/x.py", "tests/fedtiny_tff/x_test.py")
 
 def test_every_module_has_tests_of_its_own():
   found = mutation.modules(ROOT)
-  assert {"masks", "packing", "positions", "strategies/fedtiny"} <= {
+  assert {"sparsity/masks", "sparsity/packing", "strategies/fedtiny"} <= {
     module.name for module in found
   }
   for module in found:
@@ -62,4 +62,6 @@ def test_copies_are_changed_never_the_checkout(tmp_path):
 
 def test_a_module_that_is_not_there(capsys):
   assert mutation.main(["nothing"]) == 2
-  assert capsys.readouterr().err.startswith("mutation: no nothing; take of masks,")
+  assert capsys.readouterr().err.startswith(
+    "mutation: no nothing; take of sparsity/masks,"
+  )

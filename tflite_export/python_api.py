@@ -18,10 +18,10 @@ from typing import Optional, Union
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import keras_graphs
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.model_structure import keras_graphs
 from fedtiny_tff.models import user_model_checks
 from fedtiny_tff.version import VERSION
 from tflite_export import given_model

@@ -20,7 +20,10 @@ from typing import NamedTuple, Optional
 FOLDER = pathlib.PurePath("build") / "mutation"
 LEAST_PERCENT = 85
 _LIBRARY = "fedtiny_tff"
-_CORE = ("masks", "packing", "positions", "device_positions")
+_CORE = (
+  *("sparsity/masks", "sparsity/packing", "sparsity/positions"),
+  "devices/device_positions",
+)
 # A configuration has no behaviour of its own: what it refuses is tried by a strategy.
 _TESTED_ELSEWHERE = {"strategies/pruning_config": "strategies/base"}
 # Test failures, and errors outside of a test. A change that only makes tests slow

@@ -1,4 +1,4 @@
-"""Which packages form a ring, and which rings a module may import from."""
+"""Which packages form a ring, and what a ring's modules may import."""
 
 from typing import Optional
 
@@ -33,10 +33,58 @@ MAY_IMPORT = {
   "tests": set(RINGS.values()),
 }
 
+# What others have written that a ring's modules import: top-level names. Flags are only
+# for `pipelines`, see above.
+LIBRARIES = {
+  "core": {
+    *("dp_accounting", "google", "h5py", "numpy", "pyarrow", "safetensors", "scipy"),
+    *("sklearn", "tensorflow", "tensorflow_datasets", "tensorflow_model_optimization"),
+    "tensorflow_privacy",
+  },
+  "strategies": {"numpy", "tensorflow"},
+  "federated": {
+    *("grpc", "numpy", "tensorflow", "tensorflow_federated", "tensorflow_privacy"),
+  },
+  "export": {"ai_edge_litert", "flatbuffers", "numpy", "tensorflow", "tflite_micro"},
+  "pipelines": {
+    *("PIL", "absl", "grpc", "jinja2", "markupsafe", "matplotlib", "mlflow", "numpy"),
+    *("psutil", "rich", "safetensors", "tensorflow", "tensorflow_federated", "wandb"),
+  },
+  "tools": {"mkdocs", "mutmut", "pytest", "tensorflow"},
+}
+
 # Packages of a folder, and its modules that are in none, in the order in which they build
 # on each other: each may import those before it. What is in no order may import all of
 # them, and nothing imports it: commands, and what makes the package.
 ORDERS = {
+  "fedtiny_tff": (
+    *(
+      "version",
+      "errors",
+      "lazy_names",
+      "arrays",
+      "field_types",
+      "seeds",
+      "suggestions",
+    ),
+    *(
+      "plugins",
+      "roc",
+      "tasks",
+      "sparsity",
+      "model_structure",
+      "masked_models",
+      "models",
+    ),
+    *("data", "local_training", "costs", "protection", "devices", "strategies"),
+    "federated",
+  ),
+  "fedtiny_tff.federated": (
+    *("messages", "states", "process_types", "client_feed", "method", "movement"),
+    *("final_model", "private_sums", "aggregation", "runtimes", "evaluation"),
+    *("adaptive_selection", "training_rounds", "quantisation", "device_rounds"),
+    "learning_process",
+  ),
   "tflite_export": (
     *(
       "file_format",

@@ -1,6 +1,6 @@
-"""TFF wiring: the only modules that import TensorFlow Federated.
+"""TFF wiring: all that a program without files and flags needs of TensorFlow Federated.
 
-Ring 2. `messages` says what travels, `rounds` composes a round once for every
-strategy, `selection` the two exchanges of adaptive BN selection, `evaluation` the
-clients' held-out evaluation, `runtime` the local worker.
+Ring 2. `messages` says what travels, `training_rounds` composes a round once for every
+strategy, `adaptive_selection` the two exchanges of adaptive BN selection, `evaluation`
+the clients' held-out evaluation; `runtimes` are where it runs.
 """

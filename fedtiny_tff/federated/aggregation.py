@@ -1,6 +1,6 @@
 """How a round makes one model, and one vote, of its clients' reports.
 
-What the names mean is told in `fedtiny_tff.aggregation_config`.
+What the names mean is told in `fedtiny_tff.protection.aggregation_config`.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import guards, robust
-from fedtiny_tff.aggregation_config import MEAN, ROBUST, Aggregation
 from fedtiny_tff.federated import messages
+from fedtiny_tff.protection import guards, robust
+from fedtiny_tff.protection.aggregation_config import MEAN, ROBUST, Aggregation
 from fedtiny_tff.strategies.adjustment import Adjustment
 
 

@@ -19,14 +19,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import keras_graphs
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import client_store
 from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.data.examples import Batch, DatasetInfo
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition
+from fedtiny_tff.model_structure import definition, keras_graphs
 
 ClientDatasets = Union[Sequence[tf.data.Dataset], tff.simulation.datasets.ClientData]
 

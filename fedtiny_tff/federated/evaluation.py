@@ -5,10 +5,14 @@ from typing import Any, Optional
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import keras_graphs, secure_config, tasks, tfmot_masking, training
+from fedtiny_tff import tasks
 from fedtiny_tff.data import client_store
-from fedtiny_tff.federated import messages, secure_sums, states
-from fedtiny_tff.models import definition
+from fedtiny_tff.federated import messages, states
+from fedtiny_tff.federated.private_sums import secure_sums
+from fedtiny_tff.local_training import training
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import definition, keras_graphs
+from fedtiny_tff.protection import secure_config
 
 
 def read_development(

@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import tfmot_masking
 from fedtiny_tff.federated import states
-from fedtiny_tff.models import definition
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
 
 
 def finalize(

@@ -18,26 +18,28 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import aggregation_config, keras_layout, schedules
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import candidate as candidate_lib
 from fedtiny_tff.federated import (
   client_feed,
   evaluation,
-  execution,
   final_model,
   messages,
   movement,
   process_types,
-  rounds,
   states,
 )
 from fedtiny_tff.federated import method as method_lib
-from fedtiny_tff.federated.host_computation import HostComputation
+from fedtiny_tff.federated.adaptive_selection import candidate as candidate_lib
+from fedtiny_tff.federated.runtimes import execution
+from fedtiny_tff.federated.runtimes.host_computation import HostComputation
+from fedtiny_tff.federated.training_rounds import rounds
+from fedtiny_tff.masked_models import keras_layout
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.protection import aggregation_config
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.plan import FedTinyPlan
-from fedtiny_tff.tfmot_masking import ModelWeights
 
 # Has no influence on the result.
 _EVALUATION_BATCH = 256

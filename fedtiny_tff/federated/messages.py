@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import guards, packing, positions
 from fedtiny_tff.data.client_store import ClientReference
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.protection import guards
+from fedtiny_tff.sparsity import packing, positions
 from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.tasks import Metrics
-from fedtiny_tff.tfmot_masking import ModelWeights
 
 
 class SparseModel(NamedTuple):

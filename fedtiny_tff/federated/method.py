@@ -9,14 +9,17 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import keras_layout, schedules, tasks, tfmot_masking
+from fedtiny_tff import tasks
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import client_feed
-from fedtiny_tff.models import definition, given_model, pruning_scope
+from fedtiny_tff.masked_models import keras_layout, tfmot_masking
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition, pruning_scope
+from fedtiny_tff.models import model_function
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.strategies.plan import FedTinyPlan
-from fedtiny_tff.tfmot_masking import ModelWeights
 
 ModelFn = Callable[..., Union[tf.keras.Model, definition.ModelDefinition]]
 
@@ -106,7 +109,7 @@ def _plan_models(model_fn: ModelFn, plan: FedTinyPlan, start: Start) -> base.Mod
     raise InputError(
       f"task must be one of {', '.join(tasks.TASKS)}, got {start.task!r}"
     )
-  if strategy.is_smaller and not given_model.takes_width(model_fn):
+  if strategy.is_smaller and not model_function.takes_width(model_fn):
     raise InputError(
       f"strategy {strategy.name} makes the model narrower: give a model_fn that takes a "
       "width multiplier and returns the model of that width"
@@ -115,7 +118,7 @@ def _plan_models(model_fn: ModelFn, plan: FedTinyPlan, start: Start) -> base.Mod
   @functools.cache
   def find(width: float) -> definition.ModelDefinition:
     arguments: Sequence[float] = (width,) if strategy.is_smaller else ()
-    plain = given_model.admit(
+    plain = model_function.admit(
       model_fn, tasks.TASKS[start.task], plan.blocks, *arguments
     )
     found = pruning_scope.prune_for(plain, plan.prune_for)

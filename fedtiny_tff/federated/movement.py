@@ -4,9 +4,9 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from fedtiny_tff import schedules
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.federated import states
+from fedtiny_tff.sparsity import schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedtiny_tff import keras_layout, tasks
+from fedtiny_tff import tasks
 from fedtiny_tff.federated import states
+from fedtiny_tff.masked_models import keras_layout
 
 
 def _scalar(dtype: type) -> tff.TensorType:

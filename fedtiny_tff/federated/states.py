@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.federated import messages
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 
 
 class ServerState(NamedTuple):

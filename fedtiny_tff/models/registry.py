@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import and command lines read t
   import tensorflow as tf
 
   from fedtiny_tff import tasks
-  from fedtiny_tff.models import definition
+  from fedtiny_tff.model_structure import definition
 
 # Far above what any machine holds; beyond it TensorFlow's shapes overflow.
 _LARGEST_WIDTH = 1000.0
@@ -165,7 +165,8 @@ def get_model(
   """
   import tensorflow as tf  # noqa: PLC0415
 
-  from fedtiny_tff.models import definition, user_model  # noqa: PLC0415
+  from fedtiny_tff.model_structure import definition  # noqa: PLC0415
+  from fedtiny_tff.models import user_model  # noqa: PLC0415
 
   if is_own(name):
     return user_model.load(name, input_shape, num_classes, width)

@@ -6,8 +6,8 @@ not take one.
 
 from typing import NamedTuple, Optional
 
-from fedtiny_tff import model_profile
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.model_structure import model_profile
 from fedtiny_tff.models import registry
 
 

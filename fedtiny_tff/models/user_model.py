@@ -15,10 +15,12 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from fedtiny_tff import keras_graphs, plugins, tasks, tfmot_masking
+from fedtiny_tff import plugins, tasks
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition, keras_archive, user_model_checks
-from fedtiny_tff.models.definition import ModelDefinition
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import definition, keras_graphs
+from fedtiny_tff.model_structure.definition import ModelDefinition
+from fedtiny_tff.models import keras_archive, user_model_checks
 
 _FILE = ".keras"
 _REFUSED_FILES = (".h5", ".hdf5", ".pkl", ".pickle", ".pb", ".tflite")

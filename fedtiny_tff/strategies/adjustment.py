@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fedtiny_tff import batches, masks, tasks, training
-from fedtiny_tff import spec as spec_lib
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff import tasks
+from fedtiny_tff.local_training import batches, training
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.sparsity import masks
+from fedtiny_tff.sparsity import spec as spec_lib
 
 
 class ServerModel(NamedTuple):

@@ -13,19 +13,14 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import (
-  cost,
-  densities,
-  device_cost,
-  model_profile,
-  schedules,
-  tfmot_masking,
-  training,
-)
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.arrays import Array
-from fedtiny_tff.models import definition as model_definitions
-from fedtiny_tff.models import narrowing
+from fedtiny_tff.costs import cost, device_cost
+from fedtiny_tff.local_training import training
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import definition as model_definitions
+from fedtiny_tff.model_structure import model_profile, narrowing
+from fedtiny_tff.sparsity import densities, schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 

@@ -24,13 +24,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from fedtiny_tff import (
-  masks,
-  packing,
-  positions,
-  training,
-)
-from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.local_training import training
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.sparsity import masks, packing, positions
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import (
   Adjustment,
@@ -42,7 +39,6 @@ from fedtiny_tff.strategies.adjustment import (
 from fedtiny_tff.strategies.pruning_config import (
   check_entire,
 )
-from fedtiny_tff.tfmot_masking import ModelWeights
 
 
 class OwnWeights(NamedTuple):

@@ -25,15 +25,15 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import densities, schedules
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.arrays import Array
-from fedtiny_tff.channel_reduction import Reduction
-from fedtiny_tff.models import narrowing
+from fedtiny_tff.masked_models.channel_reduction import Reduction
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import narrowing
+from fedtiny_tff.sparsity import densities, schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.adjustment import ServerAdjustment, ServerModel
 from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
-from fedtiny_tff.tfmot_masking import ModelWeights
 
 
 class ChannelAdjustment(ServerAdjustment):

@@ -35,19 +35,14 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import (
-  activation_pruning,
-  cost,
-  device_cost,
-  masks,
-  model_profile,
-  schedules,
-  training,
-)
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.arrays import Array
+from fedtiny_tff.costs import cost, device_cost
+from fedtiny_tff.local_training import training
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import model_profile
+from fedtiny_tff.sparsity import activation_pruning, masks, schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base, fedtiny, sparse
-from fedtiny_tff.tfmot_masking import ModelWeights
 
 # The penalty's factor in the round of an event.
 _STRENGTH = 0.01

@@ -26,13 +26,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import (
-  masks,
-  positions,
-  seeds,
-  training,
-)
+from fedtiny_tff import seeds
 from fedtiny_tff.arrays import Array
+from fedtiny_tff.local_training import training
+from fedtiny_tff.sparsity import masks, positions
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import (
   Adjustment,

@@ -25,12 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import (
-  candidates,
-  masks,
-)
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.arrays import Array
+from fedtiny_tff.sparsity import candidates, masks
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import Adjustment, ServerModel, drop_and_grow
 from fedtiny_tff.strategies.pruning_config import PruningConfig

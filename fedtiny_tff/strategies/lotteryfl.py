@@ -18,9 +18,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from fedtiny_tff import cost, device_cost, model_profile, schedules
-from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.costs import cost, device_cost
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.model_structure import model_profile
+from fedtiny_tff.sparsity import schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.adjustment import (
   ServerAdjustment,

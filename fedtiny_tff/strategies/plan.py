@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Collection
 
-from fedtiny_tff import candidates, learning_rates, optimizers
-from fedtiny_tff.models import pruning_scope
+from fedtiny_tff.local_training import learning_rates, optimizers
+from fedtiny_tff.local_training.training import TrainingConfig
+from fedtiny_tff.model_structure import pruning_scope
+from fedtiny_tff.sparsity import candidates
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from fedtiny_tff.training import TrainingConfig
 
 # Each is a mask of the model, and each client scores all.
 MOST_CANDIDATES = 1000

@@ -18,7 +18,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from fedtiny_tff import cost, device_cost, model_profile, training
+from fedtiny_tff.costs import cost, device_cost
+from fedtiny_tff.local_training import training
+from fedtiny_tff.model_structure import model_profile
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import (
   Adjustment,

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Collection, Sequence
 
-from fedtiny_tff import densities, field_types, schedules
-from fedtiny_tff import spec as spec_lib
+from fedtiny_tff import field_types
+from fedtiny_tff.sparsity import densities, schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 
 
 @dataclasses.dataclass(frozen=True)

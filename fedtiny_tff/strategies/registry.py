@@ -65,7 +65,7 @@ def get_strategy(name: str) -> "base.Strategy":
 
 
 def _own(name: str) -> "base.Strategy":
-  from fedtiny_tff import schedules  # noqa: PLC0415 - imports TensorFlow
+  from fedtiny_tff.sparsity import schedules  # noqa: PLC0415 - imports TensorFlow
   from fedtiny_tff.strategies import base  # noqa: PLC0415 - likewise
 
   make = plugins.load_entry_point("strategy", name)

@@ -23,9 +23,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import densities, tfmot_masking
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.arrays import Array
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.sparsity import densities
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
 
 STEPS = 5

@@ -8,8 +8,8 @@ FedTiny (arXiv 2212.01977) is compared with small dense models of another archit
 this one has the layers of the model asked for.
 """
 
-from fedtiny_tff import densities
-from fedtiny_tff.models import narrowing
+from fedtiny_tff.model_structure import narrowing
+from fedtiny_tff.sparsity import densities
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 

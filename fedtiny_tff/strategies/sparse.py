@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedtiny_tff import candidates, cost, device_cost, model_profile, schedules
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.arrays import Array
+from fedtiny_tff.costs import cost, device_cost
+from fedtiny_tff.model_structure import model_profile
+from fedtiny_tff.sparsity import candidates, schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import batches, tfmot_masking, training
+from fedtiny_tff.local_training import batches, training
+from fedtiny_tff.masked_models import tfmot_masking
 from pipelines.comparisons.comparison_grid import Cell
 from pipelines.training import experiments
 

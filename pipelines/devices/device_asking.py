@@ -7,9 +7,9 @@ from typing import Optional
 
 import numpy as np
 
-from fedtiny_tff import device_messages, device_tasks
-from fedtiny_tff.device_messages import Envelope, TensorLayout
-from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.devices import device_messages, device_tasks
+from fedtiny_tff.devices.device_messages import Envelope, TensorLayout
+from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from fedtiny_tff.errors import InputError
 from pipelines.apps import interruption
 from pipelines.apps.progress import Progress

@@ -10,11 +10,11 @@ from typing import Optional
 
 import tensorflow as tf
 
-from fedtiny_tff import schedules
-from fedtiny_tff import spec as spec_lib
-from fedtiny_tff.device_messages import TensorLayout
+from fedtiny_tff.devices.device_messages import TensorLayout
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated.device_reports import flat_statistics
+from fedtiny_tff.federated.device_rounds.device_reports import flat_statistics
+from fedtiny_tff.sparsity import schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.strategies.adjustment import Adjustment
 from fedtiny_tff.strategies.pruning_config import PruningConfig

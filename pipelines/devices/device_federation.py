@@ -9,20 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from fedtiny_tff import aggregation_config, device_plan, device_tasks, schedules
 from fedtiny_tff.data.client_store import ClientReference
+from fedtiny_tff.devices import device_plan, device_tasks
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import (
+from fedtiny_tff.federated import messages, states
+from fedtiny_tff.federated.adaptive_selection import selection
+from fedtiny_tff.federated.device_rounds import (
   device_reports,
-  messages,
   received_selection,
   received_work,
-  rounds,
-  selection,
-  states,
 )
+from fedtiny_tff.federated.training_rounds import rounds
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.protection import aggregation_config
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.tasks import Metrics
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines.devices.device_asking import DeviceAsking, Question, Tensors
 from pipelines.runs.participation import Participants
 

@@ -1,6 +1,6 @@
 """The folder through which a server and devices talk, as the server sees it.
 
-See `fedtiny_tff.device_tasks` for what lies where. What devices write there is not
+See `fedtiny_tff.devices.device_tasks` for what lies where. What devices write there is not
 trusted: an answer is read only if it is a plain file of a possible length.
 """
 
@@ -11,8 +11,8 @@ import stat
 from collections.abc import Mapping
 from typing import Optional
 
-from fedtiny_tff import device_tasks
-from fedtiny_tff.device_tasks import DeviceTask
+from fedtiny_tff.devices import device_tasks
+from fedtiny_tff.devices.device_tasks import DeviceTask
 from fedtiny_tff.errors import InputError
 from pipelines.apps import files
 

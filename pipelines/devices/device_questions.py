@@ -5,10 +5,10 @@ from typing import Optional
 
 import safetensors.numpy
 
-from fedtiny_tff import device_tasks
-from fedtiny_tff.device_messages import TensorLayout
-from fedtiny_tff.device_plan import DevicePlan
-from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.devices import device_tasks
+from fedtiny_tff.devices.device_messages import TensorLayout
+from fedtiny_tff.devices.device_plan import DevicePlan
+from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from fedtiny_tff.errors import InputError
 
 

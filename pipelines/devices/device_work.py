@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Optional
 
-from fedtiny_tff import device_messages, device_plan, device_tasks
-from fedtiny_tff.device_plan import DevicePlan
-from fedtiny_tff.device_tasks import DeviceTask
+from fedtiny_tff.devices import device_messages, device_plan, device_tasks
+from fedtiny_tff.devices.device_plan import DevicePlan
+from fedtiny_tff.devices.device_tasks import DeviceTask
 from fedtiny_tff.errors import InputError
 from pipelines.apps import redaction
 from pipelines.apps.plain_progress import PlainProgress, Steps

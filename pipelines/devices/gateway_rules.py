@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Generic, Optional, TypeVar
 
-from fedtiny_tff import device_messages, device_plan, device_tasks
-from fedtiny_tff.device_messages import TensorLayout
-from fedtiny_tff.device_plan import DevicePlan
-from fedtiny_tff.device_tasks import DeviceTask
+from fedtiny_tff.devices import device_messages, device_plan, device_tasks
+from fedtiny_tff.devices.device_messages import TensorLayout
+from fedtiny_tff.devices.device_plan import DevicePlan
+from fedtiny_tff.devices.device_tasks import DeviceTask
 from fedtiny_tff.errors import InputError
 from pipelines.devices.device_exchange import read_file
 

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import activation_ranges as measured
-from fedtiny_tff import seeds, variable_layout
-from fedtiny_tff.federated import calibration, messages
+from fedtiny_tff import seeds
+from fedtiny_tff.federated import messages
+from fedtiny_tff.federated.quantisation import calibration
+from fedtiny_tff.masked_models import activation_ranges as measured
+from fedtiny_tff.masked_models import variable_layout
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder
 from pipelines.runs import model_files, runtimes

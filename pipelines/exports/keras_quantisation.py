@@ -9,8 +9,9 @@ from typing import Any, Optional
 
 import numpy as np
 
-from fedtiny_tff import optimizers, quantisation_training, seeds
+from fedtiny_tff import seeds
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.local_training import optimizers, quantisation_training
 from pipelines.apps.progress import Progress
 from pipelines.runs.quantisation_decision import (
   Figures,

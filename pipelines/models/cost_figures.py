@@ -3,20 +3,16 @@
 import dataclasses
 from typing import Any, Optional
 
-from fedtiny_tff import (
-  candidates,
-  device_cost,
-  model_profile,
-  schedules,
-  sparse_storage,
-)
+from fedtiny_tff.costs import device_cost
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import traffic
-from fedtiny_tff.models import definition, registry, table
+from fedtiny_tff.federated.training_rounds import traffic
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition, model_profile
+from fedtiny_tff.models import registry, table
+from fedtiny_tff.sparsity import candidates, schedules, sparse_storage
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as registry_of_strategies
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines.models import planned_model
 from pipelines.settings import config as config_lib
 

@@ -19,7 +19,7 @@ import numpy as np
 from fedtiny_tff.data.examples import DatasetInfo
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition
+from fedtiny_tff.model_structure import definition
 from pipelines.apps.progress import Progress
 from pipelines.models import planned_model
 from pipelines.models.density_search import Choice, choose, with_reserve

@@ -8,16 +8,11 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import candidates, densities, keras_graphs, schedules
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import (
-  definition,
-  pruning_scope,
-  registry,
-  table,
-  user_model_checks,
-)
+from fedtiny_tff.model_structure import definition, keras_graphs, pruning_scope
+from fedtiny_tff.models import registry, table, user_model_checks
+from fedtiny_tff.sparsity import candidates, densities, schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
 from pipelines.settings import config as config_lib
 

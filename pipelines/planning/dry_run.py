@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedtiny_tff import device_cost
+from fedtiny_tff.costs import device_cost
 from pipelines.apps.progress import Progress
 from pipelines.comparisons import comparison_estimate
 from pipelines.devices import device_target

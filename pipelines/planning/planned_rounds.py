@@ -3,11 +3,12 @@
 import dataclasses
 from typing import Any, Optional
 
-from fedtiny_tff import schedules
-from fedtiny_tff.aggregation_config import Aggregation
-from fedtiny_tff.federated import messages, traffic
+from fedtiny_tff.federated import messages
+from fedtiny_tff.federated.training_rounds import traffic
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.protection.aggregation_config import Aggregation
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines.models.cost_figures import MaskPlan
 
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedtiny_tff import aggregation_config, poisoning, seeds
+from fedtiny_tff import seeds
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.protection import aggregation_config, poisoning
 from fedtiny_tff.strategies import base
 from pipelines.datasets.data_folder import RunData
 from pipelines.settings import config as config_lib

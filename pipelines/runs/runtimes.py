@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from fedtiny_tff.federated import remote_runtime, runtime, worker_channel
+from fedtiny_tff.federated.runtimes import remote_runtime, runtime, worker_channel
 from pipelines.apps.progress import Progress
 from pipelines.settings import config as config_lib
 

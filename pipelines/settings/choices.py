@@ -6,9 +6,10 @@ TensorFlow: help and completion must be quick.
 
 from collections.abc import Collection, Iterable, Mapping
 
-from fedtiny_tff import learning_rates, suggestions
+from fedtiny_tff import suggestions
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.local_training import learning_rates
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import registry as strategies
 from pipelines.settings import boards

@@ -7,17 +7,13 @@ from typing import Any
 
 from absl import flags
 
-from fedtiny_tff import (
-  compute_dtypes,
-  learning_rates,
-  optimizers,
-  training,
-)
-from fedtiny_tff.candidates import default_pool_size
 from fedtiny_tff.data import federation
 from fedtiny_tff.data.sources.options import SourceOptions
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import worker_channel
+from fedtiny_tff.federated.runtimes import worker_channel
+from fedtiny_tff.local_training import learning_rates, optimizers, training
+from fedtiny_tff.masked_models import compute_dtypes
+from fedtiny_tff.sparsity.candidates import default_pool_size
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from pipelines.firmware import tflm_checkout
 from pipelines.settings import (

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fedtiny_tff import poisoning, secure_config
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.protection import poisoning, secure_config
 from tflite_export.targets import INTEGER_TARGETS
 
 _SIMULATED = "there are no simulated clients"

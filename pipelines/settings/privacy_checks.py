@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fedtiny_tff import privacy, secure_config
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.protection import privacy, secure_config
 
 
 def check(values: dict[str, Any]) -> None:

@@ -6,11 +6,11 @@ from typing import Any, Optional
 
 import numpy as np
 
-from fedtiny_tff import privacy, secure_config
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition
-from fedtiny_tff.privacy import Privacy, Sampling
-from fedtiny_tff.secure_config import SecureSums
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.protection import privacy, secure_config
+from fedtiny_tff.protection.privacy import Privacy, Sampling
+from fedtiny_tff.protection.secure_config import SecureSums
 from fedtiny_tff.strategies import base
 from pipelines.settings import config as config_lib
 

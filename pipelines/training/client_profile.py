@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import batches, tfmot_masking, training
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.federated import states
-from fedtiny_tff.models import definition
+from fedtiny_tff.local_training import batches, training
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import definition
 from pipelines.datasets.data_folder import RunData
 from pipelines.settings import config as config_lib
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines.apps.progress import Progress
 from pipelines.datasets.data_folder import RunData
 from pipelines.devices import device_bundles

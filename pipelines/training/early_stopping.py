@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from fedtiny_tff import schedules
+from fedtiny_tff.sparsity import schedules
 
 
 @dataclasses.dataclass(frozen=True)

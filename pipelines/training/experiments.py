@@ -5,7 +5,7 @@ import pathlib
 from typing import Optional
 
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition
+from fedtiny_tff.model_structure import definition
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from pipelines.apps.progress import Progress

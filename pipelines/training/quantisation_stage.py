@@ -16,24 +16,19 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import (
-  batches,
-  quantisation_training,
-  seeds,
-  tasks,
-  tfmot_quantisation,
-)
+from fedtiny_tff import seeds, tasks
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import (
-  evaluation,
+from fedtiny_tff.federated import evaluation, states
+from fedtiny_tff.federated.quantisation import (
   quantisation_messages,
   quantisation_rounds,
-  states,
 )
-from fedtiny_tff.quantisation_training import QuantisedWeights
-from fedtiny_tff.tfmot_masking import ModelWeights
-from fedtiny_tff.tfmot_quantisation import Ranges
+from fedtiny_tff.local_training import batches, quantisation_training
+from fedtiny_tff.local_training.quantisation_training import QuantisedWeights
+from fedtiny_tff.masked_models import tfmot_quantisation
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.masked_models.tfmot_quantisation import Ranges
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder
 from pipelines.runs import model_files, runtimes, state_store

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from fedtiny_tff.data.client_store import ClientReference
-from fedtiny_tff.federated import evaluation, messages, rounds, states
-from fedtiny_tff.models import definition
+from fedtiny_tff.federated import evaluation, messages, states
+from fedtiny_tff.federated.training_rounds import rounds
+from fedtiny_tff.model_structure import definition
 from fedtiny_tff.tasks import Metrics
 from pipelines.datasets.data_folder import RunData
 from pipelines.runs.participation import Participants

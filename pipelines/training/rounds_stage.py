@@ -11,12 +11,14 @@ from typing import Any, Optional
 
 import numpy as np
 
-from fedtiny_tff import schedules, tasks
+from fedtiny_tff import tasks
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import messages, movement, rounds, states
+from fedtiny_tff.federated import messages, movement, states
+from fedtiny_tff.federated.training_rounds import rounds
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines.apps import process_memory
 from pipelines.apps.progress import Progress
 from pipelines.datasets.data_folder import RunData

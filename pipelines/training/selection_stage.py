@@ -6,12 +6,15 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import batches, seeds, tfmot_masking, training
+from fedtiny_tff import seeds
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import choice, selection, states
-from fedtiny_tff.models import definition
+from fedtiny_tff.federated import states
+from fedtiny_tff.federated.adaptive_selection import choice, selection
+from fedtiny_tff.local_training import batches, training
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines.datasets import data_folder
 from pipelines.datasets.data_folder import RunData
 from pipelines.devices.device_federation import DeviceFederation

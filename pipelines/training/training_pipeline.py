@@ -8,14 +8,15 @@ from typing import Any, Optional
 
 import numpy as np
 
-from fedtiny_tff import seeds, tfmot_masking
+from fedtiny_tff import seeds
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import states
 from fedtiny_tff.federated.final_model import finalize
-from fedtiny_tff.models import definition
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines.apps import files
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder, data_stage

@@ -81,7 +81,22 @@ def test_files_that_the_page_names_are_there():
 @pytest.mark.parametrize("folder", rings.ORDERS)
 def test_packages_are_told_in_their_order(folder):
   page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-  table = page.split(f"| package of `{folder}/` | holds |")[1].split("\n\n")[0]
+  heading = f"| package of `{folder.replace('.', '/')}/` | holds |"
+  table = page.split(heading)[1].split("\n\n")[0]
   cells = [row.split("|")[1] for row in table.splitlines()[2:]]
   named = [name for cell in cells for name in re.findall(r"`(\w+)(?:/|\.py)`", cell)]
   assert named == list(rings.ORDERS[folder])
+
+
+def test_the_table_of_folders_is_that_of_the_rings():
+  page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+  table = page.split("| folder | may import of ours | libraries | holds |")[1]
+  rows = [row.split("|")[1:-1] for row in table.split("\n\n")[0].splitlines()[2:]]
+  told = {
+    rings.ring(folder.strip(" `/").replace("/", ".")): set(
+      re.findall(r"`(\w+)`", names)
+    )
+    for folder, _, names, _ in rows
+  }
+  assert set(told) == set(rings.MAY_IMPORT)
+  assert {own: names for own, names in told.items() if names} == rings.LIBRARIES

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.strategies import base, registry
 from fedtiny_tff.strategies.adjustment import ServerModel
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines import cost, stages
 from pipelines.apps.progress import Progress
 from pipelines.runs.run_directory import RunDirectory

@@ -46,7 +46,7 @@ def test_the_program_runs(tmp_path, monkeypatch, capsys):
   names = {"__name__": "__main__"}
   default = tff.framework.get_context_stack().current
   # TFF's own worker would outlive the tests: it is tried in
-  # tests/fedtiny_tff/federated/execution_test.py.
+  # tests/fedtiny_tff/federated/runtimes/execution_test.py.
   monkeypatch.setattr(
     tff.backends.native, "set_sync_local_cpp_execution_context", lambda: None
   )

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedtiny_tff.federated import remote_runtime, worker_channel
-from tests.fedtiny_tff.federated import workers
+from fedtiny_tff.federated.runtimes import remote_runtime, worker_channel
+from tests.fedtiny_tff.federated.runtimes import workers
 
 pytestmark = [
   pytest.mark.slow,

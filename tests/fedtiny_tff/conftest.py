@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedtiny_tff import keras_graphs
+from fedtiny_tff.model_structure import keras_graphs
 
 
 @pytest.fixture(autouse=True)

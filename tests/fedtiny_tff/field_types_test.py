@@ -6,7 +6,8 @@ from typing import Optional
 import numpy as np
 import pytest
 
-from fedtiny_tff import field_types, optimizers, training
+from fedtiny_tff import field_types
+from fedtiny_tff.local_training import optimizers, training
 from fedtiny_tff.strategies.plan import FedTinyPlan
 
 

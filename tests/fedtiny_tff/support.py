@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.data import client_store
 from fedtiny_tff.data.examples import Batch, DatasetInfo
 from fedtiny_tff.data.preprocessing import Preprocessing
-from fedtiny_tff.models import definition
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 
 IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from fedtiny_tff import compute_dtypes
+from fedtiny_tff.masked_models import compute_dtypes
 from tests.pipelines import support
 
 _DATA = support.ROOT.parent / "shared" / "data" / "cifar10"

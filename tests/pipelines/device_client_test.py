@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from fedtiny_tff import device_tasks
-from fedtiny_tff.device_tasks import TRAIN
+from fedtiny_tff.devices import device_tasks
+from fedtiny_tff.devices.device_tasks import TRAIN
 from pipelines import device_client
 from pipelines.devices import device_examples, gateway_rules
-from tests.fedtiny_tff.federated import workers
+from tests.fedtiny_tff.federated.runtimes import workers
 from tests.pipelines import device_gateway_test, support
 from tests.pipelines.devices import device_server
 from tests.pipelines.devices.device_server import CLIENT

@@ -12,15 +12,15 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from fedtiny_tff import device_messages, device_plan, device_tasks
-from fedtiny_tff.device_plan import DevicePlan, PlannedModel
-from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.devices import device_messages, device_plan, device_tasks
+from fedtiny_tff.devices.device_plan import DevicePlan, PlannedModel
+from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from fedtiny_tff.errors import InputError
 from pipelines import device_gateway
 from pipelines.apps import files, listening
 from pipelines.apps.plain_progress import PlainProgress
 from pipelines.devices import gateway_handler, gateway_rules
-from tests.fedtiny_tff.federated import workers
+from tests.fedtiny_tff.federated.runtimes import workers
 from tests.fedtiny_tff.support import quick
 from tests.pipelines import support
 

@@ -10,11 +10,11 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 import fedtiny_tff
-from fedtiny_tff import keras_layout
 from fedtiny_tff.data import client_store
 from fedtiny_tff.data.examples import Batch
 from fedtiny_tff.data.preprocessing import Preprocessing
-from fedtiny_tff.federated import runtime
+from fedtiny_tff.federated.runtimes import runtime
+from fedtiny_tff.masked_models import keras_layout
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder, data_stage
 from pipelines.runs import metrics_log, state_store

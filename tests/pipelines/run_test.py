@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fedtiny_tff.federated import runtime
+from fedtiny_tff.federated.runtimes import runtime
 from pipelines import evaluate, export, run, train
 from pipelines.runs import metrics_log
 from pipelines.settings import run_flags

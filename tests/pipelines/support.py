@@ -250,8 +250,8 @@ def layer_masks(active: int = ACTIVE) -> np.ndarray:
 
 def make_untrained_run(path: pathlib.Path, **changes: Any) -> UntrainedRun:
   """Makes a run directory that can be exported and evaluated, in a second."""
-  from fedtiny_tff import tfmot_masking
   from fedtiny_tff.federated import states
+  from fedtiny_tff.masked_models import tfmot_masking
   from pipelines import run_report
   from pipelines.datasets import data_stage
   from pipelines.runs import model_files

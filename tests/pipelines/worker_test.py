@@ -7,9 +7,9 @@ import socket
 import psutil
 import pytest
 
-from fedtiny_tff.federated import worker_channel
+from fedtiny_tff.federated.runtimes import worker_channel
 from pipelines import worker
-from tests.fedtiny_tff.federated import workers
+from tests.fedtiny_tff.federated.runtimes import workers
 from tests.pipelines import support
 from tests.pipelines.apps.worker_health_test import ask
 

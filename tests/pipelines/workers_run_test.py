@@ -2,9 +2,9 @@
 
 import pytest
 
-from fedtiny_tff.federated import remote_runtime
+from fedtiny_tff.federated.runtimes import remote_runtime
 from pipelines import train
-from tests.fedtiny_tff.federated import workers
+from tests.fedtiny_tff.federated.runtimes import workers
 from tests.pipelines import equal_runs, support
 
 pytestmark = pytest.mark.slow

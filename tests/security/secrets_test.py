@@ -21,7 +21,7 @@ _VARIABLES = (
 # Where the whole environment is handed to a program that is started, and kept nowhere.
 _HANDED_ON = {
   "benchmarks/data_scale.py",
-  "fedtiny_tff/federated/worker_process.py",
+  "fedtiny_tff/federated/runtimes/worker_process.py",
   "pipelines/apps/redaction.py",
   "tools/audit.py",
   "pipelines/firmware/cpp_compiler.py",

@@ -17,7 +17,7 @@ ADMITTED = {
     "parse_example believes the lengths that a record states"
   ],
   # What tfmot's cloning hands back within the process; it reads no file.
-  "fedtiny_tff/tfmot_quantisers.py": [
+  "fedtiny_tff/masked_models/tfmot_quantisers.py": [
     "deserialize_keras_object makes objects of any configuration"
   ],
   # What setuptools has just made of the checkout; the filter keeps entries inside.

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.tfmot_quantisers import LEFT_OUT
+from fedtiny_tff.masked_models.tfmot_quantisers import LEFT_OUT
 from tflite_export.artifacts import VerificationError
 from tflite_export.conversion.convert import INPUT_NAME, OUTPUT_NAME
 from tflite_export.file_format import flatbuffer_model

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
-from fedtiny_tff import activation_ranges as measured
 from fedtiny_tff.arrays import Array
+from fedtiny_tff.masked_models import activation_ranges as measured
 from tflite_export import native_output
 from tflite_export.artifacts import VerificationError
 from tflite_export.file_format import flatbuffer_model
@@ -68,7 +68,7 @@ def percentile_ranges(
 ) -> ActivationRanges:
   """Measures the ranges on samples at hand, and cuts their tails.
 
-  The rule is `fedtiny_tff.activation_ranges.cut_tails`, as for clients.
+  The rule is `fedtiny_tff.masked_models.activation_ranges.cut_tails`, as for clients.
 
   Args:
     float_file: A file as `convert.float_file` gives it.

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Sequence
 from typing import Optional
 
-from fedtiny_tff import positions, training
-from fedtiny_tff.device_messages import TensorLayout
-from fedtiny_tff.device_plan import DevicePlan, PlannedBlock, PlannedModel
+from fedtiny_tff.devices.device_messages import TensorLayout
+from fedtiny_tff.devices.device_plan import DevicePlan, PlannedBlock, PlannedModel
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition
+from fedtiny_tff.local_training import training
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.sparsity import positions
 from tflite_export.device_training.device_file import device_file
 from tflite_export.device_training.device_model import (
   DeviceBlock,

@@ -20,8 +20,11 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import optimizers, packing, tasks, tfmot_masking
-from fedtiny_tff.models import definition
+from fedtiny_tff import tasks
+from fedtiny_tff.local_training import optimizers
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.sparsity import packing
 from tflite_export.device_training import losses, moment_norm
 from tflite_export.device_training.builtin_gradients import builtin_gradients
 

@@ -11,16 +11,11 @@ from typing import Optional
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from fedtiny_tff import (
-  device_messages,
-  device_positions,
-  device_tasks,
-  philox,
-  seeds,
-)
+from fedtiny_tff import seeds
 from fedtiny_tff.arrays import Array
-from fedtiny_tff.device_messages import Envelope, TensorLayout
-from fedtiny_tff.device_plan import DevicePlan, metric_layouts
+from fedtiny_tff.devices import device_messages, device_positions, device_tasks, philox
+from fedtiny_tff.devices.device_messages import Envelope, TensorLayout
+from fedtiny_tff.devices.device_plan import DevicePlan, metric_layouts
 from fedtiny_tff.errors import InputError
 from tflite_export import native_output
 

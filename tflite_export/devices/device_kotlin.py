@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedtiny_tff import seeds
-from fedtiny_tff.device_messages import TensorLayout
-from fedtiny_tff.device_plan import DevicePlan
+from fedtiny_tff.devices.device_messages import TensorLayout
+from fedtiny_tff.devices.device_plan import DevicePlan
 from tflite_export.artifacts import VerificationError
 from tflite_export.device_training.device_bundle import DeviceBundle
 from tflite_export.file_format import flatbuffer_model

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fedtiny_tff.device_plan import PlannedBlock
+from fedtiny_tff.devices.device_plan import PlannedBlock
 from tflite_export.artifacts import ExportRequest
 from tflite_export.device_training.device_bundle import DeviceBundle
 from tflite_export.devices import device_kotlin

@@ -13,8 +13,9 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from fedtiny_tff import roc, tfmot_masking
+from fedtiny_tff import roc
 from fedtiny_tff.arrays import Array
+from fedtiny_tff.masked_models import tfmot_masking
 from tflite_export import native_output
 from tflite_export.artifacts import ExportRequest, VerificationError
 from tflite_export.device_training.device_bundle import DeviceBundle, DeviceRequest

@@ -8,7 +8,7 @@ import tensorflow_federated as tff
 from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import client_feed
-from fedtiny_tff.models import definition
+from fedtiny_tff.model_structure import definition
 from tests.fedtiny_tff.federated import support
 
 X = np.arange(30, dtype=np.float32).reshape(10, 3) / 7

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedtiny_tff.federated import runtime
+from fedtiny_tff.federated.runtimes import runtime
 
 
 @pytest.fixture(scope="session")

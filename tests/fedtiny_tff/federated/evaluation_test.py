@@ -5,7 +5,7 @@ import pytest
 
 from fedtiny_tff.federated import evaluation, states
 from tests.fedtiny_tff.federated import support
-from tests.fedtiny_tff.federated.dense_reference import PlainModel
+from tests.fedtiny_tff.federated.training_rounds.dense_reference import PlainModel
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
 

@@ -10,7 +10,7 @@ import tensorflow_federated as tff
 
 import fedtiny_tff
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import runtime, worker_channel, worker_stub
+from fedtiny_tff.federated.runtimes import runtime, worker_channel, worker_stub
 from fedtiny_tff.strategies import registry
 
 LAYERS = tf.keras.layers

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff.federated import messages
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.federated import support
 
 # 10 prunable weights, 3 dense parameters, 2 batch-norm channels.

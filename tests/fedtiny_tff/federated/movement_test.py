@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fedtiny_tff import schedules
 from fedtiny_tff.federated import movement, states
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff.support import spec_of_sizes
 
 SPEC = spec_of_sizes(4, 4)

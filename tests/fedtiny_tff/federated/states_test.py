@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedtiny_tff.federated import messages, states
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 
 # 10 prunable weights, 3 dense parameters, 2 batch-norm channels.
 SIZES = ModelWeights(10, 3, 2, 2)

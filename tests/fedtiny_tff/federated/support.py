@@ -16,9 +16,9 @@ from fedtiny_tff.data.client_store import ClientReference, ClientStore
 from fedtiny_tff.data.examples import Batch, DatasetInfo
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.federated import states
-from fedtiny_tff.models import definition
-from fedtiny_tff.models.definition import ModelDefinition
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.model_structure.definition import ModelDefinition
 from tests.fedtiny_tff import support as core_support
 
 layers = tf.keras.layers

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import tasks, tfmot_masking
+from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition, registry
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.models import registry
 from pipelines.settings import run_flags
 from tests.fedtiny_tff.models import support
 

@@ -5,8 +5,8 @@ from typing import Optional
 
 import tensorflow as tf
 
-from fedtiny_tff import model_profile
-from fedtiny_tff.models import definition, registry
+from fedtiny_tff.model_structure import definition, model_profile
+from fedtiny_tff.models import registry
 
 # The smallest data that every architecture is tried with unless it needs more.
 TINY = {name: (9, 5, 2) for name in registry.MODELS} | {"vgg11_bn": (35, 32, 2)}

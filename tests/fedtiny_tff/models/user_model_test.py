@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import tasks, tfmot_masking
+from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition, registry, user_model
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.models import registry, user_model
 from tests.fedtiny_tff.models import support
 
 layers = tf.keras.layers
@@ -285,7 +287,7 @@ def test_made_up_names_do_not_depend_on_what_was_built_before(module):
 def test_a_definition_brings_its_blocks_and_its_task(module):
   name = module("""
     from fedtiny_tff import tasks
-    from fedtiny_tff.models.definition import define_model
+    from fedtiny_tff.model_structure.definition import define_model
 
     def net(input_shape, num_classes):
       def build():
@@ -303,7 +305,7 @@ def test_a_definition_brings_its_blocks_and_its_task(module):
 
 def test_blocks_that_are_none_are_refused(module):
   name = module("""
-    from fedtiny_tff.models.definition import define_model
+    from fedtiny_tff.model_structure.definition import define_model
 
     def net(input_shape, num_classes):
       build = lambda: tf.keras.Sequential([L.Input(input_shape), L.Flatten(), L.Dense(4)])
@@ -316,7 +318,7 @@ def test_blocks_that_are_none_are_refused(module):
 
 def test_names_that_change_from_build_to_build_are_refused(module):
   name = module("""
-    from fedtiny_tff.models.definition import define_model
+    from fedtiny_tff.model_structure.definition import define_model
     count = [0]
 
     def net(input_shape, num_classes):
@@ -333,8 +335,8 @@ def test_names_that_change_from_build_to_build_are_refused(module):
 def test_a_layer_that_tfmot_cannot_wrap_is_refused(module):
   name = module("""
     import dataclasses
-    from fedtiny_tff import spec
-    from fedtiny_tff.models.definition import define_model
+    from fedtiny_tff.sparsity import spec
+    from fedtiny_tff.model_structure.definition import define_model
 
     def net(input_shape, num_classes):
       def build():

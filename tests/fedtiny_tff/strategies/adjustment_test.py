@@ -9,9 +9,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtiny_tff import batches, masks, training
+from fedtiny_tff.local_training import batches, training
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.sparsity import masks
 from fedtiny_tff.strategies import adjustment
-from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
 # Layers of 4, 6 and 3 weights.

@@ -10,14 +10,15 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from fedtiny_tff import device_cost, model_profile
-from fedtiny_tff.channel_reduction import Reduction
+from fedtiny_tff.costs import device_cost
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition, layers
+from fedtiny_tff.masked_models.channel_reduction import Reduction
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition, model_profile
+from fedtiny_tff.models import layers
 from fedtiny_tff.strategies import base, federated_pruning
 from fedtiny_tff.strategies.adjustment import ServerModel
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
 

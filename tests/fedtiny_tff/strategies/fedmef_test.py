@@ -6,14 +6,15 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from fedtiny_tff import activation_pruning, cost, schedules
-from fedtiny_tff import spec as spec_lib
-from fedtiny_tff.device_cost import Workload
-from fedtiny_tff.model_profile import ModelProfile
+from fedtiny_tff.costs import cost
+from fedtiny_tff.costs.device_cost import Workload
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure.model_profile import ModelProfile
+from fedtiny_tff.sparsity import activation_pruning, schedules
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base, fedmef, fedtiny
 from fedtiny_tff.strategies.adjustment import ServerModel
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
 # Layers of 4 and 6 weights in one block; two events.

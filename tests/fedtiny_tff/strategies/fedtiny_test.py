@@ -6,11 +6,11 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base, fedtiny
 from fedtiny_tff.strategies.adjustment import ServerModel
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
 # Layers of 4, 6 and 3 weights; the middle block holds the last two.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fedtiny_tff import densities
-from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.sparsity import densities
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import fl_pqsu
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from tests.fedtiny_tff import support

@@ -8,13 +8,14 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtiny_tff import cost, device_cost, schedules
+from fedtiny_tff.costs import cost, device_cost
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.model_profile import ModelProfile
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure.model_profile import ModelProfile
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base, lotteryfl
 from fedtiny_tff.strategies.adjustment import ServerModel
 from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
-from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
 _SPEC = support.spec_of_sizes(4, 6, blocks=((0, 1),))

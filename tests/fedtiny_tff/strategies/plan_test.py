@@ -2,11 +2,11 @@
 
 import pytest
 
-from fedtiny_tff.optimizers import OptimizerConfig
+from fedtiny_tff.local_training.optimizers import OptimizerConfig
+from fedtiny_tff.local_training.training import TrainingConfig
 from fedtiny_tff.strategies import plan as plan_lib
 from fedtiny_tff.strategies.plan import FedTinyPlan
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from fedtiny_tff.training import TrainingConfig
 from pipelines.settings import flag_values
 
 

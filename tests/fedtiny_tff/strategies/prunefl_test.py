@@ -6,13 +6,14 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtiny_tff import batches, device_cost, training
-from fedtiny_tff.model_profile import ModelProfile
-from fedtiny_tff.optimizers import OptimizerConfig
+from fedtiny_tff.costs import device_cost
+from fedtiny_tff.local_training import batches, training
+from fedtiny_tff.local_training.optimizers import OptimizerConfig
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure.model_profile import ModelProfile
 from fedtiny_tff.strategies import base, prunefl
 from fedtiny_tff.strategies.adjustment import ClientStart, ServerModel
 from fedtiny_tff.strategies.pruning_config import PruningConfig, regular_events
-from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
 # Layers of 4 and 6 weights in one block.

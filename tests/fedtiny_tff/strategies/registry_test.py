@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from fedtiny_tff import device_cost, schedules
+from fedtiny_tff.costs import device_cost
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.model_profile import ModelProfile
+from fedtiny_tff.model_structure.model_profile import ModelProfile
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base, fedtiny, registry
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from tests.fedtiny_tff import support

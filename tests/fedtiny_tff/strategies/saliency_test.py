@@ -8,8 +8,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtiny_tff import densities, keras_graphs, tfmot_masking
-from fedtiny_tff import spec as spec_lib
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import keras_graphs
+from fedtiny_tff.sparsity import densities
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base, saliency
 from tests.fedtiny_tff import support
 

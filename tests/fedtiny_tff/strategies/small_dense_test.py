@@ -6,9 +6,10 @@ import functools
 import numpy as np
 import pytest
 
-from fedtiny_tff import densities, model_profile
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.model_structure import model_profile
 from fedtiny_tff.models import registry
+from fedtiny_tff.sparsity import densities
 from fedtiny_tff.strategies import small_dense
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from tests.fedtiny_tff import support

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import densities, tfmot_masking
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition, registry
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.models import registry
+from fedtiny_tff.sparsity import densities
 from fedtiny_tff.strategies import base, snip
 from fedtiny_tff.strategies.pruning_config import PruningConfig
-from fedtiny_tff.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
 layers = tf.keras.layers

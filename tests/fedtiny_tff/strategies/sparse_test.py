@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fedtiny_tff import densities, device_cost
-from fedtiny_tff.model_profile import ModelProfile
+from fedtiny_tff.costs import device_cost
+from fedtiny_tff.model_structure.model_profile import ModelProfile
+from fedtiny_tff.sparsity import densities
 from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from tests.fedtiny_tff import support

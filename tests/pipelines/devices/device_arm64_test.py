@@ -7,9 +7,9 @@ import tempfile
 import numpy as np
 import pytest
 
-from fedtiny_tff import device_messages, device_tasks
-from fedtiny_tff.device_messages import Envelope
-from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.devices import device_messages, device_tasks
+from fedtiny_tff.devices.device_messages import Envelope
+from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from pipelines.apps import files
 from pipelines.devices import device_examples
 from tests.pipelines import device_gateway_test, support

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import rich.console
 
-from fedtiny_tff import device_messages, device_tasks
-from fedtiny_tff.device_messages import Envelope, TensorLayout
-from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.devices import device_messages, device_tasks
+from fedtiny_tff.devices.device_messages import Envelope, TensorLayout
+from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from fedtiny_tff.errors import InputError
 from pipelines.apps.progress import Progress
 from pipelines.devices.device_asking import DeviceAsking, Question

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from fedtiny_tff import device_messages, device_tasks, schedules
-from fedtiny_tff.device_messages import Envelope, TensorLayout
+from fedtiny_tff.devices import device_messages, device_tasks
+from fedtiny_tff.devices.device_messages import Envelope, TensorLayout
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base, fedtiny, registry
 from pipelines.devices import device_bundles
 from tests.pipelines import support

@@ -13,7 +13,7 @@ import urllib.parse
 
 import pytest
 
-from fedtiny_tff import device_tasks
+from fedtiny_tff.devices import device_tasks
 from fedtiny_tff.errors import InputError
 from pipelines.apps import listening
 from pipelines.devices import (

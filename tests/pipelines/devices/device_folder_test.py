@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fedtiny_tff.device_tasks import TRAIN, DeviceTask, TaskMessage, read_task
+from fedtiny_tff.devices.device_tasks import TRAIN, DeviceTask, TaskMessage, read_task
 from fedtiny_tff.errors import InputError
 from pipelines.devices.device_folder import DeviceFolder
 

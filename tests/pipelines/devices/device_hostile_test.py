@@ -7,8 +7,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from fedtiny_tff import device_tasks
-from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.devices import device_tasks
+from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from tests.fedtiny_tff.support import quick
 from tests.pipelines.devices import device_server
 from tests.pipelines.devices.device_server import CLIENT

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedtiny_tff.federated import rounds, runtime
+from fedtiny_tff.federated.runtimes import runtime
+from fedtiny_tff.federated.training_rounds import rounds
 from pipelines import device_data, stages
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_stage

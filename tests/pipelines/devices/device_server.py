@@ -9,11 +9,12 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import device_messages, device_tasks, optimizers, training
-from fedtiny_tff.device_messages import Envelope
-from fedtiny_tff.device_plan import DevicePlan
-from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
-from fedtiny_tff.models import definition
+from fedtiny_tff.devices import device_messages, device_tasks
+from fedtiny_tff.devices.device_messages import Envelope
+from fedtiny_tff.devices.device_plan import DevicePlan
+from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.local_training import optimizers, training
+from fedtiny_tff.model_structure import definition
 from pipelines.devices import device_examples
 from pipelines.devices.device_exchange import FolderExchange
 from tflite_export.device_training import device_bundle

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import device_plan
+from fedtiny_tff.devices import device_plan
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import registry as strategies
 from pipelines import export, stages

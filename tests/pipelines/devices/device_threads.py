@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from fedtiny_tff import device_plan, device_tasks
+from fedtiny_tff.devices import device_plan, device_tasks
 from pipelines import device_data
 from pipelines.datasets.data_folder import RunData
 from tflite_export.device_training.device_runtime import DeviceRuntime

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedtiny_tff import device_messages, device_plan, device_tasks
-from fedtiny_tff.device_messages import Envelope
+from fedtiny_tff.devices import device_messages, device_plan, device_tasks
+from fedtiny_tff.devices.device_messages import Envelope
 from fedtiny_tff.errors import InputError
 from pipelines.apps.plain_progress import PlainProgress
 from pipelines.devices import device_work

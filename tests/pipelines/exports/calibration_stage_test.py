@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import rich.console
 
-from fedtiny_tff import activation_ranges as measured
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import calibration
+from fedtiny_tff.federated.quantisation import calibration
+from fedtiny_tff.masked_models import activation_ranges as measured
 from pipelines import export, run
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder, data_stage

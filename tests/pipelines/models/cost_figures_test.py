@@ -7,15 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from fedtiny_tff import (
-  densities,
-  device_cost,
-  model_profile,
-  schedules,
-  tfmot_masking,
-)
+from fedtiny_tff.costs import device_cost
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import model_profile
 from fedtiny_tff.models import registry
+from fedtiny_tff.sparsity import densities, schedules
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from fedtiny_tff.strategies.pruning_config import PruningConfig

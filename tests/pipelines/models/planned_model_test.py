@@ -6,9 +6,9 @@ import re
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import spec as spec_lib
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
 from pipelines import stages
 from pipelines.apps.progress import Progress

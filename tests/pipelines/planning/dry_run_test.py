@@ -7,9 +7,9 @@ import pytest
 import rich.console
 from absl.testing import flagsaver
 
-from fedtiny_tff import schedules
-from fedtiny_tff.aggregation_config import WEIGHTED_MEAN
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.protection.aggregation_config import WEIGHTED_MEAN
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import registry as strategies
 from pipelines import stages
 from pipelines.apps.progress import Progress

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedtiny_tff import poisoning
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.protection import poisoning
 from fedtiny_tff.strategies import fedtiny
 from pipelines.runs import participation
 from tests.pipelines import support

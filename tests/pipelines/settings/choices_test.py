@@ -3,23 +3,17 @@
 import pytest
 from absl import flags
 
-from fedtiny_tff import (
-  aggregation_config,
-  compute_dtypes,
-  densities,
-  learning_rates,
-  optimizers,
-  poisoning,
-  schedules,
-  secure_config,
-)
 from fedtiny_tff.data import augmentation, partitioners
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources import standard_images
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import pruning_scope
+from fedtiny_tff.local_training import learning_rates, optimizers
+from fedtiny_tff.masked_models import compute_dtypes
+from fedtiny_tff.model_structure import pruning_scope
 from fedtiny_tff.models import registry as models
 from fedtiny_tff.plugins import Deferred
+from fedtiny_tff.protection import aggregation_config, poisoning, secure_config
+from fedtiny_tff.sparsity import densities, schedules
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from pipelines.settings import choices, data_config, run_flags

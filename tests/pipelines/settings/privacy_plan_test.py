@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedtiny_tff import schedules
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import feddst, fedtiny, snip
 from pipelines.runs import participation
 from pipelines.settings import privacy_plan

@@ -4,8 +4,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from fedtiny_tff import schedules
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.sparsity import schedules
 from pipelines.training import early_stopping
 from pipelines.training.early_stopping import EarlyStopping
 from tests.fedtiny_tff.support import quick

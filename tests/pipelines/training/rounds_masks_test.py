@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedtiny_tff import schedules
+from fedtiny_tff.sparsity import schedules
 from pipelines.runs import state_store
 from pipelines.training import rounds_stage
 from tests.fedtiny_tff.support import spec_of_sizes

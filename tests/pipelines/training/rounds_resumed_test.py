@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from fedtiny_tff.tfmot_masking import ModelWeights
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from pipelines.runs import metrics_log, state_store
 from pipelines.training import rounds_stage
 from tests.pipelines.training import scripted_rounds

@@ -5,8 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from fedtiny_tff import schedules, tasks
+from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.sparsity import schedules
 from pipelines.runs import metrics_log, participation, state_store
 from pipelines.training import rounds_stage
 from tests.pipelines import support

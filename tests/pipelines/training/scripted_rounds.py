@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import rich.console
 
-from fedtiny_tff import schedules, tasks
+from fedtiny_tff import tasks
 from fedtiny_tff.federated import messages, states
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
+from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights
 from pipelines.apps.progress import Progress
 from pipelines.runs import metrics_log, state_store
 from pipelines.training import round_clients, rounds_stage

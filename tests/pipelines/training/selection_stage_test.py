@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fedtiny_tff import tasks
-from fedtiny_tff.federated import selection
+from fedtiny_tff.federated.adaptive_selection import selection
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights, initial_weights
 from fedtiny_tff.strategies import base, registry
-from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
 from pipelines.datasets import data_folder, data_stage
 from pipelines.models import planned_model
 from pipelines.training import experiments, selection_stage, training_pipeline

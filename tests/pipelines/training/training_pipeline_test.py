@@ -5,8 +5,8 @@ import pytest
 
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import states
+from fedtiny_tff.masked_models.tfmot_masking import ModelWeights, initial_weights
 from fedtiny_tff.strategies import base
-from fedtiny_tff.tfmot_masking import ModelWeights, initial_weights
 from pipelines.training import experiments, training_pipeline
 from tests.fedtiny_tff import support as core_support
 from tests.pipelines import support

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import tfmot_masking
+from fedtiny_tff.masked_models import tfmot_masking
 from fedtiny_tff.models import registry
 from tests.fedtiny_tff.support import floats
 from tests.tflite_export import models

@@ -8,8 +8,9 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from sklearn import datasets
 
-from fedtiny_tff import optimizers, quantisation_training, tasks
+from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.local_training import optimizers, quantisation_training
 from fedtiny_tff.models import registry
 from tests.tflite_export import models
 from tflite_export.artifacts import VerificationError

@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from fedtiny_tff import batch_statistics, optimizers, tasks, tfmot_masking
-from fedtiny_tff import training as training_lib
+from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition
+from fedtiny_tff.local_training import optimizers
+from fedtiny_tff.local_training import training as training_lib
+from fedtiny_tff.masked_models import batch_statistics, tfmot_masking
+from fedtiny_tff.model_structure import definition
 from fedtiny_tff.strategies import base, fedtiny
 from tflite_export.device_training import device_file
 from tflite_export.device_training.device_model import (

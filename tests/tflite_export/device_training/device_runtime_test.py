@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import (
-  batches,
-  device_messages,
-  device_plan,
-  device_tasks,
-  positions,
-  tfmot_masking,
-)
-from fedtiny_tff import training as training_lib
-from fedtiny_tff.device_messages import Envelope, TensorLayout
+from fedtiny_tff.devices import device_messages, device_plan, device_tasks
+from fedtiny_tff.devices.device_messages import Envelope, TensorLayout
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import client_work
-from fedtiny_tff.models import definition
+from fedtiny_tff.federated.training_rounds import client_work
+from fedtiny_tff.local_training import batches
+from fedtiny_tff.local_training import training as training_lib
+from fedtiny_tff.masked_models import tfmot_masking
+from fedtiny_tff.model_structure import definition
+from fedtiny_tff.sparsity import positions
 from tests.tflite_export.device_training import device_model_test as tiny
 from tflite_export.device_training import device_bundle
 from tflite_export.device_training.device_runtime import DeviceExamples, DeviceRuntime

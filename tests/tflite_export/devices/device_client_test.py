@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import device_messages, device_plan, device_tasks, optimizers, tasks
-from fedtiny_tff import training as training_lib
+from fedtiny_tff import tasks
+from fedtiny_tff.devices import device_messages, device_plan, device_tasks
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.models import definition
+from fedtiny_tff.local_training import optimizers
+from fedtiny_tff.local_training import training as training_lib
+from fedtiny_tff.model_structure import definition
 from tests.tflite_export import models
 from tflite_export.artifacts import ExportRequest, VerificationError
 from tflite_export.device_training import device_bundle, device_file

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff import device_messages, device_plan, device_tasks, positions
-from fedtiny_tff.device_messages import Envelope
-from fedtiny_tff.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.devices import device_messages, device_plan, device_tasks
+from fedtiny_tff.devices.device_messages import Envelope
+from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
+from fedtiny_tff.sparsity import positions
 from tests.pipelines import support
 from tests.tflite_export.device_training import device_runtime_test as python_client
 from tflite_export.device_training import device_bundle

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedtiny_tff import optimizers, quantisation_training, tasks
+from fedtiny_tff import tasks
+from fedtiny_tff.local_training import optimizers, quantisation_training
 from tests.tflite_export import models
 from tflite_export.artifacts import BudgetError
 from tflite_export.decode.tflm_shrink import shrink

@@ -1,0 +1,1 @@
+"""What a round costs a device: floating-point operations, memory, bytes."""

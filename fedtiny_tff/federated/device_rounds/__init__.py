@@ -1,0 +1,1 @@
+"""Rounds and selection whose client work was done elsewhere and arrives as messages."""

@@ -1,0 +1,1 @@
+"""Rounds of training with quantisation, and the ranges of activations."""

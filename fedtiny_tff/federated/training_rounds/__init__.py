@@ -1,0 +1,1 @@
+"""A round: client work, what is added up, the server's step, the bytes of it all."""

@@ -1,0 +1,1 @@
+"""What a client does: batches, optimisers, training, also with quantisation."""

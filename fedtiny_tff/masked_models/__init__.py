@@ -1,0 +1,1 @@
+"""Models that train under a mask: tfmot's wrappers, the one place that knows them, and vectors."""

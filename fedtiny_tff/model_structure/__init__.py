@@ -1,0 +1,1 @@
+"""What a model consists of: its layers and blocks, its channels, what it computes."""

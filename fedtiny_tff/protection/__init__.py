@@ -1,0 +1,1 @@
+"""What a client may learn and break: privacy, secure sums, robust means, bad clients."""

@@ -1,0 +1,36 @@
+"""Steps of a round; sums and names of what is paid."""
+
+import pytest
+
+from fedtiny_tff.costs import device_cost
+
+
+@pytest.mark.parametrize(
+  ("samples", "epochs", "batch_size", "steps"),
+  [(5000, 5, 64, 395), (64, 2, 64, 2), (65, 2, 64, 4), (1, 1, 64, 1), (7, 3, 1, 21)],
+)
+def test_every_epoch_ends_with_its_own_batch(samples, epochs, batch_size, steps):
+  assert device_cost.Workload(samples, epochs, batch_size).steps == steps
+
+
+def test_memory_is_the_sum_of_its_parts():
+  assert device_cost.MemoryCost(1, 20, 300, 4000).total_bytes == 4321
+  assert device_cost.MemoryCost(5, 6).total_bytes == 11
+
+
+def test_figures_name_everything():
+  memory = device_cost.MemoryCost(1, 20, 300, 4000)
+  paid = device_cost.RoundCost(94, 1161, 2322.0, 1e6, 7e3, memory, 56)
+  assert paid.figures() == {
+    "parameters": 94,
+    "macs": 1161,
+    "forward_flops": 2322.0,
+    "training_flops_per_round": 1e6,
+    "adjust_round_flops": 7e3,
+    "memory_bytes": 4321,
+    "parameter_bytes": 1,
+    "gradient_bytes": 20,
+    "index_bytes": 300,
+    "buffer_bytes": 4000,
+    "activation_bytes": 56,
+  }
