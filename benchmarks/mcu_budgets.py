@@ -85,7 +85,7 @@ def noisy_model(
     found.spec,
     density=density,
     pool_size=1,
-    layer_counts="noisy",
+    layer_densities="noisy",
     seed=seed,
   )
   masks = found.spec.masks_by_layer(mask)

@@ -38,7 +38,7 @@ def main() -> None:
     for pool_size in _POOLS:
       masks = candidates.candidate_masks(
         state.weights.prunable, found.spec, density=_DENSITY, pool_size=pool_size,
-        layer_counts="noisy", seed=0,
+        layer_densities="noisy", seed=0,
       )  # fmt: skip
       select = selection.build_selection(
         found, store, candidates=pool_size,

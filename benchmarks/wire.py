@@ -46,7 +46,7 @@ def _measure(
 ) -> dict[str, Any]:
   found = registry.get_model(name, shape, classes)
   sizes, spec = tfmot_masking.vector_sizes(found), found.spec
-  config = PruningConfig(density, rounds=300, layer_counts="uniform")
+  config = PruningConfig(density, rounds=300, layer_densities="uniform")
   active = [max(int(density * size), 1) for size in spec.sizes]
   events = regular_events(spec, active, config)
   figures = traffic.round_traffic(sizes, spec, sum(active), fedtiny.FedTiny(), events)

@@ -26,6 +26,7 @@ def _workflow_problems(workflow):
     "runs .ci/run last": commands[-1] == ".ci/run",
     "may only read": workflow["permissions"] == {"contents": "read"},
     "grants a job no more": "permissions" not in job,
+    "leaves nothing out": job["env"].get("REQUIRE_ALL") == "1",
     "ends by itself": job["timeout-minutes"] == 60,
     "runs once for a branch": "github.ref" in workflow["concurrency"]["group"],
     "has Debian's Python 3.11": job["container"] == "debian:12",
@@ -56,6 +57,7 @@ def test_the_workflow_does_what_ci_run_does():
     (lambda made, job: job.update(permissions={}), "grants a job no more"),
     (lambda made, job: job["steps"].append({"uses": "a/b@main"}), "uses releases"),
     (lambda made, job: job.update(container="debian:13"), "has Debian's"),
+    (lambda made, job: job["env"].pop("REQUIRE_ALL"), "leaves nothing out"),
     (lambda made, job: made[True].pop("pull_request"), "runs for changes"),
   ],
 )

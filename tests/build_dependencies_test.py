@@ -2,10 +2,11 @@
 
 import pathlib
 import re
+import sys
 
 import pytest
 
-from tools import build_dependencies
+from tools import build_dependencies, imports
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LOCKED = {
@@ -66,6 +67,44 @@ def test_what_both_locks_have_is_the_same_version():
   both = main.keys() & dev.keys()
   assert both
   assert {name: main[name] for name in both} == {name: dev[name] for name in both}
+
+
+def _undeclared(sources, declared):
+  """Lists packages that the product imports but does not ask for, and the reverse."""
+  imported = {
+    build_dependencies.distribution(each.name)
+    for path, source in sources.items()
+    for each in imports.imports(source, path)
+    if each.name.split(".")[0] not in {*sys.stdlib_module_names, *imports.CODE_FOLDERS}
+  }
+  return imported ^ declared
+
+
+def test_the_product_asks_for_what_it_imports():
+  declared = {
+    name.lower()
+    for path in (ROOT / "requirements.in", ROOT / "requirements-tracking.in")
+    for name in re.findall(r"^([\w-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+  }
+  # Shows what a run writes; Pillow and mlflow come with the trackers; data of
+  # tensorflow-datasets is for those who have it.
+  declared ^= {
+    "tensorboard",
+    "pillow",
+    "mlflow",
+    "mlflow-skinny",
+    "tensorflow-datasets",
+  }
+  paths = [
+    path
+    for path in imports.source_files(ROOT)
+    if path.parts[0] in ("fedtiny_tff", "tflite_export", "pipelines")
+  ]
+  sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in paths}
+  assert not _undeclared(sources, declared)
+  path = pathlib.PurePath("pipelines/x.py")
+  assert _undeclared({**sources, path: "import torch"}, declared) == {"torch"}
+  assert _undeclared(sources, declared | {"keras-nlp"}) == {"keras-nlp"}
 
 
 def _names(root, sources):

@@ -158,6 +158,16 @@ def whole_packages(module: str) -> list[str]:
   return list(_WHOLE_PACKAGES.get(module, ()))
 
 
+def distribution(name: str) -> str:
+  """Returns the package to install for a dotted name that is imported."""
+  key = longest_prefix(name, _DISTRIBUTIONS)
+  return (
+    _DISTRIBUTIONS[key]
+    if key
+    else name.split(".", maxsplit=1)[0].lower().replace("_", "-")
+  )
+
+
 def external_labels(
   path: pathlib.PurePath, names: Iterable[str], locked: Mapping[str, str]
 ) -> list[str]:
@@ -176,8 +186,7 @@ def external_labels(
     top = name.split(".")[0]
     if top in sys.stdlib_module_names or top in _OPTIONAL:
       continue
-    key = longest_prefix(name, _DISTRIBUTIONS)
-    package = _DISTRIBUTIONS[key] if key else top.lower().replace("_", "-")
+    package = distribution(name)
     if package not in locked:
       raise BuildFilesError(
         f"{path}: {name} is neither ours nor in a lock file; add {package} to a"

@@ -15,11 +15,10 @@ from typing import Optional
 
 from fedtiny_tff.costs.device_cost import MemoryCost, RoundCost, Workload
 from fedtiny_tff.model_structure.model_profile import ModelProfile
+from fedtiny_tff.sparsity import schedules
 
 VALUE_BYTES = 4
 INDEX_BYTES = 4
-# Largest share of a layer's active weights that an event moves.
-LARGEST_MOVED_SHARE = 0.3
 
 
 def sparse_forward_flops(profile: ModelProfile, active: Sequence[int]) -> float:
@@ -168,6 +167,6 @@ def top_pairs_bytes(
     layers = [i for i in block if sizes[i] == size]
     held = sum(active[i] for i in layers) // size
     pruned = sum(profile.prunable[i] for i in layers) // size - held
-    moved = min(math.ceil(LARGEST_MOVED_SHARE * held), pruned)
+    moved = min(math.ceil(schedules.LARGEST_MOVED_SHARE * held), pruned)
     total += (INDEX_BYTES + size * VALUE_BYTES) * moved
   return total

@@ -50,7 +50,7 @@ def candidate_counts(
   *,
   density: float,
   pool_size: int,
-  layer_counts: str,
+  layer_densities: str,
   seed: int,
 ) -> list[tuple[int, ...]]:
   """Draws how many weights each layer of each candidate keeps: weights play no part.
@@ -59,7 +59,7 @@ def candidate_counts(
     spec: Prunable layers.
     density: Target share of active weights.
     pool_size: Number of candidates, at least 1.
-    layer_counts: Key of `densities.LAYER_COUNTS`.
+    layer_densities: Key of `densities.LAYER_DENSITIES`.
     seed: Seed of the run.
 
   Raises:
@@ -67,7 +67,7 @@ def candidate_counts(
   """
   if pool_size < 1:
     raise ValueError(f"pool_size must be at least 1, got {pool_size}")
-  draw = densities.LAYER_COUNTS[layer_counts]
+  draw = densities.LAYER_DENSITIES[layer_densities]
   return [
     draw(spec, density, seeds.generator(seed, "candidate", number))
     for number in range(pool_size)
@@ -80,7 +80,7 @@ def candidate_masks(
   *,
   density: float,
   pool_size: int,
-  layer_counts: str,
+  layer_densities: str,
   seed: int,
 ) -> Array:
   """Draws the pool.
@@ -90,7 +90,7 @@ def candidate_masks(
     spec: Layout of the vector.
     density: As in `candidate_counts`, and all that follows.
     pool_size: As there.
-    layer_counts: As there.
+    layer_densities: As there.
     seed: As there.
 
   Returns:
@@ -100,6 +100,10 @@ def candidate_masks(
     ValueError: When the pool would be empty.
   """
   drawn = candidate_counts(
-    spec, density=density, pool_size=pool_size, layer_counts=layer_counts, seed=seed
+    spec,
+    density=density,
+    pool_size=pool_size,
+    layer_densities=layer_densities,
+    seed=seed,
   )
   return np.stack([magnitude_mask_by_layer(prunable, spec, counts) for counts in drawn])

@@ -195,7 +195,7 @@ LayerCounts = Callable[
   [spec_lib.PrunableSpec, float, np.random.Generator], tuple[int, ...]
 ]
 
-LAYER_COUNTS: dict[str, LayerCounts] = {
+LAYER_DENSITIES: dict[str, LayerCounts] = {
   "noisy": noisy_counts,
   "uniform": uniform_counts,
   "erk": erk_counts,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fedtiny_tff.sparsity import spec as spec_lib
 
-# Share of a layer's active weights that moves at the first event is twice this.
-_INITIAL_SHARE = 0.15
+# Share of a layer's active weights that moves at the first event, the largest.
+LARGEST_MOVED_SHARE = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,9 @@ def adjustment_count(round_index: int, until_round: int, active: int, size: int)
     active: Unpruned weights (or groups) of the layer.
     size: All weights (or groups) of the layer.
   """
-  share = _INITIAL_SHARE * (1.0 + math.cos(math.pi * round_index / until_round))
+  share = (
+    LARGEST_MOVED_SHARE / 2 * (1.0 + math.cos(math.pi * round_index / until_round))
+  )
   # A share of 0.3 times 10 is 3 weights, although the float product exceeds 3.
   wanted = math.ceil(share * active - 1e-9)
   return max(0, min(wanted, size - active, active - 1))

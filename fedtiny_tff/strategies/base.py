@@ -168,9 +168,9 @@ class Strategy:
     """
     if not self.is_sparse:
       return spec.sizes
-    counts = _EXPECTED_COUNTS.get(config.layer_counts, config.layer_counts)
+    kind = _EXPECTED_COUNTS.get(config.layer_densities, config.layer_densities)
     generator = np.random.default_rng(config.seed)
-    return densities.LAYER_COUNTS[counts](spec, config.target_density, generator)
+    return densities.LAYER_DENSITIES[kind](spec, config.target_density, generator)
 
   def candidate_counts(
     self, spec: spec_lib.PrunableSpec, config: PruningConfig

@@ -178,6 +178,6 @@ def _pool(config: PruningConfig) -> dict[str, Any]:
     "density": config.target_density,
     "pool_size": config.pool_size
     or candidates.default_pool_size(config.target_density),
-    "layer_counts": config.layer_counts,
+    "layer_densities": config.layer_densities,
     "seed": config.seed,
   }

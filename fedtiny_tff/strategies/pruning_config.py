@@ -18,7 +18,7 @@ class PruningConfig:
     adjust_every_rounds: Rounds between mask adjustments.
     adjust_until_round: No adjustment at or after this round.
     pool_size: Candidates; 0 takes the paper's size for the density.
-    layer_counts: Key of `densities.LAYER_COUNTS`.
+    layer_densities: Key of `densities.LAYER_DENSITIES`.
     granularity: Key of `schedules.GRANULARITIES`.
     adjust_order: "backward" (output to input) or "forward".
     seed: Seed of the run.
@@ -29,7 +29,7 @@ class PruningConfig:
   adjust_every_rounds: int = 10
   adjust_until_round: int = 100
   pool_size: int = 0
-  layer_counts: str = "noisy"
+  layer_densities: str = "noisy"
   granularity: str = "block"
   adjust_order: str = "backward"
   seed: int = 0
@@ -51,7 +51,7 @@ class PruningConfig:
         f"{self.adjust_until_round} and {self.pool_size}"
       )
     allowed: dict[str, Collection[str]] = {
-      "layer_counts": densities.LAYER_COUNTS,
+      "layer_densities": densities.LAYER_DENSITIES,
       "granularity": schedules.GRANULARITIES,
       "adjust_order": ("backward", "forward"),
     }

@@ -14,7 +14,7 @@ would reach the output, whatever else is kept. With channel blocks a group's sco
 the sum of its weights', as saliency adds up over weights; where layers have groups of
 different sizes, it is that sum per weight.
 
-Densities of layers (`layer_counts`) have no say. Where costs are worked out without a
+Densities of layers (`layer_densities`) have no say. Where costs are worked out without a
 run they stand in for saliency, which nobody knows then; their sum is the same.
 """
 

@@ -30,7 +30,7 @@ from tflite_export.device_training.device_model import DeviceBlock
 # On which every method is asked whether devices can do their part in it.
 _PROBE_WEIGHTS = 8
 _PROBE_CONFIG = PruningConfig(
-  0.5, rounds=3, adjust_every_rounds=1, adjust_until_round=3, layer_counts="uniform"
+  0.5, rounds=3, adjust_every_rounds=1, adjust_until_round=3, layer_densities="uniform"
 )
 
 

@@ -13,11 +13,10 @@ from fedtiny_tff.masked_models import activation_ranges as measured
 from fedtiny_tff.masked_models import variable_layout
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder
-from pipelines.runs import model_files, runtimes
+from pipelines.runs import model_files, participation, runtimes
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.settings import config as config_lib
 from pipelines.settings import privacy_plan
-from pipelines.training import rounds_stage
 from tflite_export.conversion import activation_graph, float_activations
 from tflite_export.conversion.convert import float_file
 from tflite_export.file_format.activation_ranges import ActivationRanges
@@ -144,7 +143,7 @@ def _from_clients(
   progress: Progress,
 ) -> Calibration:
   """Asks as many clients as take part in a round."""
-  clients = rounds_stage.participants(config, data, "calibration")
+  clients = participation.chosen(config, data, "calibration")
   held = [int(client.training_examples) for client in clients]
   most = config.calibration_samples or max(held)
   facts = _facts(config, "clients", sum(min(count, most) for count in held))

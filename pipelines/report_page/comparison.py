@@ -180,7 +180,7 @@ def _lines(runs: Sequence[Named], title: str, attribute: str) -> Optional[Chart]
   is_share = attribute.endswith("accuracy")
   write = numbers.percent if is_share else numbers.figure
   axes = line_chart.Axes(
-    "round", title, lambda value: numbers.percent(value, 0) if is_share else numbers.figure(value),
+    "round", lambda value: numbers.percent(value, 0) if is_share else numbers.figure(value),
     (0.0, 1.0 if is_share else float("inf")),
   )  # fmt: skip
   by_round: dict[float, list[str]] = {}

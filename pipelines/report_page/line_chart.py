@@ -51,14 +51,12 @@ class Axes:
 
   Attributes:
     x_label: Below.
-    y_label: Over the vertical axis.
     y_text: Writes a number of the vertical axis.
     y_limits: What the vertical axis cannot go beyond.
     is_wide: Whether the chart takes the whole width.
   """
 
   x_label: str
-  y_label: str
   y_text: Callable[[float], str] = numbers.figure
   y_limits: tuple[float, float] = (-float("inf"), float("inf"))
   is_wide: bool = False

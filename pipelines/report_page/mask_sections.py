@@ -101,7 +101,7 @@ def _along(rows: Sequence[bar_chart.Change], lead: str, table: Table) -> Chart:
     ),
   ]
   axes = line_chart.Axes(
-    "layer, from the input on", "density", numbers.percent, (0.0, 1.0), is_wide=True
+    "layer, from the input on", numbers.percent, (0.0, 1.0), is_wide=True
   )
   tips = [(float(number), row.tip) for number, row in enumerate(rows)]
   return Chart(

@@ -80,7 +80,7 @@ def _curves(run: RunRecord, title: str, what: str) -> Chart:
   if not series:
     series = [line_chart.Series("nothing measured", ((0, None),), _TRAIN)]
   axes = line_chart.Axes(
-    "round", title, lambda value: numbers.percent(value, 0) if is_share else numbers.figure(value),
+    "round", lambda value: numbers.percent(value, 0) if is_share else numbers.figure(value),
     (0.0, 1.0) if is_share else (0.0, float("inf")),
   )  # fmt: skip
   dense = {row.number: getattr(row, f"eval_{what}") for row in run.dense_rounds}

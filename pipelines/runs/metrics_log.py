@@ -16,8 +16,6 @@ COLUMNS = (
   "clients", "reports", "excluded", "attempts", "seconds", "cpu_seconds", "rss_mb", "bytes_up_per_client", "bytes_down_per_client",
   "secure_extra_bytes", "epsilon", "adjusted_block",
 )  # fmt: skip
-# What differs between equal runs.
-VARYING_COLUMNS = ("seconds", "cpu_seconds", "rss_mb")
 
 
 class Layer(NamedTuple):

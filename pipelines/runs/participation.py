@@ -56,6 +56,13 @@ def drawn(
   return sorted(generator.choice(population, count, replace=False).tolist())
 
 
+def chosen(
+  config: config_lib.RunConfig, data: RunData, purpose: str, *numbers: int
+) -> list[ClientReference]:
+  """Draws clients as `drawn` does, and returns where their records lie."""
+  return [data.reference(client) for client in drawn(config, data, purpose, *numbers)]
+
+
 def of_round(
   config: config_lib.RunConfig, data: RunData, number: int, attempt: int
 ) -> Participants:

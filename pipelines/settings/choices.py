@@ -11,6 +11,7 @@ from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.local_training import learning_rates
 from fedtiny_tff.models import registry as models
+from fedtiny_tff.protection import secure_config
 from fedtiny_tff.strategies import registry as strategies
 from pipelines.settings import boards
 from pipelines.tracking import registry as trackers
@@ -23,8 +24,8 @@ PREPARED = "prepared"
 CLOSED: dict[str, Collection[str]] = {
   "aggregation": ("mean", "robust", "trimmed_mean", "median"),
   "byzantine_attack": ("none", "sign_flip", "label_flip", "random_pairs"),
-  "secure_aggregation": ("none", "bitwidth", "modular"),
-  "secure_votes": ("dense", "hashed"),
+  "secure_aggregation": secure_config.MODES,
+  "secure_votes": secure_config.VOTES,
   "on_bad_record": ("fail", "skip"),
   "layer_densities": ("noisy", "uniform", "erk", "noisy_erk"),
   "prune_for": ("any", "xnnpack"),

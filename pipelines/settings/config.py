@@ -93,7 +93,7 @@ class RunConfig:
       adjust_every_rounds=self.adjust_every_rounds,
       adjust_until_round=self.adjust_until_round,
       pool_size=self.pool_size,
-      layer_counts=self.layer_densities,
+      layer_densities=self.layer_densities,
       granularity=self.granularity,
       adjust_order=self.adjust_order,
       seed=self.seed,

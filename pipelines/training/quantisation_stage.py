@@ -31,7 +31,7 @@ from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.masked_models.tfmot_quantisation import Ranges
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder
-from pipelines.runs import model_files, runtimes, state_store
+from pipelines.runs import model_files, participation, runtimes, state_store
 from pipelines.runs.quantisation_decision import (
   Figures,
   Quantisation,
@@ -43,7 +43,6 @@ from pipelines.runs.quantisation_decision import (
 )
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.settings import config as config_lib
-from pipelines.training import rounds_stage
 from tflite_export.conversion.convert_quantised import convert_quantised
 
 LEAST_PUBLIC_EXAMPLES = 100
@@ -287,9 +286,7 @@ class _Adaptation:
     total = self._config.quantisation_aware_rounds
     with self._progress.steps("quantisation round", total, stored.rounds) as steps:
       for number in range(stored.rounds, total):
-        chosen = rounds_stage.participants(
-          self._config, self._data, "quantisation", number
-        )
+        chosen = participation.chosen(self._config, self._data, "quantisation", number)
         stored.quantised, metrics = self._rounds.run(
           stored.quantised, self._mask, chosen, self._config.rounds + number, self._rate
         )

@@ -12,25 +12,20 @@ from typing import Any, Optional
 import numpy as np
 
 from fedtiny_tff import tasks
-from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import messages, movement, states
 from fedtiny_tff.federated.training_rounds import rounds
-from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.sparsity import schedules
 from fedtiny_tff.strategies import base
 from pipelines.apps import process_memory
 from pipelines.apps.progress import Progress
 from pipelines.datasets.data_folder import RunData
-from pipelines.runs import participation, state_store
+from pipelines.runs import participation, state_arrays, state_store
 from pipelines.runs.metrics_log import Layer, MetricsLog
 from pipelines.settings import config as config_lib
 from pipelines.settings import privacy_plan
 from pipelines.tracking.base import without_blanks
 from pipelines.training import early_stopping, round_clients, round_profile
-
-# Parts of a state that are tuples of arrays.
-_REMEMBERED = ("memory", "aggregation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,39 +43,6 @@ class PhaseResult:
   rows: list[dict[str, Any]]
   events: list[dict[str, Any]]
   rounds: dict[str, Any]
-
-
-def to_arrays(weights: ModelWeights, mask: np.ndarray) -> dict[str, np.ndarray]:
-  """Names the arrays of a state for the state store."""
-  named = {name: np.asarray(value) for name, value in weights._asdict().items()}
-  return {**named, "mask": np.asarray(mask, bool)}
-
-
-def state_arrays(state: states.ServerState) -> dict[str, np.ndarray]:
-  """Names the arrays of a whole state, with all that is remembered."""
-  return to_arrays(state.weights, state.mask) | {
-    f"{name}_{i:03d}": np.asarray(each)
-    for name in _REMEMBERED
-    for i, each in enumerate(getattr(state, name))
-  }
-
-
-def from_arrays(arrays: dict[str, np.ndarray], done: int) -> states.ServerState:
-  """Rebuilds a server state after `done` rounds."""
-  weights = ModelWeights(*(arrays[name] for name in ModelWeights._fields))
-  remembered = {
-    name: tuple(arrays[each] for each in sorted(arrays) if each.startswith(f"{name}_"))
-    for name in _REMEMBERED
-  }
-  return states.ServerState(weights, arrays["mask"], np.int32(done), **remembered)
-
-
-def participants(
-  config: config_lib.RunConfig, data: RunData, purpose: str, *numbers: int
-) -> list[ClientReference]:
-  """Draws `--clients_per_round` clients for one purpose; 0 means all."""
-  clients = participation.drawn(config, data, purpose, *numbers)
-  return [data.reference(client) for client in clients]
 
 
 class Phase:
@@ -161,8 +123,8 @@ class Phase:
             steps.advance(told, without_blanks(rows[-1]))
       if len(rows) < self._most_rounds:
         self._progress.say(
-          f"{self._name}: stopped after round {len(rows) - 1}, as --early_stopping says; "
-          f"the held-out loss was least after round {stopping.best_round(rows)}"
+          f"{self._name}: stopped after {len(rows)} rounds, as --early_stopping says; the "
+          f"held-out loss was least after {1 + (stopping.best_round(rows) or 0)}"
         )
     ended = early_stopping.summary(rows, self._config.rounds, stopping)
     return PhaseResult(self._plain(state), rows, events, ended)
@@ -180,7 +142,7 @@ class Phase:
     events += [event] if event else []
     document = {"rows": rows, "events": events}
     with self._profile.stage("saving the state"):
-      self._store.save(len(rows), state_arrays(state), document)
+      self._store.save(len(rows), state_arrays.of_state(state), document)
     with self._profile.stage("metrics and trackers"):
       self._log.write(rows, events)
     return state
@@ -208,8 +170,8 @@ class Phase:
     if stored is None:
       return initial, [], []
     done, arrays, document = stored
-    self._progress.say(f"{self._name}: going on after round {done - 1}")
-    return from_arrays(arrays, done), document["rows"], document["events"]
+    self._progress.say(f"{self._name}: going on after {done} rounds")
+    return state_arrays.to_state(arrays, done), document["rows"], document["events"]
 
   def _build(
     self, initial: states.ServerState, events: Sequence[schedules.AdjustmentEvent]
@@ -318,11 +280,11 @@ class Phase:
         if found >= needed:
           return state, metrics, who, attempt + 1
       self._progress.say(
-        f"{self._name} round {number}: {found} of {needed} reports, drawn again "
+        f"{self._name} round {number + 1}: {found} of {needed} reports, drawn again "
         f"({who.dropped} dropped out, {who.late} too late)"
       )
     raise InputError(
-      f"--min_reports={needed}: round {number} had {found} reports that count in its "
+      f"--min_reports={needed}: round {number + 1} had {found} reports that count in its "
       f"last of {participation.MOST_ATTEMPTS} draws; lower it, or draw more clients with "
       "--clients_per_round"
     )

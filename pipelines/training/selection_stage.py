@@ -21,7 +21,6 @@ from pipelines.devices.device_federation import DeviceFederation
 from pipelines.runs import participation
 from pipelines.settings import config as config_lib
 from pipelines.settings import privacy_plan
-from pipelines.training import rounds_stage
 
 COLUMNS = ("candidate", "density", "loss", "accuracy", "chosen")
 # Small, because a few samples per class must give more than one step an epoch.
@@ -79,7 +78,7 @@ def _score(
   strategy: base.Strategy,
   devices: Optional[DeviceFederation],
 ) -> selection.SelectionResult:
-  clients = rounds_stage.participants(config, data, "selection")
+  clients = participation.chosen(config, data, "selection")
   adaptive = config.selection == "adaptive"
   if devices is not None:
     return devices.select(pool, clients, adaptive)

@@ -21,7 +21,14 @@ from pipelines.apps import files
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder, data_stage
 from pipelines.devices.device_federation import DeviceFederation
-from pipelines.runs import metrics_log, model_files, phase_log, runtimes, state_store
+from pipelines.runs import (
+  metrics_log,
+  model_files,
+  phase_log,
+  runtimes,
+  state_arrays,
+  state_store,
+)
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.settings import privacy_plan
 from pipelines.training import (
@@ -94,7 +101,7 @@ class _Training:
     states = self._states(f"pretrained{suffix}")
     stored = states.load_latest()
     if stored is not None:
-      return self._checked(rounds_stage.from_arrays(stored[1], 0).weights)
+      return self._checked(state_arrays.to_state(stored[1], 0).weights)
     public = self.data.public.num_records
     described = f"pre-training on {public} public samples"
     if not public:
@@ -102,7 +109,7 @@ class _Training:
     with self._progress.stage(f"pretrain{suffix}", described):
       weights = selection_stage.pretrain(self._config, self.data, model_definition)
     full = np.ones(model_definition.spec.size, bool)
-    states.save(0, rounds_stage.to_arrays(weights, full), {})
+    states.save(0, state_arrays.of_weights(weights, full), {})
     return weights
 
   def _checked(self, weights: ModelWeights) -> ModelWeights:
@@ -148,10 +155,10 @@ class _Training:
         start = selection_stage.choose(
           self._config, self.data, self.models, weights, devices
         )
-      arrays = rounds_stage.state_arrays(start.state)
+      arrays = state_arrays.of_state(start.state)
       states.save(0, arrays, {"candidates": start.candidates})
     else:
-      state = rounds_stage.from_arrays(stored[1], 0)
+      state = state_arrays.to_state(stored[1], 0)
       start = selection_stage.StartingPoint(state, stored[2]["candidates"])
     table = metrics_log.to_csv(selection_stage.COLUMNS, start.candidates)
     files.write_text(self._run.selection, table)

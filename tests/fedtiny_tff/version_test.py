@@ -26,6 +26,11 @@ def test_the_changelog_knows_it():
   assert headings[0] == VERSION
 
 
+def test_bazels_module_has_it():
+  module = (ROOT / "MODULE.bazel").read_text(encoding="utf-8")
+  assert re.findall(r'^    version = "(.+)",$', module, re.M) == [VERSION]
+
+
 def test_images_are_tagged_with_it():
   pages = [
     ROOT / "docs/several_machines.md",

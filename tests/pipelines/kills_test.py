@@ -139,7 +139,7 @@ def test_finished_rounds_are_kept(broken):
   assert "pre-training" not in said["in a state write"]
   assert "selection (" in said["in a state write"]
   assert "selection (" not in said["terminated"]
-  assert "sparse: going on after round 2" in said["during export"]
+  assert "sparse: going on after 3 rounds" in said["during export"]
   assert "sparse round 3/4" not in said["during export"]
   assert "sparse round 4/4" in said["during export"]
   assert "sparse round" not in said["last"]

@@ -59,6 +59,6 @@ def test_everything_up_to_the_last_round_is_intact(tmp_path):
   assert "Traceback" not in first
   assert ".partial" not in second
   assert "round_000001.state" in second
-  assert "sparse: going on after round" in second
+  assert "sparse: going on after" in second
   expected, found = equal_runs.results(whole), equal_runs.results(copied)
   assert [name for name in expected if found[name] != expected[name]] == []

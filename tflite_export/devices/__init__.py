@@ -1,1 +1,1 @@
-"""The target `device`: the client of a federated round, with code around it."""
+"""The target `device_client`: the client of a federated round, with code around it."""

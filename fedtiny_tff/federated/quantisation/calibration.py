@@ -82,11 +82,6 @@ def ranges_type(tensors: int) -> tff.Type:
   return tff.types.to_type(Ranges(vector, vector))
 
 
-def counts_type(tensors: int) -> tff.Type:
-  """Type of the counts of so many tensors."""
-  return tff.TensorType(np.int64, [tensors, BINS])
-
-
 def build_calibration(
   model: MeasuredModel,
   store: client_store.ClientStore,

@@ -13,7 +13,7 @@ _WEIGHTS = np.random.default_rng(0).normal(size=200).astype(np.float32)
 
 def _pool(**changes):
   arguments = {
-    "density": 0.2, "pool_size": 4, "layer_counts": "noisy", "seed": 0, **changes
+    "density": 0.2, "pool_size": 4, "layer_densities": "noisy", "seed": 0, **changes
   }  # fmt: skip
   return candidates.candidate_masks(_WEIGHTS, _SPEC, **arguments)
 
@@ -65,13 +65,13 @@ def test_a_seed_fixes_the_pool_and_a_larger_pool_extends_it():
 
 def test_layer_densities_are_known_before_any_weight_is():
   drawn = candidates.candidate_counts(
-    _SPEC, density=0.2, pool_size=4, layer_counts="noisy", seed=0
+    _SPEC, density=0.2, pool_size=4, layer_densities="noisy", seed=0
   )
   assert drawn == [_SPEC.active_counts(mask) for mask in _pool()]
 
 
 def test_uniform_candidates_are_all_the_same():
-  pool = _pool(layer_counts="uniform")
+  pool = _pool(layer_densities="uniform")
   assert (pool == pool[0]).all()
   assert _SPEC.active_counts(pool[0]) == (8, 12, 20)
 

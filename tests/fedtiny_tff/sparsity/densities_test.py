@@ -10,7 +10,7 @@ from fedtiny_tff.sparsity import spec as spec_lib
 from tests.fedtiny_tff import support
 
 _SPEC = support.spec_of_sizes(10, 20, 70)
-_KINDS = sorted(densities.LAYER_COUNTS)
+_KINDS = sorted(densities.LAYER_DENSITIES)
 
 
 def _rng(seed=0):
@@ -37,7 +37,7 @@ def test_total_is_the_floor_of_the_product(density, expected):
 @pytest.mark.parametrize("kind", _KINDS)
 def test_a_density_outside_its_range_is_refused(kind, density):
   with pytest.raises(ValueError, match=rf"density must be in \(0, 1\], got {density}"):
-    densities.LAYER_COUNTS[kind](_SPEC, density, _rng())
+    densities.LAYER_DENSITIES[kind](_SPEC, density, _rng())
 
 
 @pytest.mark.parametrize(
@@ -168,18 +168,18 @@ def test_sums_are_exact_and_counts_within_their_layers(kind, shapes, density, se
   if density == 1.0:
     # Skips 10,000 draws that cannot be accepted; density 1 is tested below.
     kind = kind.replace("noisy_erk", "erk").replace("noisy", "uniform")
-  counts = densities.LAYER_COUNTS[kind](spec, density, generator)
+  counts = densities.LAYER_DENSITIES[kind](spec, density, generator)
   assert sum(counts) == max(len(shapes), int(density * spec.size + 1e-9))
   assert all(1 <= n <= size for n, size in zip(counts, spec.sizes, strict=True))
 
 
 @pytest.mark.parametrize("kind", _KINDS)
 def test_density_one_keeps_everything(kind):
-  assert densities.LAYER_COUNTS[kind](_SPEC, 1.0, _rng()) == (10, 20, 70)
+  assert densities.LAYER_DENSITIES[kind](_SPEC, 1.0, _rng()) == (10, 20, 70)
 
 
 def test_the_table_names_four_kinds():
-  assert set(densities.LAYER_COUNTS) == {"noisy", "uniform", "erk", "noisy_erk"}
+  assert set(densities.LAYER_DENSITIES) == {"noisy", "uniform", "erk", "noisy_erk"}
 
 
 class TestGroups:
@@ -250,7 +250,7 @@ class TestGroups:
   def test_blocks_of_one_change_nothing(self):
     spec = support.spec_of_sizes(400, 900, 1600)
     for kind in _KINDS:
-      draw = densities.LAYER_COUNTS[kind]
+      draw = densities.LAYER_DENSITIES[kind]
       assert draw(spec, 0.1, _rng(5)) == draw(spec.with_channel_block(1), 0.1, _rng(5))
 
 
@@ -283,7 +283,7 @@ def test_grouped_counts_are_whole_and_have_the_largest_sum(layers, density, kind
   wanted = max(sum(steps), int(density * sum(sizes) + 1e-9))
   assert total == max(n for n in _reachable(sizes, steps) if n <= wanted)
   if density <= 0.75:
-    found = densities.LAYER_COUNTS[kind](spec, density, _rng(seed))
+    found = densities.LAYER_DENSITIES[kind](spec, density, _rng(seed))
     assert sum(found) == total
     for count, size, step in zip(found, sizes, steps, strict=True):
       assert step <= count <= size

@@ -81,7 +81,7 @@ def test_negative_numbers_are_refused(until, pool):
     PruningConfig(0.1, 10, adjust_until_round=until, pool_size=pool)
 
 
-@pytest.mark.parametrize("name", ["adjust_order", "granularity", "layer_counts"])
+@pytest.mark.parametrize("name", ["adjust_order", "granularity", "layer_densities"])
 def test_an_unknown_choice_is_refused(name):
   with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'sideways'"):
     PruningConfig(0.1, 10, **{name: "sideways"})  # type: ignore[arg-type]

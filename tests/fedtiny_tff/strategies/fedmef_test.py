@@ -178,7 +178,7 @@ def test_starts_from_one_mask_of_the_largest_weights():
   strategy = fedmef.FedMef()
   masks = strategy.candidate_masks(
     support.pretrained(_WEIGHTS, _SPEC),
-    PruningConfig(0.5, 7, layer_counts="uniform"),
+    PruningConfig(0.5, 7, layer_densities="uniform"),
   )
   assert masks.shape == (1, 10)
   assert np.flatnonzero(masks[0]).tolist() == [0, 3, 6, 7, 9]

@@ -242,7 +242,7 @@ def test_the_pool_has_the_papers_size_unless_told():
   )
   assert pool.shape == (2, 300)
   assert pool.sum(axis=1).tolist() == [15, 15]
-  told = PruningConfig(0.05, 10, pool_size=3, layer_counts="uniform")
+  told = PruningConfig(0.05, 10, pool_size=3, layer_densities="uniform")
   pool = strategy.candidate_masks(support.pretrained(weights, spec), told)
   assert [spec.active_counts(mask) for mask in pool] == [(5, 10)] * 3
 

@@ -18,8 +18,8 @@ def _mask(prunable, spec, config):
   return masks[0]
 
 
-def _config(density, layer_counts="uniform"):
-  return PruningConfig(density, 3, layer_counts=layer_counts)
+def _config(density, layer_densities="uniform"):
+  return PruningConfig(density, 3, layer_densities=layer_densities)
 
 
 def test_the_largest_magnitudes_of_each_layer_by_hand():
@@ -44,9 +44,9 @@ def test_groups_go_by_their_l1_norm():
   assert mask.tolist() == [False, False, True, True]
 
 
-@pytest.mark.parametrize("layer_counts", ["uniform", "noisy", "erk"])
-def test_layers_keep_what_is_expected(layer_counts):
-  strategy, config = fl_pqsu.FLPQSU(), _config(0.3, layer_counts)
+@pytest.mark.parametrize("layer_densities", ["uniform", "noisy", "erk"])
+def test_layers_keep_what_is_expected(layer_densities):
+  strategy, config = fl_pqsu.FLPQSU(), _config(0.3, layer_densities)
   for block in (1, 3):
     spec = support.cnn().spec.with_channel_block(block)
     prunable = np.random.default_rng(0).normal(size=spec.size)

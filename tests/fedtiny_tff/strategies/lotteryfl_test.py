@@ -98,7 +98,7 @@ def test_counts_never_rise_and_end_where_they_should(start, share, events):
 
 
 def _plan(spec=_SPEC, density=0.4, rounds=100, **changes):
-  config = PruningConfig(density, rounds, layer_counts="uniform", **changes)
+  config = PruningConfig(density, rounds, layer_densities="uniform", **changes)
   strategy = lotteryfl.LotteryFL()
   kept = strategy.expected_counts(spec, config)
   start = strategy.starting_counts(spec, kept)
@@ -158,12 +158,14 @@ class TestEvents:
   st.floats(0.01, 1.0), st.integers(1, 60), st.sampled_from([1, 2, 4]),
   st.sampled_from(["uniform", "erk", "noisy"]),
 )  # fmt: skip
-def test_the_last_event_leaves_what_was_asked_for(density, every, size, layer_counts):
+def test_the_last_event_leaves_what_was_asked_for(
+  density, every, size, layer_densities
+):
   spec = support.spec_of_sizes(96, 200, 64, blocks=((0, 1, 2),)).with_channel_block(
     size
   )
   config = PruningConfig(
-    density, 100, adjust_every_rounds=every, layer_counts=layer_counts
+    density, 100, adjust_every_rounds=every, layer_densities=layer_densities
   )
   strategy = lotteryfl.LotteryFL()
   kept = strategy.expected_counts(spec, config)

@@ -15,7 +15,7 @@ _WEIGHTS = support.floats([0.1, -0.9, 0.5, 0.2, -0.3, 0.0, 0.8, 0.3, -0.7, 0.1])
 
 
 def _mask(density, spec=_SPEC, weights=_WEIGHTS, **changes):
-  config = PruningConfig(density, 10, layer_counts="uniform", **changes)
+  config = PruningConfig(density, 10, layer_densities="uniform", **changes)
   start = support.pretrained(weights, spec)
   return sparse.SparseStrategy().candidate_masks(start, config)
 
@@ -32,15 +32,15 @@ def test_as_many_as_are_expected():
   spec = support.spec_of_sizes(40, 60)
   weights = np.random.default_rng(0).normal(size=100).astype(np.float32)
   strategy = sparse.SparseStrategy()
-  for counts in densities.LAYER_COUNTS:
-    config = PruningConfig(0.3, 10, layer_counts=counts, seed=3)
+  for counts in densities.LAYER_DENSITIES:
+    config = PruningConfig(0.3, 10, layer_densities=counts, seed=3)
     (mask,) = strategy.candidate_masks(support.pretrained(weights, spec), config)
     assert spec.active_counts(mask) == strategy.expected_counts(spec, config)
     assert mask.sum() == 30
 
 
 def test_noise_is_not_for_a_single_mask():
-  config = PruningConfig(0.5, 10, layer_counts="noisy")
+  config = PruningConfig(0.5, 10, layer_densities="noisy")
   start = support.pretrained(_WEIGHTS, _SPEC)
   found = sparse.SparseStrategy().candidate_masks(start, config)
   np.testing.assert_array_equal(found, _mask(0.5))

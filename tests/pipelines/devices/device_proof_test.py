@@ -24,7 +24,7 @@ from pipelines.datasets import data_stage
 from pipelines.devices import device_examples
 from pipelines.runs import model_files, participation, state_store
 from pipelines.runs.run_directory import RunDirectory
-from pipelines.training import device_stage, experiments, rounds_stage, selection_stage
+from pipelines.training import device_stage, experiments, selection_stage
 from tests.pipelines import support
 from tests.pipelines.devices import device_threads
 from tflite_export.arm64 import arm64_setup
@@ -103,9 +103,7 @@ def fixture_found(tmp_path_factory):
     for number in range(pair.config.rounds):
       who = participation.of_round(pair.config, told, number, 0)
       instruction = simulated.instruction(number, pair.config.learning_rate(number))
-      clients = rounds_stage.participants(
-        pair.config, pair.data, "participants", number
-      )
+      clients = participation.chosen(pair.config, pair.data, "participants", number)
       wanted, wanted_sums = simulated.computation(number).run(
         state, clients, instruction
       )

@@ -49,10 +49,10 @@ class TestExpectedPlan:
   @pytest.mark.parametrize("counts", ["noisy", "uniform"])
   def test_noisy_layers_are_uniform_on_average(self, counts):
     # floor(0.5 * 63) = 31; half of 54 and of 9 leaves 0.5 to lose.
-    assert _plan("fedtiny", 0.5, layer_counts=counts).active_counts == (27, 4)
+    assert _plan("fedtiny", 0.5, layer_densities=counts).active_counts == (27, 4)
 
   def test_other_layer_densities_are_their_own(self):
-    found = _plan("fedtiny", 0.5, layer_counts="erk").active_counts
+    found = _plan("fedtiny", 0.5, layer_densities="erk").active_counts
     assert found == densities.erk_counts(CNN.spec, 0.5, np.random.default_rng(0))
     assert found != (27, 4)
 

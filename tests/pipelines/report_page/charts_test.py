@@ -35,7 +35,7 @@ def _tips(picture):
 
 
 def _lines(series, **more):
-  axes = line_chart.Axes("round", "loss")
+  axes = line_chart.Axes("round")
   return line_chart.draw("Loss", "It falls", series, axes, **more)
 
 
@@ -84,7 +84,7 @@ def test_areas_to_hover_cover_the_chart():
 )  # fmt: skip
 @hypothesis.settings(parent=support.quick, max_examples=25)
 def test_any_numbers_and_names_make_a_picture(points, name):
-  axes = line_chart.Axes(name, name, y_limits=(0.0, float("inf")))
+  axes = line_chart.Axes(name, y_limits=(0.0, float("inf")))
   picture = line_chart.draw(
     name, name, [line_chart.Series(name, tuple(sorted(points, key=lambda p: p[0])), 5)], axes,
     [line_chart.Event(3, name)], [(float(points[0][0]), name)],

@@ -56,10 +56,6 @@ def test_without_rounds_there_is_a_header(path):
   assert path.read_text() == ",".join(metrics_log.COLUMNS) + "\n"
 
 
-def test_what_varies_is_a_column():
-  assert set(metrics_log.VARYING_COLUMNS) < set(metrics_log.COLUMNS)
-
-
 def test_every_round_is_written_once(path):
   log = metrics_log.MetricsLog(path)
   rows = [told.row(0)]

@@ -133,3 +133,24 @@ def test_rounds_can_have_what_they_need():
 def test_flags_that_cannot_be(changes, message):
   with pytest.raises(InputError, match=message):
     _config(**changes)
+
+
+def _drawn(*numbers, purpose="participants", **changes):
+  chosen = participation.chosen(_config(**changes), _data(), purpose, *numbers)
+  return [int(reference.client) for reference in chosen]
+
+
+def test_participants_are_distinct_clients_of_the_round():
+  draws = [_drawn(number) for number in range(20)]
+  assert all(draw == sorted(set(draw)) and len(draw) == 3 for draw in draws)
+  assert draws == [_drawn(number) for number in range(20)]
+  assert len({tuple(draw) for draw in draws}) > 1
+  assert {client for draw in draws for client in draw} == {0, 1, 2, 3}
+
+
+def test_participants_depend_on_seed_and_purpose():
+  def series(**changes):
+    return [_drawn(number, **changes) for number in range(20)]
+
+  assert series() != series(seed=6)
+  assert series() != series(purpose="selection")

@@ -25,7 +25,7 @@ _KNOWN = {
   "byzantine_attack": poisoning.ATTACKS,
   "secure_aggregation": secure_config.MODES,
   "secure_votes": secure_config.VOTES,
-  "layer_densities": densities.LAYER_COUNTS,
+  "layer_densities": densities.LAYER_DENSITIES,
   "prune_for": pruning_scope.PRUNE_FOR,
   "granularity": schedules.GRANULARITIES,
   "client_optimizer": optimizers.OPTIMIZERS,

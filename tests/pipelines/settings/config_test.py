@@ -138,7 +138,7 @@ def test_what_strategies_read_follows_the_flags():
     layer_densities="erk", granularity="layer", adjust_order="forward", seed=9
   )
   pruning = made.pruning
-  assert (pruning.layer_counts, pruning.granularity) == ("erk", "layer")
+  assert (pruning.layer_densities, pruning.granularity) == ("erk", "layer")
   assert (pruning.adjust_order, pruning.seed) == ("forward", 9)
   assert (pruning.pool_size, pruning.rounds) == (3, 4)
 

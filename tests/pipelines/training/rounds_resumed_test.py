@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
-from pipelines.runs import metrics_log, state_store
+from pipelines.runs import metrics_log, state_arrays, state_store
 from pipelines.training import rounds_stage
+from tests.pipelines import equal_runs
 from tests.pipelines.training import scripted_rounds
 
 MEMORY = (np.zeros(3, np.float32), np.asarray(7, np.int64))
@@ -44,7 +44,7 @@ def test_a_broken_phase_goes_on_and_ends_the_same(world, monkeypatch, broken_in)
   again = world.phase().run(scripted_rounds.state())
   assert [number for number, _ in world.builder.rounds] == [0, 1, 2, 3, 4]
   for one, other in zip(again.rows, whole.rows, strict=True):
-    for name in set(metrics_log.COLUMNS) - set(metrics_log.VARYING_COLUMNS):
+    for name in set(metrics_log.COLUMNS) - set(equal_runs.VARYING):
       assert one[name] == other[name]
   assert again.events == whole.events
   np.testing.assert_array_equal(again.state.mask, whole.state.mask)
@@ -63,17 +63,6 @@ def test_a_finished_phase_computes_nothing(world, monkeypatch):
   assert [row["round"] for row in table] == ["0", "1", "2", "3", "4"]
 
 
-def test_a_state_survives_its_arrays():
-  arrays = rounds_stage.to_arrays(scripted_rounds.weights(1.5), scripted_rounds.START)
-  assert set(arrays) == {*ModelWeights._fields, "mask"}
-  state = rounds_stage.from_arrays(arrays, 7)
-  assert state.round_index == 7
-  assert state.round_index.dtype == np.int32
-  np.testing.assert_array_equal(state.mask, scripted_rounds.START)
-  wanted = scripted_rounds.weights(1.5).prunable
-  np.testing.assert_array_equal(state.weights.prunable, wanted)
-
-
 def _remembered(state):
   return [(each.dtype.name, np.ravel(each).tolist()) for each in state.memory]
 
@@ -89,7 +78,7 @@ def test_a_strategys_memory_goes_from_round_to_round_and_is_stored(world):
     "memory_000",
     "memory_001",
   }
-  assert _remembered(rounds_stage.from_arrays(stored[1], 5)) == wanted
+  assert _remembered(state_arrays.to_state(stored[1], 5)) == wanted
 
 
 @pytest.mark.parametrize("broken_in", [1, 2, 3, 4])
@@ -111,15 +100,3 @@ def test_rounds_are_built_for_the_memory_of_the_start(world, monkeypatch):
   world.phase().run(scripted_rounds.state(memory=MEMORY))
   assert given["memory"] is MEMORY
   assert given["active_count"] == 4
-
-
-def test_memory_of_many_arrays_keeps_their_order():
-  memory = tuple(np.full(1, number, np.int32) for number in range(12))
-  arrays = rounds_stage.state_arrays(scripted_rounds.state(memory=memory))
-  assert set(arrays) == {
-    *ModelWeights._fields, "mask", *(f"memory_{number:03d}" for number in range(12))
-  }  # fmt: skip
-  # As an archive might list them.
-  shuffled = dict(sorted(arrays.items(), key=lambda item: item[0][::-1]))
-  found = rounds_stage.from_arrays(shuffled, 0).memory
-  assert [int(each[0]) for each in found] == list(range(12))

@@ -115,33 +115,13 @@ def test_rounds_are_evaluated_when_due_and_the_last_always(world):
   assert world.evaluated == [2.0, 4.0, 5.0]
 
 
-def _drawn(world, *numbers, purpose="participants", **changes):
-  chosen = rounds_stage.participants(
-    support.make_config(**changes), world.data, purpose, *numbers
-  )
-  return [int(reference.client) for reference in chosen]
-
-
-def test_participants_are_distinct_clients_of_the_round(world):
-  draws = [_drawn(world, number) for number in range(20)]
-  assert all(draw == sorted(set(draw)) and len(draw) == 3 for draw in draws)
-  assert draws == [_drawn(world, number) for number in range(20)]
-  assert len({tuple(draw) for draw in draws}) > 1
-  assert {client for draw in draws for client in draw} == {0, 1, 2, 3}
-
-
-def test_participants_depend_on_seed_and_purpose(world):
-  def series(**changes):
-    return [_drawn(world, number, **changes) for number in range(20)]
-
-  assert series() != series(seed=6)
-  assert series() != series(purpose="selection")
-
-
 def test_rounds_are_run_with_their_participants(world):
   world.phase().run(scripted_rounds.state())
   for number, clients in world.builder.rounds:
-    assert clients == _drawn(world, number)
+    drawn = participation.chosen(
+      support.make_config(), world.data, "participants", number
+    )
+    assert clients == [int(each.client) for each in drawn]
 
 
 class TestReports:
@@ -167,7 +147,7 @@ class TestReports:
   def test_a_round_whose_reports_do_not_count_is_not_kept(self, world):
     world.builder.excluded = 2
     with pytest.raises(
-      InputError, match=r"--min_reports=2: round 0 had 1 reports that c"
+      InputError, match=r"--min_reports=2: round 1 had 1 reports that c"
     ):
       world.phase(min_reports=2).run(scripted_rounds.state())
     assert len(world.builder.rounds) == participation.MOST_ATTEMPTS

@@ -12,6 +12,7 @@ import pytest
 import rich.console
 
 from fedtiny_tff import tasks
+from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.federated import messages, states
 from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.sparsity import schedules
@@ -128,7 +129,7 @@ def make_world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Any:
   data: Any = types.SimpleNamespace(
     references=references,
     clients=None,
-    reference=lambda k: rounds_stage.ClientReference(*references[k]),
+    reference=lambda k: ClientReference(*references[k]),
     info=types.SimpleNamespace(num_classes=2),
   )
   strategy = Swaps(events)
