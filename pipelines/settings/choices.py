@@ -11,7 +11,6 @@ from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.local_training import learning_rates
 from fedtiny_tff.models import registry as models
-from fedtiny_tff.protection import secure_config
 from fedtiny_tff.strategies import registry as strategies
 from pipelines.settings import boards
 from pipelines.tracking import registry as trackers
@@ -20,12 +19,13 @@ from tflite_export import targets
 # A dataset of this name was written by `pipelines.make_dataset` and is used in place.
 PREPARED = "prepared"
 
-# Flags that take one of these and nothing else.
+# Flags that take one of these and nothing else. Names are written out where the dict that has
+# them imports TensorFlow; a test compares.
 CLOSED: dict[str, Collection[str]] = {
   "aggregation": ("mean", "robust", "trimmed_mean", "median"),
   "byzantine_attack": ("none", "sign_flip", "label_flip", "random_pairs"),
-  "secure_aggregation": secure_config.MODES,
-  "secure_votes": secure_config.VOTES,
+  "secure_aggregation": ("none", "bitwidth", "modular"),
+  "secure_votes": ("dense", "hashed"),
   "on_bad_record": ("fail", "skip"),
   "layer_densities": ("noisy", "uniform", "erk", "noisy_erk"),
   "prune_for": ("any", "xnnpack"),

@@ -226,6 +226,41 @@ def test_it_works_in_a_graph_with_static_shapes():
   assert np.flatnonzero(new_mask).tolist() == [0, 1, 6, 8, 12]
 
 
+def test_shapes_of_what_is_sent_are_told_before_it_is_sent():
+  # Two slots and one, each with a position and a gradient.
+  specs = _adjustment((2, 1)).statistics_specs()
+  assert specs == fedtiny.TopGradients(
+    tf.TensorSpec([3], tf.int32), tf.TensorSpec([3], tf.float32)
+  )
+  sent = _adjustment((2, 1)).client_statistics(
+    _gradients([9] * 4, [8.0, 0.5, -3.0, -7.0, 2.0, 1.0], [-0.1, 5.0, 0.2]),
+    _MASK,
+    _ints(2, 1),
+  )
+  for spec, each in zip(specs, sent, strict=True):
+    assert (spec.shape, spec.dtype) == (each.shape, each.dtype)
+
+
+@pytest.mark.parametrize(
+  ("indices", "fit"),
+  [
+    # The block holds 6 + 3 weights.
+    ((0, 0, 0), True),
+    ((8, 8, 8), True),
+    ((9, 0, 0), False),
+    ((0, 9, 0), False),
+    ((0, 0, 9), False),
+    ((-1, 0, 0), False),
+    ((0, 0, -1), False),
+  ],
+)
+def test_positions_of_another_block_do_not_fit(indices, fit):
+  sent = fedtiny.TopGradients(_ints(*indices), tf.zeros([3]))
+  found = _adjustment((2, 1)).positions_fit(sent)
+  assert found.shape == ()
+  assert bool(found) == fit
+
+
 def test_slots_must_match_the_blocks_layers():
   adjustment = _adjustment((2,))
   with pytest.raises(ValueError, match="zip"):
@@ -245,6 +280,18 @@ def test_the_pool_has_the_papers_size_unless_told():
   told = PruningConfig(0.05, 10, pool_size=3, layer_densities="uniform")
   pool = strategy.candidate_masks(support.pretrained(weights, spec), told)
   assert [spec.active_counts(mask) for mask in pool] == [(5, 10)] * 3
+
+
+@pytest.mark.parametrize("kind", ["noisy", "uniform", "noisy_erk"])
+def test_counts_without_weights_are_those_of_the_masks(kind):
+  spec = support.spec_of_sizes(100, 200, 50)
+  weights = np.random.default_rng(1).normal(size=350).astype(np.float32)
+  config = PruningConfig(0.2, 10, pool_size=3, layer_densities=kind, seed=4)
+  strategy = fedtiny.FedTiny()
+  masks = strategy.candidate_masks(support.pretrained(weights, spec), config)
+  counts = strategy.candidate_counts(spec, config)
+  assert list(map(tuple, counts)) == [spec.active_counts(mask) for mask in masks]
+  assert len(counts) == 3
 
 
 @pytest.mark.parametrize(
@@ -289,6 +336,18 @@ class TestChannelBlocks:
     # Pair 2 begins at weight 4; of the single weights the one at 8 + 1.
     assert sent.indices.numpy().tolist() == [4, 9]
     np.testing.assert_array_equal(sent.values, support.floats([-2.2, 2.3, -0.5]))
+    # A position each, and two gradients of the pair.
+    specs = self.adjustment(1, 1).statistics_specs()
+    assert [spec.shape for spec in specs] == [[2], [3]]
+
+  @pytest.mark.parametrize(
+    ("indices", "fit"),
+    [((9, 10), True), ((10, 0), False), ((0, 11), False), ((-1, 0), False)],
+  )
+  def test_a_group_fits_with_all_its_weights(self, indices, fit):
+    # Of 11 weights, a pair begins at 9 at the latest, a single weight at 10.
+    sent = fedtiny.TopGradients(_ints(*indices), tf.zeros([3]))
+    assert bool(self.adjustment(1, 1).positions_fit(sent)) == fit
 
   def test_unused_slots_add_nothing(self):
     adjustment = self.adjustment(2, 2)

@@ -99,7 +99,29 @@ def test_clients_send_the_mean_square_over_their_steps():
   # (1 + 0) / 2 in the first row, (0 + 4) / 2 in the second; pruned or not.
   np.testing.assert_allclose(found.statistics.values, [0.5, 0.5, 2.0, 2.0], rtol=1e-6)
   assert found.metrics.examples == 2.0
-  assert adjustment.statistics_specs().values.shape == found.statistics.values.shape
+  (spec,) = adjustment.statistics_specs()
+  assert (spec.shape, spec.dtype) == ([4], tf.float32)
+  # With learning rate 0 the weights are those of the start.
+  np.testing.assert_array_equal(found.weights.prunable, np.zeros(4))
+  np.testing.assert_array_equal(found.weights.dense, weights.dense)
+
+
+def test_a_client_of_one_step_sends_its_square():
+  model = support.linear()
+  config = training.TrainingConfig(OptimizerConfig("sgd", 0.1, 0.0), 1, 1)
+  trainer = training.LocalTrainer(model, config, support.decode_vectors)
+  records, _ = support.labelled_records(support.floats([[2, 0]]), np.array([0]))
+  start = ClientStart(
+    support.random_weights(model)._replace(prunable=tf.zeros([4])),
+    tf.fill([4], True),
+    batches.in_stored_order(records),
+    tf.constant(0.5),
+    tf.constant([1]),
+  )
+  found = _planned(model.spec, (1,)).train(trainer, start)
+  # The gradient [[-1, 1], [0, 0]] as above, before its step of 0.5.
+  np.testing.assert_allclose(found.statistics.values, [1, 1, 0, 0], rtol=1e-6)
+  np.testing.assert_allclose(found.weights.prunable, [0.5, -0.5, 0, 0], rtol=1e-6)
 
 
 @support.quick
