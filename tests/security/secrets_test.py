@@ -27,6 +27,7 @@ _HANDED_ON = {
   "pipelines/firmware/cpp_compiler.py",
   "tools/arm64_parts.py",
   "tools/docs_site.py",
+  "tools/mutation.py",
   "tools/setup_packages.py",
 }
 _ONE_VARIABLE = ("get", "setdefault", "pop")
