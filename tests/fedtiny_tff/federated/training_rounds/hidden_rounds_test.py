@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import evaluation
 from fedtiny_tff.federated.private_sums import private_means
 from fedtiny_tff.federated.runtimes import spreading
@@ -263,8 +262,3 @@ def test_votes_without_a_bound_cannot_be_private(tmp_path):
   )  # fmt: skip
   with pytest.raises(ValueError, match="cannot be made private"):
     builder.computation(0)
-
-
-def test_reports_cannot_be_hidden_from_what_looks_at_each():
-  with pytest.raises(InputError, match="aggregation median looks at reports one by"):
-    Aggregation("median", slots=3, privacy=QUIET)
