@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from fedtiny_tff.federated import final_model, states
+from fedtiny_tff.masked_models import tfmot_masking
 from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from tests.fedtiny_tff import support
 
@@ -78,7 +79,7 @@ def test_a_pruned_weight_that_stays_is_a_defect(monkeypatch, layer, place):
   state = _state(definition, mask)
   leaky = support.plain_model(definition, state.weights, tf.ones_like(mask))
   assert leaky.get_layer(layer).kernel.numpy()[place] != 0.0
-  monkeypatch.setattr(final_model.tfmot_masking, "strip", lambda masked: leaky)
+  monkeypatch.setattr(tfmot_masking, "strip", lambda masked: leaky)
   message = f"^layer {layer}: 1 pruned weights are not zero$"
   with pytest.raises(RuntimeError, match=message):
     final_model.finalize(definition, state)
