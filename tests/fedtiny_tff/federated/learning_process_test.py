@@ -323,6 +323,25 @@ def test_a_candidate_of_another_plan_or_model(candidate):
     fedtiny_tff.select_candidate(model_fn, PLAN, DATASETS, strategy="fl_pqsu")
 
 
+@pytest.mark.parametrize(
+  ("strategy", "aggregation", "most"),
+  [
+    ("fedtiny", fedtiny_tff.Aggregation("median", slots=2), 2),
+    # It compares whole weights, for which nobody has said how many there are.
+    ("feddst", fedtiny_tff.Aggregation("robust"), 0),
+  ],
+)
+def test_more_clients_than_reports_are_held_of(
+  strategy, aggregation, most, local_runtime
+):
+  process = fedtiny_tff.build_fedtiny(
+    model_fn, PLAN, strategy=strategy, aggregation=aggregation
+  )
+  message = rf"^round 0 has 3 clients, its aggregation takes {most}; .* slots of"
+  with pytest.raises(InputError, match=message):
+    process.next(process.initialize(), DATASETS)
+
+
 @pytest.mark.slow
 def test_an_aggregation_that_remembers(local_runtime):
   process = fedtiny_tff.build_fedtiny(
