@@ -24,8 +24,6 @@ _CORE = (
   *("sparsity/masks", "sparsity/packing", "sparsity/positions"),
   "devices/device_positions",
 )
-# A configuration has no behaviour of its own: what it refuses is tried by a strategy.
-_TESTED_ELSEWHERE = {"strategies/pruning_config": "strategies/base"}
 # Test failures, and errors outside of a test. A change that only makes tests slow
 # does not count as noticed: on a busy machine any does.
 _NOTICED = (1, 3)
@@ -74,11 +72,7 @@ def modules(root: pathlib.Path) -> list[Module]:
   strategies = sorted((root / _LIBRARY / "strategies").glob("[a-z]*.py"))
   names = [*_CORE, *(f"strategies/{path.stem}" for path in strategies)]
   return [
-    Module(
-      name,
-      f"{_LIBRARY}/{name}.py",
-      f"tests/{_LIBRARY}/{_TESTED_ELSEWHERE.get(name, name)}_test.py",
-    )
+    Module(name, f"{_LIBRARY}/{name}.py", f"tests/{_LIBRARY}/{name}_test.py")
     for name in names
   ]
 

@@ -8,14 +8,16 @@ nor TFF is needed to read one.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any, Optional
+from collections.abc import Callable, Mapping
+from typing import Any, Optional, TypeVar
 
 from fedtiny_tff.devices.device_messages import TensorLayout
-from fedtiny_tff.devices.device_tasks import whole_number
+from fedtiny_tff.devices.device_tasks import plain_text, whole_number
 from fedtiny_tff.errors import InputError
 
 PLAN_VERSION = 1
+
+_Read = TypeVar("_Read")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,41 +166,45 @@ def read_plan(text: str, where: str) -> DevicePlan:
         f"{where}: is a plan of version {version!r}, expected {PLAN_VERSION}; export it "
         "again with this release"
       )
-    plan = _plan(document)
+    return _plan(document)
+  except InputError:
+    raise
   except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
     raise InputError(
       f"{where}: is no plan of a device ({type(error).__name__}: {error}); take the "
       "client_plan.json beside the model file"
     ) from error
-  return plan
 
 
 def _plan(document: dict[str, Any]) -> DevicePlan:
   """Makes a plan of what JSON knows no classes for.
 
   Raises:
-    ValueError: When a number is not whole, or too small.
+    ValueError: When a value is none that a plan can have.
   """
-  blocks = tuple(
-    PlannedBlock(
-      tuple(map(str, block["layers"])),
-      {
-        str(name): TensorLayout(
-          str(layout["dtype"]), tuple(map(whole_number, layout["shape"]))
-        )
-        for name, layout in block["statistics"].items()
-      },
-    )
-    for block in document.pop("blocks")
-  )
+  blocks = _each(document.pop("blocks"), _block)
   model = document.pop("model")
-  texts = {name: str(model.pop(name)) for name in ("name", "sha256", "task")}
-  shape = tuple(map(whole_number, model.pop("input_shape")))
-  seed = document.pop("seed")
-  if not isinstance(seed, int):
-    raise ValueError(f"seed is {seed!r}")
+  texts = {name: plain_text(model.pop(name)) for name in ("name", "sha256", "task")}
+  shape = _each(model.pop("input_shape"), whole_number)
   numbers = {name: whole_number(value) for name, value in model.items()}
   fields: dict[str, Any] = {"input_shape": shape, **texts, **numbers}
   planned = PlannedModel(**fields)
   rest = {name: whole_number(value) for name, value in document.items()}
-  return DevicePlan(model=planned, seed=seed, blocks=blocks, **rest)
+  return DevicePlan(model=planned, blocks=blocks, **rest)
+
+
+def _block(block: Any) -> PlannedBlock:
+  statistics = {
+    name: TensorLayout(
+      plain_text(layout["dtype"]), _each(layout["shape"], whole_number)
+    )
+    for name, layout in block["statistics"].items()
+  }
+  return PlannedBlock(_each(block["layers"], plain_text), statistics)
+
+
+def _each(values: Any, read: Callable[[Any], _Read]) -> tuple[_Read, ...]:
+  # Texts and objects can be walked through, too.
+  if not isinstance(values, list):
+    raise ValueError(f"{values!r} is no list")
+  return tuple(map(read, values))

@@ -144,6 +144,8 @@ def read_task(text: str, where: str) -> DeviceTask:
         "and devices with the same release"
       )
     return _task(document)
+  except InputError:
+    raise
   except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
     raise InputError(
       f"{where}: is no task for devices ({type(error).__name__}: {error}); let the server "
@@ -158,11 +160,11 @@ def _task(document: dict[str, Any]) -> DeviceTask:
     ValueError: When a value is none that a task can have.
   """
   task = DeviceTask(
-    plan=_text(document.pop("plan")),
-    work=_text(document.pop("work")),
+    plan=plain_text(document.pop("plan")),
+    work=plain_text(document.pop("work")),
     clients=tuple(map(whole_number, document.pop("clients"))),
     messages=tuple(
-      TaskMessage(whole_number(each["number"]), _text(each["sha256"]))
+      TaskMessage(whole_number(each["number"]), plain_text(each["sha256"]))
       for each in document.pop("messages")
     ),
     block=None if document["block"] is None else whole_number(document["block"]),
@@ -172,7 +174,12 @@ def _task(document: dict[str, Any]) -> DeviceTask:
   return task
 
 
-def _text(value: Any) -> str:
+def plain_text(value: Any) -> str:
+  """Returns a value of a JSON document that must be a text.
+
+  Raises:
+    ValueError: When it is none.
+  """
   if not isinstance(value, str):
     raise ValueError(f"{value!r} is no text")
   return value

@@ -3,7 +3,7 @@
 What the names mean is told in `fedtiny_tff.protection.aggregation_config`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Optional
 
 import numpy as np
@@ -53,7 +53,7 @@ def stacked_mean(
   """Builds a mean of what most clients agree on.
 
   Args:
-    aggregation: One that `is_stacked`.
+    aggregation: With slots for all clients of a round, see `most_clients`.
     value_type: Of what a client reports.
     valued: From that to the structure of float tensors that is averaged; None for what
       is reported itself.
@@ -105,6 +105,28 @@ def _specs(value_type: tff.Type) -> Any:
   )
 
 
+def _is_held(aggregation: Aggregation, adjustment: Adjustment) -> bool:
+  """Whether what clients send for an adjustment is held side by side."""
+  return aggregation.is_stacked or (
+    aggregation.name == ROBUST and not adjustment.statistics_are_scores
+  )
+
+
+def most_clients(
+  aggregation: Aggregation, adjustments: Iterable[Adjustment]
+) -> Optional[int]:
+  """Returns how many clients' reports a round can put together, None for any number.
+
+  Args:
+    aggregation: How.
+    adjustments: All of the run.
+  """
+  if aggregation.secure is not None:
+    return aggregation.secure.clients
+  held = any(_is_held(aggregation, each) for each in adjustments)
+  return aggregation.slots if aggregation.is_stacked or held else None
+
+
 def vote_mean(
   aggregation: Aggregation, adjustment: Adjustment, statistics_type: tff.Type
 ) -> Callable[[Any, Any], Any]:
@@ -123,9 +145,7 @@ def vote_mean(
   def contribution(statistics: Any) -> Any:
     return adjustment.accumulate(adjustment.zero(), statistics, tf.ones([]))
 
-  if aggregation.is_stacked or (
-    aggregation.name == ROBUST and not adjustment.statistics_are_scores
-  ):
+  if _is_held(aggregation, adjustment):
     with tf.Graph().as_default():
       one = tf.nest.map_structure(
         lambda each: tf.TensorSpec(each.shape, each.dtype), adjustment.zero()

@@ -20,6 +20,7 @@ import tensorflow_federated as tff
 
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import (
   client_feed,
   evaluation,
@@ -160,6 +161,10 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
       memory=candidate.state.memory,
       aggregation=aggregation,
     )
+    self._most_clients = aggregation_lib.most_clients(
+      aggregation,
+      filter(None, (self._builder.adjustment(e.round_index) for e in self.events)),
+    )
     self._start = candidate.state._replace(
       aggregation=self._builder.initial_aggregation()
     )
@@ -244,6 +249,12 @@ class FedTinyProcess(tff.learning.templates.LearningProcess):
         "rounds"
       )
     references = self._feed.write(client_data)
+    if self._most_clients is not None and len(references) > self._most_clients:
+      raise InputError(
+        f"round {number} has {len(references)} clients, its aggregation takes "
+        f"{self._most_clients}; give fewer, or raise slots of the Aggregation, or clients "
+        "of its SecureSums"
+      )
     computation = self._builder.computation(number)
     rate = base.learning_rate(
       self._method.strategy, number, self.events, self.plan.learning_rate

@@ -28,7 +28,9 @@ class SecureFloatSum(tff.aggregators.UnweightedAggregationFactory):
     self._grid = grid
     if sums.mode == MODULAR:
       self._inner: Any = tff.aggregators.SecureModularSumFactory(
-        2 ** (grid.bits - 1), symmetric_range=True
+        # Of Python's, TFF makes int32 where it fits, and fails beside int64 values.
+        np.int64(2 ** (grid.bits - 1)),
+        symmetric_range=True,
       )
     else:
       self._inner = tff.aggregators.SecureSumFactory(grid.largest)

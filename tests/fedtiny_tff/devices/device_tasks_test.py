@@ -23,7 +23,7 @@ def test_paths():
 @pytest.mark.parametrize(
   ("change", "text"),
   [
-    ({"version": 2}, "version 2, expected 1"),
+    ({"version": 2}, "^task.json: is a task of version 2, expected 1; run server"),
     ({"work": "dance"}, "work is 'dance'"),
     ({"clients": [-1]}, "-1 is no number"),
     ({"clients": [True]}, "True is no number"),

@@ -1,13 +1,12 @@
-"""What a configuration becomes, and what a server state becomes."""
+"""What a configuration becomes."""
 
 import numpy as np
 import pytest
 
 from fedtiny_tff.errors import InputError
-from fedtiny_tff.federated import states
-from fedtiny_tff.masked_models.tfmot_masking import ModelWeights, initial_weights
+from fedtiny_tff.masked_models.tfmot_masking import initial_weights
 from fedtiny_tff.strategies import base
-from pipelines.training import experiments, training_pipeline
+from pipelines.training import experiments
 from tests.fedtiny_tff import support as core_support
 from tests.pipelines import support
 
@@ -67,52 +66,6 @@ def test_a_method_without_the_samples_it_needs_is_bad_input():
 def test_clients_that_cannot_be_filled_are_bad_input():
   with pytest.raises(InputError, match="lower --num_clients"):
     experiments.plan_experiment(support.make_config(num_clients=200))
-
-
-def _state(definition, mask):
-  weights = core_support.random_weights(definition, 1)
-  weights = ModelWeights(*(np.asarray(vector) for vector in weights))
-  # Not masked beforehand: the masks alone must take care of it.
-  return states.ServerState(weights, mask, np.int32(3))
-
-
-def test_the_final_model_is_the_masked_state():
-  definition = core_support.cnn()
-  mask = np.asarray(core_support.random_mask(definition.spec.size, 20))
-  state = _state(definition, mask)
-  model = training_pipeline.finalize(definition, state)
-  expected = core_support.plain_model(definition, state.weights, mask)
-  images = core_support.random_images(8)[0]
-  np.testing.assert_allclose(
-    model(images, training=False), expected(images, training=False), rtol=1e-6
-  )
-  for name, part in definition.spec.masks_by_layer(mask).items():
-    kernel = model.get_layer(name).kernel.numpy()
-    assert not kernel[~part].any()
-    assert kernel[part].all()
-  # The input's name counts the models built.
-  assert [layer.name for layer in model.layers][1:] == [
-    layer.name for layer in definition.build().layers
-  ][1:]
-
-
-def test_a_pruned_weight_that_stays_is_a_defect(monkeypatch):
-  definition = core_support.cnn()
-  mask = np.asarray(core_support.random_mask(definition.spec.size, 20))
-  state = _state(definition, mask)
-  leaky = core_support.plain_model(definition, state.weights, np.ones_like(mask))
-  monkeypatch.setattr(training_pipeline.tfmot_masking, "strip", lambda masked: leaky)
-  with pytest.raises(RuntimeError, match=r"layer conv2: \d+ pruned weights are not"):
-    training_pipeline.finalize(definition, state)
-
-
-def test_a_dense_state_keeps_every_weight():
-  definition = core_support.cnn()
-  state = _state(definition, np.ones(definition.spec.size, bool))
-  model = training_pipeline.finalize(definition, state)
-  kernels = [model.get_layer(x.name).kernel.numpy() for x in definition.spec.layers]
-  flat = np.concatenate([kernel.ravel() for kernel in kernels])
-  np.testing.assert_array_equal(flat, state.weights.prunable)
 
 
 def test_initial_weights_repeat():

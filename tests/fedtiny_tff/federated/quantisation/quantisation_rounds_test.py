@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedtiny_tff.federated import messages
 from fedtiny_tff.federated.quantisation import (
   quantisation_messages,
   quantisation_rounds,
@@ -237,14 +236,3 @@ class TestEvaluate:
     assert found.examples == 13
     assert found.correct == float(wanted.correct)
     assert found.loss_sum == pytest.approx(float(wanted.loss_sum), rel=1e-4)
-
-
-class TestState:
-  def test_round_trip(self, begun, mask):
-    state = quantisation_messages.pack_state(begun, mask, 7)
-    assert state.round_index == 7
-    found = quantisation_messages.unpack_state(state, MODEL.spec.size)
-    assert support.to_bytes(found) == support.to_bytes(begun)
-
-  def test_ranges_weigh_eight_bytes_each(self):
-    assert messages.size_bytes(quantisation_messages.ranges_type(5)) == 40

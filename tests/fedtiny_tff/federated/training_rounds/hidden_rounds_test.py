@@ -7,11 +7,8 @@ move by ±0.05.
 
 import numpy as np
 import pytest
-import tensorflow_federated as tff
 
-from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated import evaluation
-from fedtiny_tff.federated.private_sums import private_means
 from fedtiny_tff.federated.runtimes import spreading
 from fedtiny_tff.federated.training_rounds import rounds
 from fedtiny_tff.local_training import optimizers, training
@@ -159,29 +156,6 @@ def test_the_clip_norm_follows_the_lengths(tmp_path):
     assert abs(ratio - factor) < 0.06
 
 
-def test_noise_has_the_size_that_is_accounted_for():
-  value_type = tff.types.to_type((tff.TensorType(np.float32, [4000]), np.float32))
-  mean = private_means.private_mean(
-    private_means.fixed_query(Privacy(2.0, 10.0, 0), 3, 0.5), 10.0, value_type
-  )
-
-  at_round = private_means.round_seed(np.array([1, 2], np.int32))
-
-  @tff.federated_computation(
-    tff.FederatedType(np.int32, tff.SERVER), tff.FederatedType(value_type, tff.CLIENTS)
-  )
-  def noise(number, value):
-    seed = tff.federated_map(at_round, number)
-    norm = tff.federated_value(np.float32(0.5), tff.SERVER)
-    return mean(norm, seed, value)[0]
-
-  values = [(np.zeros(4000, np.float32), np.float32(0))] * 2
-  vector, _ = noise(np.int32(1), values)
-  # Three parts share a multiplier of 2: 2 · √3 · 0.5 on the sum, a tenth on the mean.
-  np.testing.assert_allclose(np.std(vector), 0.1 * np.sqrt(3), rtol=0.05)
-  np.testing.assert_allclose(np.mean(vector), 0.0, atol=0.01)
-
-
 class TestVotes:
   """Twelve weights of the hidden layer, four active; two move at the event."""
 
@@ -263,8 +237,3 @@ def test_votes_without_a_bound_cannot_be_private(tmp_path):
   )  # fmt: skip
   with pytest.raises(ValueError, match="cannot be made private"):
     builder.computation(0)
-
-
-def test_reports_cannot_be_hidden_from_what_looks_at_each():
-  with pytest.raises(InputError, match="aggregation median looks at reports one by"):
-    Aggregation("median", slots=3, privacy=QUIET)
