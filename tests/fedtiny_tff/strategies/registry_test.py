@@ -78,15 +78,19 @@ def test_strategies_of_a_users_own(tmp_path, monkeypatch):
   made = registry.get_strategy("own_strategies:Mine")
   assert isinstance(made, base.Strategy)
   assert made.name == "mine"
+  with pytest.raises(InputError, match=r"^strategy must be one of"):
+    registry.get_strategy("own_strategies:base.Strategy")
   for name, said in (
-    ("own_strategies:base.Strategy", "strategy must be one of"),
     (
       "own_strategies:Nameless",
       "calls itself 'fedavg', as one of ours; set its `name`",
     ),
     ("own_strategies:Failing", "RuntimeError: not today; mend your code"),
     ("own_strategies:Listed", r"calls itself \['mine'\]; set its `name` to a word"),
-    ("own_strategies:Empty", "calls itself ''; set its `name` to a word of at most 40"),
+    (
+      "own_strategies:Empty",
+      "calls itself ''; set its `name` to a word of at most 40 letters, such as 'ev",
+    ),
     ("own_strategies:Marked", r"calls itself '\[/\]'; set its `name`"),
     ("own_strategies:Shy", "ZeroDivisionError: division by zero; mend your code"),
     (
@@ -96,8 +100,9 @@ def test_strategies_of_a_users_own(tmp_path, monkeypatch):
     ("own_strategies:Gone", "has no function or class 'Gone'; name one that it has"),
     (
       "collections:OrderedDict",
-      "makes OrderedDict, no Strategy; write a class derived from",
+      r"makes OrderedDict, no Strategy; .* derived from fedtiny_tff\S+ase\.Strategy \(docs",
     ),
   ):
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as refused:
       registry.get_strategy(name)
+    assert str(refused.value).startswith(f"strategy {name}")
