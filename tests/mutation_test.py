@@ -1,6 +1,8 @@
 """What `make mutation` asks of mutmut, and what it makes of the answers."""
 
 import pathlib
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -58,6 +60,59 @@ def test_copies_are_changed_never_the_checkout(tmp_path):
   # What an earlier time left is gone.
   (folder / "mutants").mkdir()
   assert not (mutation._prepare(tmp_path, MODULE) / "mutants").exists()
+
+
+_GRAPH = """
+import sys
+import tensorflow as tf
+from mutmut.mutation import trampoline
+if {with_plugin}:
+  from tools import mutation_plugin
+  assert trampoline.wrap_in_trampoline is mutation_plugin.wrap_opaquely
+
+def unchanged(total):
+  return total + 1
+
+def changed(total):
+  return total - 3
+
+@trampoline.wrap_in_trampoline({{"_mutmut_orig": unchanged, "x_added__mutmut_1": changed}})
+def added(total):
+  return total + 1
+
+@tf.function
+def called(total):
+  return added(total)
+
+@tf.function
+def handed_on(total, function):
+  return function(total)
+
+print(int(called(tf.constant(5))), int(handed_on(tf.constant(5), added)))
+"""
+
+
+@pytest.mark.parametrize(
+  # Called in a graph, and given to one: there mutmut's wrapper alone is looked through.
+  ("with_plugin", "printed"),
+  [(True, "2 2"), (False, "2 6")],
+)
+def test_changes_run_in_graphs(tmp_path, with_plugin, printed):
+  # AutoGraph converts only what has a source.
+  script = tmp_path / "graph.py"
+  script.write_text(_GRAPH.format(with_plugin=with_plugin))
+  ended = subprocess.run(
+    [sys.executable, script],
+    env={
+      "MUTANT_UNDER_TEST": "__main__.x_added__mutmut_1",
+      "PYTHONPATH": str(ROOT),
+      "TF_CPP_MIN_LOG_LEVEL": "3",
+    },
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert ended.stdout.strip() == printed, ended.stderr[-2000:]
 
 
 def test_a_module_that_is_not_there(capsys):

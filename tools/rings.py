@@ -50,7 +50,7 @@ LIBRARIES = {
     *("PIL", "absl", "grpc", "jinja2", "markupsafe", "matplotlib", "mlflow", "numpy"),
     *("psutil", "rich", "safetensors", "tensorflow", "tensorflow_federated", "wandb"),
   },
-  "tools": {"mkdocs", "mutmut", "pytest", "tensorflow"},
+  "tools": {"mkdocs", "mutmut", "pytest"},
 }
 
 # Packages of a folder, and its modules that are in none, in the order in which they build
