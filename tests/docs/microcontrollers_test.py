@@ -1,11 +1,9 @@
 """The ring of sensor rows gives a window as training saw it."""
 
-import shutil
 import subprocess
 
-import pytest
-
 from tests.docs import snippets
+from tests.tflite_export.cpp import needs_compiler
 
 _MAIN = """
 #include <cstdio>
@@ -22,9 +20,8 @@ int main() {
 """
 
 
+@needs_compiler
 def test_the_oldest_row_comes_first(tmp_path):
-  if shutil.which("g++") is None:
-    pytest.skip("g++ is not installed (Debian and Ubuntu: apt-get install g++)")
   (ring,) = (
     block.text
     for block in snippets.blocks()

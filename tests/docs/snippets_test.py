@@ -15,6 +15,7 @@ import pytest
 from absl import flags
 
 from tests.docs import snippets, typed
+from tests.tflite_export.cpp import needs_compiler
 
 BLOCKS = snippets.blocks()
 MARKERS = ("", "not run", "parsed only")
@@ -51,7 +52,7 @@ def test_a_block_can_be_typed(block, monkeypatch):
 
 def _compiles(text):
   if shutil.which("g++") is None:
-    pytest.skip("g++ is not installed (Debian and Ubuntu: apt-get install g++)")
+    pytest.skip(needs_compiler.kwargs["reason"])
   command = ["g++", "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "-x", "c++", "-"]
   return subprocess.run(command, input=text, text=True, check=False).returncode == 0
 

@@ -10,7 +10,7 @@ from pipelines import export, run
 from pipelines.firmware import cpp_compiler
 from pipelines.runs import model_files
 from tests.pipelines import support
-from tests.tflite_export.cpp import has_arm_compiler, write
+from tests.tflite_export.cpp import has_arm_compiler, needs_compiler, write
 from tflite_export.file_format import flatbuffer_model
 from tflite_export.microcontrollers import c_source_example, mcu_budget
 from tflite_export.microcontrollers.tflm_stand_ins import stand_ins
@@ -161,6 +161,7 @@ class TestExport:
     assert "kOutputScale = 1.00000000e+00f;" in settings
 
 
+@needs_compiler
 def test_the_example_must_compile_with_the_headers_given(untrained, tmp_path, capfd):
   header = "tensorflow/lite/micro/micro_mutable_op_resolver.h"
   flatbuffers = "tensorflow/lite/micro/tools/make/downloads/flatbuffers/include"
@@ -196,6 +197,7 @@ def _check_objects(rows):
       assert each["bss_bytes"] >= row["arena_bytes"]
 
 
+@needs_compiler
 def test_the_sources_are_compiled(untrained, capfd):
   assert _export(untrained) == 0
   told = capfd.readouterr().err
@@ -206,6 +208,7 @@ def test_the_sources_are_compiled(untrained, capfd):
   jsonschema.Draft202012Validator(json.loads(text)).validate(made)
 
 
+@needs_compiler
 def test_sources_that_do_not_compile_are_not_shipped(untrained, capfd, monkeypatch):
   assert _export(untrained) == 0
   written = c_source_example.example

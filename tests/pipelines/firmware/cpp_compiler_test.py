@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from pipelines.firmware import cpp_compiler
+from tests.tflite_export.cpp import needs_compiler
 from tflite_export.artifacts import VerificationError
 
 
@@ -24,15 +25,18 @@ def fixture_script(tmp_path, monkeypatch):
 
 
 class TestProblem:
+  @needs_compiler
   def test_a_compiler_that_works(self):
     assert cpp_compiler.problem(("g++", "-std=c++11")) == ""
 
   def test_one_that_is_not_there(self):
     assert cpp_compiler.problem(("no-such-g++",)) == "no-such-g++ is not installed"
 
+  @needs_compiler
   def test_a_tool_that_is_not_there(self):
     assert cpp_compiler.problem(("g++",), "no-size") == "no-size is not installed"
 
+  @needs_compiler
   def test_one_without_its_library(self, script):
     script("bare-g++", 'g++ -nostdinc++ "$@"')
     assert cpp_compiler.problem(("bare-g++",)) == (
@@ -40,6 +44,7 @@ class TestProblem:
       "No such file or directory"
     )
 
+  @needs_compiler
   def test_one_that_does_not_know_an_option(self):
     found = cpp_compiler.problem(("g++", "-mcpu=cortex-m1000"))
     assert found.startswith("g++ cannot be used: ")

@@ -5,7 +5,7 @@ import pytest
 from pipelines import doctor
 from pipelines.firmware import cpp_compiler, firmware_build
 from tests.tflite_export import models
-from tests.tflite_export.cpp import ARM_COMPILER, has_arm_compiler
+from tests.tflite_export.cpp import ARM_COMPILER, has_arm_compiler, needs_compiler
 from tflite_export.artifacts import VerificationError
 from tflite_export.conversion.convert_mcu import McuSettings, convert_mcu
 from tflite_export.decode.tflm_decode import encode_pruned
@@ -56,6 +56,7 @@ def break_source(files, name, old, new):
   files[f"mcu/{name}"] = text.replace(old, new)
 
 
+@needs_compiler
 class TestOnThisMachine:
   def test_good_sources(self, files, without):
     without(ARM_COMPILER)

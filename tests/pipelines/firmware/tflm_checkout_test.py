@@ -6,7 +6,7 @@ from fedtiny_tff.errors import InputError
 from pipelines.firmware import tflm_checkout
 from tests.pipelines import support
 from tests.tflite_export import models
-from tests.tflite_export.cpp import write
+from tests.tflite_export.cpp import needs_compiler, write
 from tflite_export.artifacts import VerificationError
 from tflite_export.microcontrollers.c_source import c_sources
 from tflite_export.microcontrollers.resolver_functions import resolver_functions
@@ -40,11 +40,13 @@ def fixture_checkout(tmp_path, content):
   return tmp_path
 
 
+@needs_compiler
 def test_compiles(checkout, files):
   tflm_checkout.check(str(checkout))
   tflm_checkout.compile_example(files, str(checkout))
 
 
+@needs_compiler
 def test_another_tflm_is_found_out(checkout, files):
   header = checkout / "tensorflow/lite/micro/micro_mutable_op_resolver.h"
   header.write_text(header.read_text().replace("AddConv2D", "AddConvolution"))
@@ -52,6 +54,7 @@ def test_another_tflm_is_found_out(checkout, files):
     tflm_checkout.compile_example(files, str(checkout))
 
 
+@needs_compiler
 def test_a_relative_folder(checkout, files, monkeypatch):
   monkeypatch.chdir(checkout.parent)
   tflm_checkout.compile_example(files, checkout.name)
