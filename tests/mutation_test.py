@@ -10,7 +10,8 @@ import pytest
 from tools import mutation
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MODULE = mutation.Module("x", "fedtiny_tff/x.py", "tests/fedtiny_tff/x_test.py")
+TESTS = ("tests/fedtiny_tff/x_test.py",)
+MODULE = mutation.Module("x", "fedtiny_tff/x.py", TESTS)
 
 
 def test_every_module_has_tests_of_its_own():
@@ -18,15 +19,19 @@ def test_every_module_has_tests_of_its_own():
   assert {"sparsity/masks", "sparsity/packing", "strategies/fedtiny"} <= {
     module.name for module in found
   }
+  (own,) = (each for each in found if each.name == "strategies/fedtiny")
+  assert [pathlib.Path(each).name for each in own.tests] == [
+    *("fedtiny_channel_blocks_test.py", "fedtiny_test.py")
+  ]
   for module in found:
     assert (ROOT / module.source).is_file()
-    assert (ROOT / module.tests).is_file()
+    assert all((ROOT / each).is_file() for each in module.tests)
 
 
 def test_only_the_module_is_changed_and_only_its_tests_run():
   asked = tomllib.loads(mutation.settings(MODULE))["tool"]["mutmut"]
   assert asked["only_mutate"] == [MODULE.source]
-  assert asked["pytest_add_cli_args_test_selection"] == [MODULE.tests]
+  assert asked["pytest_add_cli_args_test_selection"] == list(TESTS)
   assert asked["process_isolation"] == "forkserver"
 
 
@@ -54,7 +59,7 @@ def test_copies_are_changed_never_the_checkout(tmp_path):
   folder = mutation._prepare(tmp_path, MODULE)
   assert folder == tmp_path / "build/mutation/x"
   assert (folder / MODULE.source).is_file()
-  assert (folder / MODULE.tests).is_file()
+  assert (folder / TESTS[0]).is_file()
   tools = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]
   assert set(tools) == {"pytest", "mutmut"}
   # What an earlier time left is gone.

@@ -39,12 +39,12 @@ class Module(NamedTuple):
   Attributes:
     name: Path within the library, without its ending.
     source: Path within the checkout.
-    tests: Likewise.
+    tests: Likewise, one file or more.
   """
 
   name: str
   source: str
-  tests: str
+  tests: tuple[str, ...]
 
 
 class Outcome(NamedTuple):
@@ -71,10 +71,16 @@ def modules(root: pathlib.Path) -> list[Module]:
   """Lists the modules of a checkout that are changed."""
   strategies = sorted((root / _LIBRARY / "strategies").glob("[a-z]*.py"))
   names = [*_CORE, *(f"strategies/{path.stem}" for path in strategies)]
-  return [
-    Module(name, f"{_LIBRARY}/{name}.py", f"tests/{_LIBRARY}/{name}_test.py")
-    for name in names
-  ]
+  return [Module(name, f"{_LIBRARY}/{name}.py", _tests(root, name)) for name in names]
+
+
+def _tests(root: pathlib.Path, name: str) -> tuple[str, ...]:
+  """Returns a module's own tests: `NAME_test.py`, and `NAME_WHAT_test.py`."""
+  place = root / "tests" / _LIBRARY / name
+  found = [f"{place}_test.py", *map(str, place.parent.glob(f"{place.name}_*_test.py"))]
+  return tuple(
+    pathlib.Path(each).relative_to(root).as_posix() for each in sorted(found)
+  )
 
 
 def settings(module: Module) -> str:
@@ -85,7 +91,7 @@ def settings(module: Module) -> str:
     "pytest_add_cli_args": [
       *("-p", _PLUGIN, "-p", "no:cacheprovider", "-m", "not slow and not arm64")
     ],
-    "pytest_add_cli_args_test_selection": [module.tests],
+    "pytest_add_cli_args_test_selection": module.tests,
     # A fork of a process that has run TensorFlow hangs in its first graph.
     "process_isolation": "forkserver",
     "forkserver_warmup": "import",
@@ -150,7 +156,7 @@ def try_changes(root: pathlib.Path, module: Module) -> Outcome:
   results = folder / "mutants" / f"{module.source}.meta"
   if done.returncode or not results.is_file():
     raise RuntimeError(
-      f"{module.name}: mutmut ended with {done.returncode}; make {module.tests} pass"
+      f"{module.name}: mutmut ended with {done.returncode}; make {', '.join(module.tests)} pass"
     )
   record = json.loads(results.read_text(encoding="utf-8"))
   return outcome(module, record["exit_code_by_key"])

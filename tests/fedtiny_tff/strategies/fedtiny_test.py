@@ -6,12 +6,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
-from fedtiny_tff.sparsity import spec as spec_lib
-from fedtiny_tff.strategies import base, fedtiny
-from fedtiny_tff.strategies.adjustment import ServerModel
+from fedtiny_tff.strategies import fedtiny
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 from tests.fedtiny_tff import support
+from tests.fedtiny_tff.strategies.fedtiny_events import applied, ints, planned
 
 # Layers of 4, 6 and 3 weights; the middle block holds the last two.
 _SPEC = support.spec_of_sizes(4, 6, 3, blocks=((0,), (1, 2)))
@@ -24,26 +22,8 @@ _MASK = tf.constant(
 )
 
 
-def _ints(*values):
-  return tf.constant(values, tf.int32)
-
-
-def _planned(spec, block, capacities):
-  plan = base.AdjustmentPlan(spec, block, tuple(capacities), 0, 0)
-  return fedtiny.FedTiny().adjustment(plan)
-
-
 def _adjustment(capacities=(2, 1), block=1):
-  return _planned(_SPEC, block, capacities)
-
-
-def _applied(adjustment, weights, mask, mean, counts):
-  """Returns new prunable weights and the new mask."""
-  vectors = ModelWeights(weights, *(tf.zeros([0]) for _ in range(3)))
-  model = ServerModel(vectors, mask, ())
-  moved = adjustment.apply(model, mean, counts, tf.constant(3))
-  assert moved.memory == ()
-  return moved.weights.prunable, moved.mask
+  return planned(_SPEC, block, capacities)
 
 
 def _gradients(first, second, third):
@@ -54,7 +34,7 @@ def test_the_largest_gradients_at_pruned_positions_with_their_sign():
   sent = _adjustment().client_statistics(
     _gradients([9] * 4, [8.0, 0.5, -3.0, -7.0, 2.0, 1.0], [-0.1, 5.0, 0.2]),
     _MASK,
-    _ints(2, 1),
+    ints(2, 1),
   )
   # Layer 1, pruned 1, 2, 4, 5: |g| 0.5, 3, 2, 1: positions 2 and 4; 8 and -7 are
   # active. Layer 2, pruned 0, 2: 0.2 at 2, which is 6 + 2 in the block.
@@ -67,7 +47,7 @@ def test_unused_slots_hold_zero_at_zero():
   sent = _adjustment((3, 2)).client_statistics(
     _gradients([0] * 4, [8.0, 0.5, -3.0, -7.0, 2.0, 1.0], [-0.1, 5.0, 0.2]),
     _MASK,
-    _ints(1, 0),
+    ints(1, 0),
   )
   assert sent.indices.numpy().tolist() == [2, 0, 0, 0, 0]
   np.testing.assert_array_equal(sent.values, support.floats([-3.0, 0, 0, 0, 0]))
@@ -76,7 +56,7 @@ def test_unused_slots_hold_zero_at_zero():
 def test_more_slots_than_pruned_positions_send_no_active_gradient():
   # Layer 2 has two pruned weights and three slots; the event asks for two.
   sent = _adjustment((0, 3)).client_statistics(
-    _gradients([0] * 4, [0] * 6, [-0.1, 5.0, 0.2]), _MASK, _ints(0, 2)
+    _gradients([0] * 4, [0] * 6, [-0.1, 5.0, 0.2]), _MASK, ints(0, 2)
   )
   assert sent.indices.numpy().tolist() == [8, 6, 0]
   np.testing.assert_array_equal(sent.values, support.floats([0.2, -0.1, 0.0]))
@@ -86,7 +66,7 @@ def test_ties_and_both_zeros_take_the_lower_index():
   sent = _adjustment((4, 2)).client_statistics(
     _gradients([0] * 4, [9.0, 2.0, -0.0, 9.0, 0.0, -2.0], [-0.0, 4.0, 0.0]),
     _MASK,
-    _ints(4, 1),
+    ints(4, 1),
   )
   # |g| 2 at 1 and 5, then 0 at 2 and 4; an active 9 is never taken for a zero.
   assert sent.indices.numpy().tolist() == [1, 5, 2, 4, 6, 0]
@@ -96,7 +76,7 @@ def test_ties_and_both_zeros_take_the_lower_index():
 def test_a_hand_computed_event_with_two_clients():
   adjustment = _adjustment((2, 1))
   weights = tf.constant([1, 2, 0, 0, 0.3, 0, 0, -0.2, 0, 0, 0, 0.5, 0], tf.float32)
-  counts = _ints(1, 1)
+  counts = ints(1, 1)
   # Pruned in layer 1: 1, 2, 4, 5; in layer 2: 0, 2. One gradient each is sent.
   first = adjustment.client_statistics(
     _gradients([0] * 4, [0, 2.0, -1.0, 0, 0, 0], [1.0, 0, 0.5]), _MASK, counts
@@ -111,7 +91,7 @@ def test_a_hand_computed_event_with_two_clients():
   # Mean: 20/40 = 0.5 at 1, 30/40 = 0.75 at 4, 10/40 at 6, 27/40 = 0.675 at 8.
   expected = support.floats([0, 0.5, 0, 0, 0.75, 0, 0.25, 0, 0.675])
   np.testing.assert_allclose(mean, expected, rtol=1e-6)
-  new_weights, new_mask = _applied(adjustment, weights, _MASK, mean, counts)
+  new_weights, new_mask = applied(adjustment, weights, _MASK, mean, counts)
   # Layer 1: -0.2 (index 3) goes, 4 comes. Layer 2: its only weight goes, 2 comes.
   np.testing.assert_array_equal(
     new_weights, support.floats([1, 2, 0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0, 0])
@@ -123,7 +103,7 @@ def test_a_hand_computed_event_with_two_clients():
     second,
     tf.constant(1.0),
   )
-  _, other = _applied(adjustment, weights, _MASK, equal / 2.0, counts)
+  _, other = applied(adjustment, weights, _MASK, equal / 2.0, counts)
   assert np.flatnonzero(other).tolist() == [0, 1, 4, 5, 10]
 
 
@@ -132,7 +112,7 @@ def test_opposite_gradients_cancel():
   total = adjustment.zero()
   for value in (4.0, -4.0):
     sent = adjustment.client_statistics(
-      _gradients([0] * 4, [0, value, 0, 0, 0, 0], [0] * 3), _MASK, _ints(1, 0)
+      _gradients([0] * 4, [0, value, 0, 0, 0, 0], [0] * 3), _MASK, ints(1, 0)
     )
     total = adjustment.accumulate(total, sent, tf.constant(1.0))
   np.testing.assert_array_equal(total, np.zeros(9, np.float32))
@@ -140,9 +120,9 @@ def test_opposite_gradients_cancel():
 
 def test_a_client_of_weight_zero_changes_nothing():
   adjustment = _adjustment()
-  sent = fedtiny.TopGradients(_ints(1, 4, 8), tf.constant([1.0, -2.0, 3.0]))
+  sent = fedtiny.TopGradients(ints(1, 4, 8), tf.constant([1.0, -2.0, 3.0]))
   total = adjustment.accumulate(adjustment.zero(), sent, tf.constant(2.0))
-  loud = fedtiny.TopGradients(_ints(2, 5, 6), tf.constant([1e6, -1e6, 1e6]))
+  loud = fedtiny.TopGradients(ints(2, 5, 6), tf.constant([1e6, -1e6, 1e6]))
   after = adjustment.accumulate(total, loud, tf.constant(0.0))
   np.testing.assert_array_equal(after, total)
 
@@ -150,7 +130,7 @@ def test_a_client_of_weight_zero_changes_nothing():
 def test_unused_slots_add_nothing():
   adjustment = _adjustment((3, 2))
   sent = adjustment.client_statistics(
-    _gradients([0] * 4, [8.0, 0.5, -3.0, -7.0, 2.0, 1.0], [1.0] * 3), _MASK, _ints(0, 0)
+    _gradients([0] * 4, [8.0, 0.5, -3.0, -7.0, 2.0, 1.0], [1.0] * 3), _MASK, ints(0, 0)
   )
   total = adjustment.accumulate(adjustment.zero(), sent, tf.constant(5.0))
   assert total.shape == [9]
@@ -159,8 +139,8 @@ def test_unused_slots_add_nothing():
 
 def test_an_event_that_moves_nothing_leaves_all_as_it_is():
   weights = tf.where(_MASK, tf.range(1.0, 14.0), 0.0)
-  new_weights, new_mask = _applied(
-    _adjustment(), weights, _MASK, tf.ones([9]), _ints(0, 0)
+  new_weights, new_mask = applied(
+    _adjustment(), weights, _MASK, tf.ones([9]), ints(0, 0)
   )
   np.testing.assert_array_equal(new_weights, weights)
   np.testing.assert_array_equal(new_mask, _MASK)
@@ -185,13 +165,13 @@ def test_density_is_invariant_and_only_the_blocks_layers_change(seed, block):
     gradients = [
       tf.constant(generator.integers(-2, 3, n), tf.float32) for n in _SPEC.sizes
     ]
-    sent = adjustment.client_statistics(gradients, tf.constant(mask), _ints(*counts))
+    sent = adjustment.client_statistics(gradients, tf.constant(mask), ints(*counts))
     assert sent.indices.shape == [sum(counts)]
     total = adjustment.accumulate(total, sent, tf.constant(0.5))
   new_weights, new_mask = (
     t.numpy()
-    for t in _applied(
-      adjustment, tf.constant(weights), tf.constant(mask), total, _ints(*counts)
+    for t in applied(
+      adjustment, tf.constant(weights), tf.constant(mask), total, ints(*counts)
     )
   )
   assert _SPEC.active_counts(new_mask) == active
@@ -216,11 +196,11 @@ def test_it_works_in_a_graph_with_static_shapes():
     assert sent.indices.shape == [3]
     assert sent.values.shape == [3]
     total = adjustment.accumulate(adjustment.zero(), sent, 1.0)
-    return _applied(adjustment, weights, mask, total, counts)
+    return applied(adjustment, weights, mask, total, counts)
 
   gradients = _gradients([9] * 4, [8.0, 0.5, -3.0, -7.0, 2.0, 1.0], [-0.1, 5.0, 0.2])
   weights = tf.where(_MASK, 1.0, 0.0)
-  new_weights, new_mask = event(weights, _MASK, gradients, _ints(2, 1))
+  new_weights, new_mask = event(weights, _MASK, gradients, ints(2, 1))
   assert new_weights.shape == new_mask.shape == [13]
   # Layer 1 exchanges both of its weights for 2 and 4, layer 2 its only one for 2.
   assert np.flatnonzero(new_mask).tolist() == [0, 1, 6, 8, 12]
@@ -235,7 +215,7 @@ def test_shapes_of_what_is_sent_are_told_before_it_is_sent():
   sent = _adjustment((2, 1)).client_statistics(
     _gradients([9] * 4, [8.0, 0.5, -3.0, -7.0, 2.0, 1.0], [-0.1, 5.0, 0.2]),
     _MASK,
-    _ints(2, 1),
+    ints(2, 1),
   )
   for spec, each in zip(specs, sent, strict=True):
     assert (spec.shape, spec.dtype) == (each.shape, each.dtype)
@@ -255,7 +235,7 @@ def test_shapes_of_what_is_sent_are_told_before_it_is_sent():
   ],
 )
 def test_positions_of_another_block_do_not_fit(indices, fit):
-  sent = fedtiny.TopGradients(_ints(*indices), tf.zeros([3]))
+  sent = fedtiny.TopGradients(ints(*indices), tf.zeros([3]))
   found = _adjustment((2, 1)).positions_fit(sent)
   assert found.shape == ()
   assert bool(found) == fit
@@ -264,7 +244,7 @@ def test_positions_of_another_block_do_not_fit(indices, fit):
 def test_slots_must_match_the_blocks_layers():
   adjustment = _adjustment((2,))
   with pytest.raises(ValueError, match="zip"):
-    adjustment.client_statistics(_gradients([0] * 4, [0] * 6, [0] * 3), _MASK, _ints(1))
+    adjustment.client_statistics(_gradients([0] * 4, [0] * 6, [0] * 3), _MASK, ints(1))
 
 
 def test_the_pool_has_the_papers_size_unless_told():
@@ -307,139 +287,3 @@ def test_events_follow_the_configuration(order, blocks):
   # Layer 2 has one active weight, which stays; layers 0 and 1 move at most
   # ceil(0.3 * 3) = 1.
   assert all(max(e.counts) <= 1 for e in events)
-
-
-class TestChannelBlocks:
-  """A layer of 4 × 2 in pairs and one of 1 × 3 in single weights, in one block.
-
-  Pairs of the first: weights 0-1, 2-3, 4-5, 6-7; the second begins at 8.
-  """
-
-  SPEC = spec_lib.PrunableSpec(
-    (spec_lib.LayerSpec("pairs", (4, 2), 2), spec_lib.LayerSpec("ones", (1, 3))),
-    ((0, 1),),
-  )
-  MASK = tf.constant([True, True] + [False] * 4 + [True, True] + [True, False, False])
-
-  def adjustment(self, *capacities):
-    return _planned(self.SPEC, 0, capacities)
-
-  def gradients(self):
-    # Norms of the pairs: 9 (active), 3 at most 3, 3.2 although 2.3 at most, 9 (active).
-    pairs = [9.0, 0.0, 3.0, 0.0, -2.2, 2.3, 0.0, 9.0]
-    return [tf.constant(pairs), tf.constant([9.0, -0.5, 0.25])]
-
-  def test_a_group_is_sent_for_its_norm_with_every_gradient(self):
-    sent = self.adjustment(1, 1).client_statistics(
-      self.gradients(), self.MASK, _ints(1, 1)
-    )
-    # Pair 2 begins at weight 4; of the single weights the one at 8 + 1.
-    assert sent.indices.numpy().tolist() == [4, 9]
-    np.testing.assert_array_equal(sent.values, support.floats([-2.2, 2.3, -0.5]))
-    # A position each, and two gradients of the pair.
-    specs = self.adjustment(1, 1).statistics_specs()
-    assert [spec.shape for spec in specs] == [[2], [3]]
-
-  @pytest.mark.parametrize(
-    ("indices", "fit"),
-    [((9, 10), True), ((10, 0), False), ((0, 11), False), ((-1, 0), False)],
-  )
-  def test_a_group_fits_with_all_its_weights(self, indices, fit):
-    # Of 11 weights, a pair begins at 9 at the latest, a single weight at 10.
-    sent = fedtiny.TopGradients(_ints(*indices), tf.zeros([3]))
-    assert bool(self.adjustment(1, 1).positions_fit(sent)) == fit
-
-  def test_unused_slots_add_nothing(self):
-    adjustment = self.adjustment(2, 2)
-    sent = adjustment.client_statistics(self.gradients(), self.MASK, _ints(1, 0))
-    assert sent.indices.numpy().tolist() == [4, 0, 0, 0]
-    np.testing.assert_array_equal(sent.values, support.floats([-2.2, 2.3, 0, 0, 0, 0]))
-    total = adjustment.accumulate(adjustment.zero(), sent, tf.constant(2.0))
-    expected = np.zeros(11, np.float32)
-    expected[4:6] = [-4.4, 4.6]
-    np.testing.assert_allclose(total, expected, rtol=1e-6)
-
-  def test_of_equal_groups_the_lower_index_is_sent(self):
-    gradients = [
-      tf.constant([0.0] * 2 + [1.0, -2.0, 2.0, 1.0] + [0.0] * 2),
-      tf.zeros([3]),
-    ]
-    sent = self.adjustment(1, 1).client_statistics(gradients, self.MASK, _ints(1, 1))
-    assert sent.indices.numpy().tolist() == [2, 9]
-
-  def test_an_event_by_hand(self):
-    adjustment = self.adjustment(1, 1)
-    weights = tf.constant([0.3, 0.0, 0, 0, 0, 0, 0.2, -0.2, 0.7, 0, 0], tf.float32)
-    sent = adjustment.client_statistics(self.gradients(), self.MASK, _ints(1, 1))
-    mean = adjustment.accumulate(adjustment.zero(), sent, tf.constant(1.0))
-    new_weights, new_mask = _applied(adjustment, weights, self.MASK, mean, _ints(1, 1))
-    # Norms of the active pairs: 0.3 and 0.283, so the last one goes; pair 2 comes.
-    assert np.flatnonzero(new_mask).tolist() == [0, 1, 4, 5, 9]
-    np.testing.assert_array_equal(new_weights, support.floats([0.3] + [0] * 10))
-
-  def test_one_large_gradient_loses_to_a_mean_of_groups(self):
-    # Two clients, one pair each; opposite signs of one value cancel in pair 1.
-    adjustment = self.adjustment(1, 0)
-    total = adjustment.zero()
-    for first, values in ((2, [4.0, 0.1]), (2, [-4.0, 0.1]), (4, [1.0, 1.0])):
-      sent = fedtiny.TopGradients(_ints(first), tf.constant(values))
-      total = adjustment.accumulate(total, sent, tf.constant(1.0))
-    weights = tf.zeros([11])
-    _, new_mask = _applied(adjustment, weights, self.MASK, total, _ints(1, 0))
-    assert np.flatnonzero(new_mask).tolist() == [0, 1, 4, 5, 8]
-
-  def test_gradients_that_are_no_numbers_keep_the_counts(self):
-    adjustment = self.adjustment(1, 1)
-    nothing = [tf.fill([8], np.nan), tf.fill([3], np.nan)]
-    sent = adjustment.client_statistics(nothing, self.MASK, _ints(1, 1))
-    mean = adjustment.accumulate(adjustment.zero(), sent, tf.constant(1.0))
-    weights = tf.fill([11], np.nan)
-    _, new_mask = _applied(adjustment, weights, self.MASK, mean, _ints(1, 1))
-    assert self.SPEC.active_counts(new_mask.numpy()) == (4, 1)
-
-  def test_a_pool_is_of_whole_groups(self):
-    spec = support.spec_of_sizes(96, 200).with_channel_block(4)
-    weights = np.random.default_rng(0).normal(size=296).astype(np.float32)
-    config = PruningConfig(0.1, 10, pool_size=5)
-    pool = fedtiny.FedTiny().candidate_masks(support.pretrained(weights, spec), config)
-    # floor(29.6) = 29, and 28 in fours, for every candidate.
-    assert pool.sum(axis=1).tolist() == [28] * 5
-    groups = pool.reshape(5, -1, 4)
-    assert (groups == groups[..., :1]).all()
-    assert len({mask.tobytes() for mask in pool}) > 1
-
-
-@support.quick
-@given(st.integers(0, 10_000), st.sampled_from([1, 2, 4]))
-def test_events_of_groups_keep_density_and_move_whole_groups(seed, size):
-  generator = np.random.default_rng(seed)
-  spec = support.spec_of_sizes(24, 16, blocks=((0, 1),)).with_channel_block(size)
-  groups = generator.random(40 // size) < 0.5
-  mask = np.repeat(groups, size)
-  weights = np.where(mask, generator.integers(-2, 3, 40), 0).astype(np.float32)
-  counts = support.movable_groups(generator, spec, mask)
-  adjustment = _planned(spec, 0, counts)
-  total = adjustment.zero()
-  for _ in range(2):
-    gradients = [
-      tf.constant(generator.integers(-2, 3, n), tf.float32) for n in spec.sizes
-    ]
-    sent = adjustment.client_statistics(gradients, tf.constant(mask), _ints(*counts))
-    assert sent.indices.shape == [sum(counts)]
-    assert sent.values.shape == [sum(counts) * size]
-    total = adjustment.accumulate(total, sent, tf.constant(0.5))
-  new_weights, new_mask = (
-    t.numpy()
-    for t in _applied(
-      adjustment, tf.constant(weights), tf.constant(mask), total, _ints(*counts)
-    )
-  )
-  assert spec.active_counts(new_mask) == spec.active_counts(mask)
-  by_group = new_mask.reshape(-1, size)
-  assert (by_group == by_group[:, :1]).all()
-  # What was dropped is pruned now, and exactly `counts` groups are.
-  dropped, grown = mask & ~new_mask, new_mask & ~mask
-  assert spec.active_counts(dropped) == tuple(n * size for n in counts)
-  assert spec.active_counts(grown) == tuple(n * size for n in counts)
-  assert not new_weights[~new_mask].any()
-  assert not new_weights[grown].any()
