@@ -67,13 +67,14 @@ def test_copies_are_changed_never_the_checkout(tmp_path):
   assert not (mutation._prepare(tmp_path, MODULE) / "mutants").exists()
 
 
+_PLUGIN = "tools.mutation_plugin"
 _GRAPH = """
-import sys
+import importlib
 import tensorflow as tf
 from mutmut.mutation import trampoline
 if {with_plugin}:
-  from tools import mutation_plugin
-  assert trampoline.wrap_in_trampoline is mutation_plugin.wrap_opaquely
+  plugin = importlib.import_module("{plugin}")
+  assert trampoline.wrap_in_trampoline is plugin.wrap_opaquely
 
 def unchanged(total):
   return total + 1
@@ -105,7 +106,7 @@ print(int(called(tf.constant(5))), int(handed_on(tf.constant(5), added)))
 def test_changes_run_in_graphs(tmp_path, with_plugin, printed):
   # AutoGraph converts only what has a source.
   script = tmp_path / "graph.py"
-  script.write_text(_GRAPH.format(with_plugin=with_plugin))
+  script.write_text(_GRAPH.format(with_plugin=with_plugin, plugin=_PLUGIN))
   ended = subprocess.run(
     [sys.executable, script],
     env={
