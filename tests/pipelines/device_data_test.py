@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedtiny_tff import tasks
+from fedtiny_tff.federated.runtimes import runtime
 from pipelines import device_data
 from pipelines.datasets import data_stage
 from pipelines.devices import device_examples
@@ -46,15 +47,17 @@ def test_files_hold_what_the_simulation_feeds(tmp_path, values, task):
   }
   made = support.make_config(**{**values, **lists})
   data = data_stage.write_data(support.plan_data(made, task), tmp_path / "data")
-  for client, name in enumerate(names):
-    found = device_examples.read(str(folder / name))
-    _, first, training, held_out = data.references[client]
-    parts = (first, training), (first + training, held_out)
-    for part, place in zip(found, parts, strict=True):
-      inputs, labels = fed(data.clients, *place)
-      assert len(part) == place[1]
-      assert part.inputs.tobytes() == np.asarray(inputs).tobytes()
-      np.testing.assert_array_equal(part.labels, labels)
+  # TFF's own context leaves its worker behind when Python ends.
+  with runtime.LocalRuntime():
+    for client, name in enumerate(names):
+      found = device_examples.read(str(folder / name))
+      _, first, training, held_out = data.references[client]
+      parts = (first, training), (first + training, held_out)
+      for part, place in zip(found, parts, strict=True):
+        inputs, labels = fed(data.clients, *place)
+        assert len(part) == place[1]
+        assert part.inputs.tobytes() == np.asarray(inputs).tobytes()
+        np.testing.assert_array_equal(part.labels, labels)
 
 
 def test_a_run_that_has_begun_gives_its_own(tmp_path):
