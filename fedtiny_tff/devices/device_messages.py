@@ -156,9 +156,10 @@ def _parsed(content: bytes, where: str) -> tuple[dict[str, str], dict[str, Array
   try:
     arrays = safetensors.numpy.load(content)
     told = _metadata(content)
-  # The library lets errors of its JSON and of NumPy through.
+  # The library lets errors of its JSON and of NumPy through, and takes null for no text.
   except (
-    safetensors.SafetensorError, ValueError, TypeError, KeyError, RecursionError,
+    safetensors.SafetensorError, AttributeError, ValueError, TypeError, KeyError,
+    RecursionError,
   ) as error:  # fmt: skip
     raise InputError(
       f"{where}: is no whole safetensors file ({error}); {_MEND}"

@@ -122,6 +122,13 @@ def test_any_bytes_are_refused(content):
     read(content)
 
 
+@pytest.mark.parametrize("metadata", ["null", "{}", '{"envelope": "null"}'])
+def test_a_file_that_says_nothing_of_itself_is_refused(metadata):
+  header = f'{{"__metadata__": {metadata}}}'.encode()
+  with pytest.raises(InputError, match="update message of client 7 for round 3"):
+    read(len(header).to_bytes(8, "little") + header)
+
+
 def test_a_file_of_others_is_refused():
   with pytest.raises(InputError, match="its version is 'missing'"):
     read(safetensors.numpy.save(TENSORS))
