@@ -5,6 +5,7 @@ pools them exactly (law of total variance). Source: FedTiny (arXiv 2212.01977),
 adaptive batch-normalisation selection.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -45,6 +46,25 @@ def pool(moments: BatchMoments, center: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
   return tf.cast(mean, tf.float32), tf.cast(variance, tf.float32)
 
 
+class BatchStatisticsNormalization(tf.keras.layers.BatchNormalization):
+  """Batch norm in training mode, in whatever mode the model is called."""
+
+  def call(
+    self, inputs: tf.Tensor, mask: object = None, training: object = None
+  ) -> tf.Tensor:
+    """Normalises with the statistics of the mini-batch."""
+    del mask, training
+    return super().call(inputs, training=True)
+
+
+def make_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+  """Makes a layer anew; batch norm always normalises with its mini-batch's statistics."""
+  made = type(layer)
+  if isinstance(layer, tf.keras.layers.BatchNormalization):
+    made = BatchStatisticsNormalization
+  return made.from_config(layer.get_config())
+
+
 class MomentsProbe:
   """A masked model that also gives out the inputs of its batch-norm layers."""
 
@@ -54,7 +74,15 @@ class MomentsProbe:
     Raises:
       ValueError: When the model has no batch-norm layer.
     """
-    self._masked = tfmot_masking.MaskedModel(model_definition)
+
+    def build() -> tf.keras.Model:
+      return tf.keras.models.clone_model(
+        model_definition.build(), clone_function=make_layer
+      )
+
+    self._masked = tfmot_masking.MaskedModel(
+      dataclasses.replace(model_definition, build=build)
+    )
     layers = self._masked.batch_norm_layers
     if not layers:
       raise ValueError(
@@ -66,8 +94,9 @@ class MomentsProbe:
     )
 
   def _batch(self, features: tf.Tensor, center: tf.Tensor) -> BatchMoments:
-    # Training mode: every layer normalises with its mini-batch's statistics.
-    inputs = tf.nest.flatten(self._probe(features, training=True))
+    # Nothing else is in training mode: what dropout or noise makes of the inputs is not
+    # what the chosen model will see.
+    inputs = tf.nest.flatten(self._probe(features, training=False))
     sizes = [x.shape[axis[0]] for x, axis in zip(inputs, self._axes, strict=True)]
     centers = tf.split(tf.cast(center, tf.float64), sizes)
     counts, firsts, seconds = [], [], []

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.masked_models import batch_statistics
 from fedtiny_tff.strategies import base, saliency, sparse
 from fedtiny_tff.strategies.pruning_config import PruningConfig
 
@@ -28,30 +29,12 @@ from fedtiny_tff.strategies.pruning_config import PruningConfig
 _BATCH_SIZE = 64
 
 
-class _BatchStatisticsNormalization(tf.keras.layers.BatchNormalization):
-  """Batch norm in training mode, in whatever mode the model is called."""
-
-  def call(
-    self, inputs: tf.Tensor, mask: object = None, training: object = None
-  ) -> tf.Tensor:
-    """Normalises with the statistics of the mini-batch."""
-    del mask, training
-    return super().call(inputs, training=True)
-
-
-def _make_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-  made = type(layer)
-  if isinstance(layer, tf.keras.layers.BatchNormalization):
-    made = _BatchStatisticsNormalization
-  return made.from_config(layer.get_config())
-
-
 class _Sensitivity:
   """The pre-trained model and the samples that its weights are scored on."""
 
   def __init__(self, start: base.Pretrained):
     """Builds the model eagerly."""
-    self._plain = saliency.PlainModel(start, _make_layer)
+    self._plain = saliency.PlainModel(start, batch_statistics.make_layer)
     self._prunable = np.asarray(start.weights.prunable, np.float32)
     self._batch_metrics = start.definition.task.batch_metrics
     self._inputs, self._labels = start.public

@@ -225,9 +225,9 @@ class DeviceModel:
   def _bn_statistics(self, x: tf.Tensor, y: tf.Tensor) -> Named:
     """Sums (input - running mean) and its square over all values of each channel."""
     rows = _counting(y)
-    way = moment_norm.Pass(rows, follows=False)
+    way = moment_norm.Pass(rows, follows=False, measures=True)
     with moment_norm.passing(way):
-      self._masked.model(x, training=True)
+      self._masked.model(x, training=False)
     counts, firsts, seconds = [], [], []
     for layer in self._masked.batch_norm_layers:
       centred = way.inputs[layer.name] - layer.moving_mean

@@ -23,11 +23,14 @@ class Pass:
   Attributes:
     rows: float32 [batch], 1 for the rows that count and 0 for others.
     follows: Whether running moments follow the batch's.
+    measures: Whether the batch's moments are taken although the model is not called in
+      training mode, in which dropout and noise would be among what is measured.
     inputs: Where every layer leaves its inputs, by its name.
   """
 
   rows: tf.Tensor
   follows: bool = True
+  measures: bool = False
   inputs: dict[str, tf.Tensor] = dataclasses.field(default_factory=dict)
 
 
@@ -36,7 +39,7 @@ _PASS: ContextVar[Optional[Pass]] = ContextVar("pass", default=None)
 
 @contextmanager
 def passing(way: Pass) -> Iterator[None]:
-  """Says what layers do that are called in training mode within the block."""
+  """Says what layers do that take a batch's moments within the block."""
   token = _PASS.set(way)
   try:
     yield
@@ -63,7 +66,7 @@ class MomentNorm(tf.keras.layers.BatchNormalization):
     """
     del options
     way = _PASS.get()
-    if way is None or not (training and self.trainable):
+    if way is None or not ((training or way.measures) and self.trainable):
       mean, variance = tf.identity(self.moving_mean), tf.identity(self.moving_variance)
     else:
       way.inputs[self.name] = inputs

@@ -213,6 +213,35 @@ def test_measuring_twice_measures_the_same():
     np.testing.assert_array_equal(a, b)
 
 
+def _noisy(rate):
+  """The small network with dropout and noise before its second batch norm."""
+  layers = tf.keras.layers
+
+  def build():
+    inputs = layers.Input(support.IMAGE_SHAPE)
+    x = layers.Conv2D(2, 3, padding="same", use_bias=False, name="conv1")(inputs)
+    x = layers.BatchNormalization(name="batch_norm1")(x)
+    x = layers.Dropout(rate, name="dropout")(x)
+    x = layers.GaussianNoise(2.0 * rate, name="noise")(x)
+    x = layers.Conv2D(3, 3, padding="same", use_bias=False, name="conv2")(x)
+    x = layers.BatchNormalization(name="batch_norm2")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf.keras.Model(inputs, layers.Dense(3, name="logits")(x))
+
+  return definition.define_model("noisy", build)
+
+
+def test_neither_dropout_nor_noise_is_measured():
+  # What is installed is what the chosen model sees, in inference mode.
+  quiet = support.random_weights(_noisy(0.0))
+  mask = support.random_mask(_noisy(0.0).spec.size, 30)
+  clients = [support.random_images(6)[0]]
+  _, mean, variance = _pooled(_noisy(0.5), quiet, mask, clients)
+  expected = _expected_moments(_noisy(0.0), quiet, mask, clients)
+  np.testing.assert_allclose(mean, expected[0], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(variance, expected[1], rtol=1e-5, atol=1e-5)
+
+
 def test_a_model_without_batch_norm_cannot_be_measured():
   with pytest.raises(ValueError, match="'linear' has no batch normalisation"):
     batch_statistics.MomentsProbe(support.linear())

@@ -235,6 +235,31 @@ def test_batch_norm_sums_are_the_simulation_s(count):
   assert_near(found["second"], wanted.second.numpy())
 
 
+def test_batch_norm_sums_leave_dropout_out():
+  layers = tf.keras.layers
+
+  def made(rate):
+    inputs = layers.Input((3,))
+    x = layers.Dense(4, name="first")(layers.Dropout(rate, name="dropout")(inputs))
+    x = layers.BatchNormalization(name="norm")(x)
+    return tf.keras.Model(inputs, layers.Dense(2, name="logits")(x))
+
+  def measured(rate):
+    found = definition.define_model("dropping", lambda: made(rate))
+    how = DeviceTraining(
+      OPTIMIZER, batch_size=2, active=found.spec.size, blocks=(None,)
+    )
+    model = DeviceModel(found, how)
+    function = model.functions()["bn_statistics"]
+    x = tf.constant([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    for variable in model.variables:
+      variable.assign(tf.ones_like(variable))
+    sums = function(x=x, y=tf.zeros([3], tf.int32))
+    return [each.numpy().tolist() for each in sums.values()]
+
+  assert measured(0.9) == measured(0.0)
+
+
 def test_scores_under_given_statistics_and_keeps_its_own():
   weights, mask = start()
   x, y, filled = rows(4)
