@@ -29,7 +29,12 @@ class Workload:
   @property
   def examples(self) -> int:
     """Examples that a round trains on, counted as often as they are used."""
-    return min(self.local_samples * self.local_epochs, self.steps * self.batch_size)
+    # A pass ends with what is left, be it less than a batch.
+    a_pass = -(-self.local_samples // self.batch_size)
+    passes, steps = divmod(self.steps, max(a_pass, 1))
+    return self.local_samples * passes + min(
+      self.local_samples, steps * self.batch_size
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,21 @@ def test_every_epoch_ends_with_its_own_batch(samples, epochs, batch_size, steps)
   assert device_cost.Workload(samples, epochs, batch_size).steps == steps
 
 
+@pytest.mark.parametrize(
+  ("samples", "epochs", "batch_size", "most", "examples"),
+  # 64 + 36 + 64 + 36; four whole batches; 7 + 7 + 3; without a limit.
+  [
+    (100, 5, 64, 4, 200), (256, 5, 64, 4, 256), (7, 3, 3, 7, 17), (100, 5, 64, 0, 500),
+    (100, 5, 64, 99, 500), (100, 5, 64, 1, 64),
+  ],
+)  # fmt: skip
+def test_a_limit_counts_steps_whatever_is_in_them(
+  samples, epochs, batch_size, most, examples
+):
+  load = device_cost.Workload(samples, epochs, batch_size, most)
+  assert load.examples == examples
+
+
 def test_memory_is_the_sum_of_its_parts():
   assert device_cost.MemoryCost(1, 20, 300, 4000).total_bytes == 4321
   assert device_cost.MemoryCost(5, 6).total_bytes == 11
