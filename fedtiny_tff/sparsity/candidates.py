@@ -15,10 +15,13 @@ from fedtiny_tff.arrays import Array
 from fedtiny_tff.sparsity import densities, masks
 from fedtiny_tff.sparsity import spec as spec_lib
 
+# More than any pool can have: of the least densities the quotient is infinite.
+_ENDLESS = 2**31
+
 
 def default_pool_size(density: float) -> int:
   """Returns the paper's optimal pool size, max(1, floor(0.1 / density + 0.5))."""
-  return max(1, math.floor(0.1 / density + 0.5))
+  return max(1, math.floor(min(0.1 / density, _ENDLESS) + 0.5))
 
 
 def magnitude_mask_by_layer(

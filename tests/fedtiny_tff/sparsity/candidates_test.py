@@ -27,6 +27,11 @@ def test_default_pool_size(density, expected):
   assert candidates.default_pool_size(density) == expected
 
 
+@pytest.mark.parametrize("density", [1e-300, 5e-324])
+def test_the_least_densities_have_more_candidates_than_can_be(density):
+  assert candidates.default_pool_size(density) == 2**31
+
+
 def test_magnitude_mask_by_layer_by_hand():
   spec = support.spec_of_sizes(3, 4)
   weights = support.floats([1, -3, 2, 0.1, -0.4, 0.3, 0.4])
