@@ -75,6 +75,40 @@ class Aggregation:
     """Whether the server learns sums only, or private ones."""
     return self.privacy is not None or self.secure is not None
 
+  def of_scores(self, clients: int) -> "Aggregation":
+    """Returns how clients' scores of candidates, and what these rest on, become one.
+
+    Against lies about few numbers nothing is better than to leave out the extremes,
+    whatever the models' way.
+
+    Args:
+      clients: Most that score.
+
+    Raises:
+      InputError: When they are more than a server can hold side by side, or than was
+        said.
+    """
+    if self.secure is not None and clients > self.secure.clients:
+      raise InputError(
+        f"{clients} clients score candidates, secure sums have room for "
+        f"{self.secure.clients}; give fewer, or raise clients of SecureSums"
+      )
+    if self.name == MEAN:
+      return self
+    if self.is_stacked and clients > self.slots:
+      raise InputError(
+        f"{clients} clients score candidates, aggregation {self.name} holds {self.slots} "
+        "side by side; give fewer, or raise slots of the Aggregation"
+      )
+    if clients > _MOST_SLOTS:
+      raise InputError(
+        f"aggregation {self.name} holds all scores of candidates side by side: of at most "
+        f"{_MOST_SLOTS} clients, not {clients}; give fewer, or set --clients_per_round to "
+        "so many"
+      )
+    name = self.name if self.is_stacked else TRIMMED_MEAN
+    return dataclasses.replace(self, name=name, slots=clients)
+
   @property
   def share(self) -> float:
     """What of the clients is left out on either side where values are stacked."""

@@ -81,7 +81,8 @@ def select_candidate(
 
   Raises:
     InputError: When model, plan and data do not fit one another, the strategy has
-      nothing to choose from, or no client's scores count.
+      nothing to choose from, there are more clients than the aggregation has room for,
+      or no client's scores count.
   """
   execution.require_execution("select_candidate")
   start = method_lib.Start(initial_weights, public, strategy, task)
@@ -102,7 +103,7 @@ def select_candidate(
     active_count=int(np.count_nonzero(masks[0])),
     batch_size=plan.training.batch_size,
     adaptive=plan.adaptive_selection,
-    aggregation=aggregation,
+    aggregation=aggregation.of_scores(len(references)),
   )
   with execution.synchronous():
     result = select(selection.make_pool(known.weights, masks), references)

@@ -18,7 +18,7 @@ from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import messages
 from fedtiny_tff.masked_models import batch_statistics
 from fedtiny_tff.protection import guards
-from fedtiny_tff.protection.aggregation_config import MEAN, TRIMMED_MEAN, Aggregation
+from fedtiny_tff.protection.aggregation_config import MEAN, Aggregation
 from fedtiny_tff.tasks import Metrics
 
 # From reports and client references, both at the clients, to the server's value.
@@ -116,12 +116,7 @@ def _vote(
 
   stacked = None
   if aggregation.name != MEAN:
-    # Against lies about few numbers there is nothing better, whatever the models' way.
-    held = Aggregation(
-      aggregation.name if aggregation.is_stacked else TRIMMED_MEAN,
-      aggregation.trim_share,
-      aggregation.slots,
-    )
+    held = aggregation.of_scores(aggregation.slots)
     specs = kind(
       *(
         tf.TensorSpec(getattr(report_type, name).shape, _dtype(report_type, name))

@@ -84,5 +84,47 @@ def test_of_hidden_reports_there_is_a_mean(how):
       Aggregation(name, slots=3, **how)
 
 
+class TestOfScores:
+  @pytest.mark.parametrize("how", [{}, {"privacy": PRIVACY}, {"secure": SECURE}])
+  def test_means_stay_what_they_are(self, how):
+    plain = Aggregation(**how)
+    assert plain.of_scores(5) is plain
+
+  @pytest.mark.parametrize("name", STACKED)
+  def test_what_most_agree_on_stays_so(self, name):
+    how = Aggregation(name, 0.1, 7)
+    assert how.of_scores(5) == Aggregation(name, 0.1, 5)
+
+  def test_extremes_are_left_out_where_models_are_clipped(self):
+    assert Aggregation("robust", 0.1).of_scores(5) == Aggregation(
+      "trimmed_mean", 0.1, 5
+    )
+
+  @pytest.mark.parametrize(
+    ("how", "clients", "message"),
+    [
+      (
+        Aggregation("median", slots=4),
+        5,
+        "^5 clients .* median holds 4 side by side; ",
+      ),
+      (
+        Aggregation("robust"),
+        1001,
+        "^aggregation robust holds .* 1000 clients, not 1001",
+      ),
+      (
+        Aggregation(secure=SECURE),
+        6,
+        "^6 clients .* have room for 5; .* of SecureSums$",
+      ),
+    ],
+  )
+  def test_too_many_clients_are_refused(self, how, clients, message):
+    how.of_scores(clients - 1)
+    with pytest.raises(InputError, match=message):
+      how.of_scores(clients)
+
+
 def test_both_may_hide_them():
   assert Aggregation(privacy=PRIVACY, secure=SECURE).hides_reports
