@@ -17,6 +17,8 @@ from fedtiny_tff.tasks import Metrics
 _OUTLANDISH_FACTOR = 10.0
 # Sums of float32 over a hundred thousand examples are off by less.
 _COUNT_TOLERANCE = 1e-3
+# Of a float32: what is weighed by all examples of a round and added up stays finite.
+LARGEST = 1e28
 
 _Report = TypeVar("_Report")
 
@@ -26,7 +28,7 @@ class Verdict(NamedTuple):
 
   Attributes:
     accepted: float32, whether the report counts.
-    not_finite: float32, whether a value is infinite or no number.
+    not_finite: float32, whether a value is infinite, as good as that, or no number.
     wrong_count: float32, whether it claims examples or positions that cannot be.
     outlandish: float32, whether the model moved too far.
   """
@@ -38,9 +40,11 @@ class Verdict(NamedTuple):
 
 
 def is_finite(report: Any) -> tf.Tensor:
-  """Whether all floats of a structure are finite, bool."""
+  """Whether all floats of a structure are finite, bool, and stay so when added up."""
   floats = [each for each in tf.nest.flatten(report) if each.dtype.is_floating]
-  return tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in floats])
+  # What is no number is not within either.
+  within = [tf.reduce_all(tf.abs(each) <= LARGEST) for each in floats]
+  return tf.reduce_all(within)
 
 
 def counts_fit(
@@ -58,6 +62,7 @@ def counts_fit(
   slack = 1.0 + _COUNT_TOLERANCE
   return (
     tf.equal(weight, known)
+    & (known > 0.0)
     & (metrics.examples >= 0.0)
     & (metrics.examples <= known * epochs * slack)
     & (metrics.correct >= 0.0)

@@ -68,13 +68,26 @@ class Trained(NamedTuple):
   statistics: Any
 
 
+class OwnWeights(NamedTuple):
+  """A client's prunable weights under the mask that it ended with.
+
+  Attributes:
+    values: float32 [active weights], in order of position.
+    positions: uint8 [bytes], where they are, see `fedtiny_tff.sparsity.positions`.
+  """
+
+  values: tf.Tensor
+  positions: tf.Tensor
+
+
 class Adjustment:
   """How one block's mask is adjusted; built per block, used in graphs.
 
   Attributes:
     replaces_weights: Whether clients' masks differ after their training, so that their
       prunable weights cannot be averaged as vectors of one mask; these then travel in
-      the statistics alone, and `apply` makes the new ones of them.
+      the statistics alone, which are `OwnWeights`, and `apply` makes the new ones of
+      them.
     statistics_are_scores: Whether only the order of the accumulated statistics
       matters, so that a client's may be scaled.
   """

@@ -32,6 +32,7 @@ from fedtiny_tff.strategies import base, sparse
 from fedtiny_tff.strategies.adjustment import (
   Adjustment,
   ClientStart,
+  OwnWeights,
   ServerModel,
   Trained,
   drop_and_grow_layers,
@@ -39,18 +40,6 @@ from fedtiny_tff.strategies.adjustment import (
 from fedtiny_tff.strategies.pruning_config import (
   check_entire,
 )
-
-
-class OwnWeights(NamedTuple):
-  """A client's prunable weights under the mask that it ended with.
-
-  Attributes:
-    values: float32 [active weights], in order of position.
-    positions: uint8 [bytes], where they are, see `positions`.
-  """
-
-  values: tf.Tensor
-  positions: tf.Tensor
 
 
 class MaskedSums(NamedTuple):

@@ -18,6 +18,7 @@ from fedtiny_tff.local_training import batches, training
 from fedtiny_tff.masked_models import tfmot_masking
 from fedtiny_tff.model_structure import definition
 from fedtiny_tff.protection import guards, poisoning
+from fedtiny_tff.sparsity import positions
 from fedtiny_tff.sparsity import spec as spec_lib
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies.adjustment import Adjustment, ClientStart
@@ -140,8 +141,12 @@ class _Client:
       start = ClientStart(weights, mask, examples, rate, instruction.counts)
       trained, metrics, sent = adjustment.train(trainer, start)
       if poisoned.clients:
-        positions = _votable_positions(adjustment, spec)
-        sent = poisoned.votes(sent, own_seed, is_bad, positions)
+        votable = _votable_positions(adjustment, spec)
+        sent = poisoned.votes(sent, own_seed, is_bad, votable)
+        if adjustment.replaces_weights:
+          code = positions.smallest_code(spec.size, sent.values.shape[0])
+          before = tf.gather(weights.prunable, code.decode(sent.positions))
+          sent = sent._replace(values=poisoned.sent(sent.values, before, is_bad))
       _check_statistics(adjustment, sent)
     trained = type(trained)(
       *(
@@ -198,17 +203,20 @@ def inspect(
     epochs: Most passes over its examples in a round.
     adjustment: What its statistics are for, if there are any.
   """
-  finite = guards.is_finite(update)
+  # The variance of the clients' means is made of squares.
+  finite = guards.is_finite((update, tf.square(update.model.mean_offset)))
   fits = guards.counts_fit(
     update.weight, update.metrics, reference.training_examples, epochs
   )
   if adjustment is not None:
     fits = tf.logical_and(fits, adjustment.positions_fit(update.statistics))
   moved = messages.offsets(update.model, received)
+  values = moved.active_values
+  if adjustment is not None and adjustment.replaces_weights:
+    # Under another mask there is nothing to subtract: as long as that, it moved too far.
+    values = update.statistics.values
   # Batch-norm statistics follow the data, whose scale nobody knows beforehand.
-  near = guards.is_near(
-    (moved.active_values, moved.dense), (received.active_values, received.dense)
-  )
+  near = guards.is_near((values, moved.dense), (received.active_values, received.dense))
   return guards.judge(finite, fits, near)
 
 

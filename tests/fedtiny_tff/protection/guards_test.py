@@ -20,7 +20,8 @@ def _fits(weight=5.0, examples=5, epochs=2, **changes):
   )
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+# The last are finite, but not when they are weighed by examples and added up.
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38, -1.1e28])
 @pytest.mark.parametrize("place", [0, 1])
 def test_what_is_no_number_is_found(bad, place):
   parts = [np.ones(3, np.float32), np.ones((2, 2), np.float64)]
@@ -28,6 +29,19 @@ def test_what_is_no_number_is_found(bad, place):
   assert guards.is_finite((*map(tf.constant, parts), positions))
   parts[place].flat[-1] = bad
   assert not guards.is_finite((*map(tf.constant, parts), positions))
+
+
+def test_large_values_count():
+  assert guards.is_finite(tf.constant([9e27, -9e27]))
+
+
+def test_a_client_without_examples_does_not_count():
+  nothing = Metrics(*tf.zeros([3]))
+  for known, fits in ((0, False), (1, True)):
+    found = guards.counts_fit(
+      tf.constant(float(known)), nothing, tf.constant(known, tf.int64), 1
+    )
+    assert bool(found) == fits
 
 
 def test_counts_that_can_be():

@@ -9,10 +9,11 @@ import tensorflow as tf
 from fedtiny_tff.federated.training_rounds import rounds, traffic
 from fedtiny_tff.local_training import optimizers, training
 from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
-from fedtiny_tff.sparsity import packing, schedules
+from fedtiny_tff.sparsity import packing, positions, schedules
 from fedtiny_tff.strategies import sparse
 from fedtiny_tff.strategies.adjustment import (
   Adjustment,
+  OwnWeights,
   ServerAdjustment,
   Trained,
   largest_active,
@@ -203,18 +204,19 @@ class _Replaced(Adjustment):
 
   def train(self, trainer, start):
     weights, metrics = trainer.train(*start[:4])
-    return Trained(
-      weights, metrics, (packing.gather_active(weights.prunable, start.mask, 2),)
-    )
+    values = packing.gather_active(weights.prunable, start.mask, 2)
+    places = positions.smallest_code(4, 2).encode(start.mask)
+    return Trained(weights, metrics, OwnWeights(values, places))
 
   def statistics_specs(self):
-    return (tf.TensorSpec([2], tf.float32),)
+    places = positions.smallest_code(4, 2).encoded_bytes
+    return OwnWeights(tf.TensorSpec([2], tf.float32), tf.TensorSpec([places], tf.uint8))
 
   def zero(self):
     return tf.zeros([2])
 
   def accumulate(self, total, statistics, weight):
-    return total + 2.0 * weight * statistics[0]
+    return total + 2.0 * weight * statistics.values
 
   def apply(self, model, mean, counts, round_index):
     places = tf.where(model.mask)[:, 0]
@@ -245,9 +247,9 @@ class TestReplacedWeights:
     np.testing.assert_array_equal(replaced.weights.dense, plain.weights.dense)
 
   def test_they_travel_once(self, builder):
-    # Two values in the statistics, none beside them.
+    # Two values and a byte of positions in the statistics, none beside them.
     sizes = [builder.computation(number).upload_bytes for number in (0, 1)]
-    assert sizes[0] == sizes[1] == 4 * (2 + 2) + 4 + 12
+    assert sizes[0] == sizes[1] - 1 == 4 * (2 + 2) + 4 + 12
     work = builder._client_work(rounds._Key(0, 2, 2)).computation.type_signature.result
     assert work.update.model.active_values.shape == (0,)
-    assert work.update.statistics[0].shape == (2,)
+    assert work.update.statistics.values.shape == (2,)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.federated import messages
 from fedtiny_tff.federated.training_rounds import client_work
 from fedtiny_tff.local_training import optimizers, training
 from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.strategies.adjustment import Adjustment
+from fedtiny_tff.tasks import Metrics
 from tests.fedtiny_tff.federated import support
 
 SIZES = ModelWeights(4, 2, 0, 0)
@@ -88,6 +90,34 @@ def test_a_shape_that_is_not_static_is_a_defect(tmp_path):
 
   with pytest.raises(TypeError, match=r"they send \[\(\(None,\), 'float32'\)"):
     _build(tmp_path, unknown)
+
+
+class TestInspect:
+  def verdict(self, offset=0.5, examples=3):
+    """Names what is found of a report that did not move but in its running mean."""
+    zero, one = tf.zeros([1]), tf.ones([1])
+    model = messages.TrainedModel(zero, zero, tf.constant([offset]), one)
+    weight = tf.constant(float(examples))
+    metrics = Metrics(tf.constant(1.0), tf.constant(0.0), weight)
+    found = client_work.inspect(
+      ClientReference(*(tf.constant(n, tf.int64) for n in (0, 0, examples, 0))),
+      messages.ModelValues(zero, zero, zero, one),
+      messages.ClientUpdate(model, weight, metrics, ()),
+      1,
+      None,
+    )
+    [name] = [name for name, said in found._asdict().items() if said]
+    return name
+
+  def test_an_honest_report(self):
+    assert self.verdict() == "accepted"
+
+  def test_a_mean_whose_square_is_infinite(self):
+    # The server subtracts the squared mean of such offsets from the second moment.
+    assert self.verdict(offset=1e20) == "not_finite"
+
+  def test_a_client_that_is_known_to_have_nothing(self):
+    assert self.verdict(examples=0) == "wrong_count"
 
 
 class TestClientSeed:

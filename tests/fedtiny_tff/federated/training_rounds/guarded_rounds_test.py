@@ -13,7 +13,7 @@ from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.protection.aggregation_config import AGGREGATIONS, Aggregation
 from fedtiny_tff.protection.poisoning import NOBODY, RANDOM_PAIRS, SIGN_FLIP, Poisoning
 from fedtiny_tff.sparsity import schedules
-from fedtiny_tff.strategies import fedtiny
+from fedtiny_tff.strategies import feddst, fedtiny
 from tests.fedtiny_tff.federated import support
 
 pytestmark = pytest.mark.usefixtures("local_runtime")
@@ -142,6 +142,31 @@ def test_a_flipped_update_cancels_one(tmp_path):
   np.testing.assert_allclose(state.weights.prunable, expected, rtol=0, atol=1e-7)
   state, _ = _run(federation, "median", poisoned=poisoned)
   np.testing.assert_allclose(state.weights.prunable, 3 * expected, rtol=0, atol=1e-7)
+
+
+class TestOwnMasks:
+  """FedDST's clients send their weights beside the model, under masks of their own."""
+
+  def run(self, folder, firsts, poisoned=NOBODY):
+    store, references = _federation(folder, firsts)
+    builder = rounds.RoundBuilder(
+      support.linear_model(), store, CONFIG, feddst.FedDST(),
+      (schedules.AdjustmentEvent(0, 0, (0,)),), active_count=2, seed=0, poisoned=poisoned,
+    )  # fmt: skip
+    start = _zeros([True, True, False, False])
+    return builder.computation(0).run(start, references, builder.instruction(0, 0.1))
+
+  @pytest.mark.parametrize("first", [400.0, 1e18])
+  def test_weights_from_far_away_are_left_out_and_counted(self, tmp_path, first):
+    state, metrics = self.run(tmp_path, [2.0, first, 2.0])
+    np.testing.assert_allclose(state.weights.prunable, [0.1, -0.1, 0, 0], atol=1e-7)
+    assert (metrics.accepted, metrics.not_finite, metrics.outlandish) == (2, 0, 1)
+
+  def test_a_flipped_update_cancels_one(self, tmp_path):
+    state, metrics = self.run(tmp_path, [2.0] * 3, Poisoning(SIGN_FLIP, (1,), 2))
+    expected = np.array([0.1, -0.1, 0, 0]) / 3
+    np.testing.assert_allclose(state.weights.prunable, expected, rtol=0, atol=1e-7)
+    assert metrics.accepted == 3
 
 
 class TestMask:
