@@ -29,6 +29,7 @@ from fedtiny_tff.local_training.quantisation_training import QuantisedWeights
 from fedtiny_tff.masked_models import tfmot_quantisation
 from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.masked_models.tfmot_quantisation import Ranges
+from fedtiny_tff.protection import aggregation_config
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder
 from pipelines.runs import model_files, participation, runtimes, state_store
@@ -153,6 +154,11 @@ class _Adaptation:
       active_count=int(np.count_nonzero(self._mask)),
       evaluation_batch_size=_EVALUATION_BATCH,
       seed=config.seed,
+      aggregation=aggregation_config.Aggregation(
+        config.aggregation,
+        config.trim_share,
+        config.clients_per_round or len(data.references),
+      ),
     )
 
   @property

@@ -11,10 +11,13 @@ calibration has them. In rounds each client moves them on as a moving average, a
 mean over the clients, weighted by examples, is what such an average over all the
 clients' batches would be; minima and maxima would keep every outlier, which training
 is there to get rid of.
+
+Reports are looked at as in any round, and those that do not count are left out. Where
+aggregation holds reports side by side it does so here; the others take the weighted mean.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ import tensorflow_federated as tff
 from fedtiny_tff import tasks
 from fedtiny_tff.arrays import Array
 from fedtiny_tff.data import client_store
+from fedtiny_tff.federated import aggregation as aggregation_lib
 from fedtiny_tff.federated import evaluation, messages
 from fedtiny_tff.federated.quantisation import quantisation_messages
 from fedtiny_tff.federated.quantisation.quantisation_messages import (
@@ -35,6 +39,7 @@ from fedtiny_tff.local_training import batches, quantisation_training, training
 from fedtiny_tff.local_training.quantisation_training import QuantisedWeights
 from fedtiny_tff.masked_models.tfmot_quantisation import QuantisedPlan, Ranges
 from fedtiny_tff.model_structure import keras_graphs
+from fedtiny_tff.protection import aggregation_config, guards
 
 
 class QuantisationRounds:
@@ -49,6 +54,7 @@ class QuantisationRounds:
     active_count: int,
     evaluation_batch_size: int,
     seed: int,
+    aggregation: aggregation_config.Aggregation = aggregation_config.WEIGHTED_MEAN,
   ):
     """Fixes everything static.
 
@@ -59,12 +65,14 @@ class QuantisationRounds:
       active_count: Unpruned weights.
       evaluation_batch_size: Examples per batch where nothing is trained.
       seed: Seed of the run.
+      aggregation: How reports are put together; one that hides none of them.
     """
     self._plan = plan
     self._store = store
     self._config = config
     self._batch_size = evaluation_batch_size
     self._seed = seed
+    self._aggregation = aggregation
     self._size = plan.definition.spec.size
     self._types = quantisation_messages.quantised_types(plan, active_count)
 
@@ -207,7 +215,15 @@ class QuantisationRounds:
         trained.batch_norm_variance + tf.square(offset),
       )
       weight = tf.cast(client.training_examples, tf.float32)
-      return QuantisedUpdate(model, moved, weight, metrics)
+      verdict = client_work.inspect(
+        client,
+        messages.without_positions(sent),
+        messages.ClientUpdate(model, weight, metrics, (moved,)),
+        self._config.local_epochs,
+        None,
+      )
+      update = QuantisedUpdate(model, moved, weight, metrics)
+      return guards.blank_unless(verdict.accepted, update)
 
     return work
 
@@ -223,9 +239,14 @@ class QuantisationRounds:
     update_type = work.type_signature.result
     instruction_type = work.type_signature.parameter[3]
 
-    @tff.tensorflow.computation(types.state, update_type.model, types.ranges)
+    @tff.tensorflow.computation(
+      types.state, update_type.model, types.ranges, update_type.metrics
+    )
     def merge(
-      state: QuantisedState, mean: messages.TrainedModel, moved: Ranges
+      state: QuantisedState,
+      mean: messages.TrainedModel,
+      moved: Ranges,
+      metrics: tasks.Metrics,
     ) -> QuantisedState:
       # As in `composition`: the spread of the clients' means belongs to the variance.
       variance = mean.second_moment - tf.square(mean.mean_offset)
@@ -236,7 +257,15 @@ class QuantisationRounds:
         state.model.batch_norm_mean + mean.mean_offset,
         tf.maximum(variance, 0.0),
       )
-      return QuantisedState(merged, moved, state.round_index + 1)
+      # Where no report counts, nothing was averaged.
+      model, ranges = tf.nest.map_structure(
+        lambda new, old: tf.where(metrics.examples > 0.0, new, old),
+        (merged, Ranges(*moved)),
+        (messages.SparseModel(*state.model), Ranges(*state.ranges)),
+      )
+      return QuantisedState(model, ranges, state.round_index + 1)
+
+    average = _build_average(self._aggregation, update_type)
 
     @tff.federated_computation(
       *types.placed, tff.FederatedType(instruction_type, tff.SERVER)
@@ -246,12 +275,35 @@ class QuantisationRounds:
       limits = tff.federated_broadcast(tff.federated_map(ranges, state))
       told = tff.federated_broadcast(instruction)
       update = tff.federated_map(work, (clients, sent, limits, told))
-      mean = tff.federated_mean(update.model, update.weight)
-      moved = tff.federated_mean(update.ranges, update.weight)
-      merged = tff.federated_map(merge, (state, mean, moved))
-      return merged, tff.federated_sum(update.metrics)
+      mean, moved = average(update)
+      metrics = tff.federated_sum(update.metrics)
+      return tff.federated_map(merge, (state, mean, moved, metrics)), metrics
 
     return next_round
+
+
+def _build_average(
+  aggregation: aggregation_config.Aggregation, update_type: tff.Type
+) -> Callable[[Any], tuple[Any, Any]]:
+  """Builds how clients' QuantisedUpdates become a mean model and mean ranges."""
+  if not aggregation.is_stacked:
+    return lambda update: (
+      tff.federated_mean(update.model, update.weight),
+      tff.federated_mean(update.ranges, update.weight),
+    )
+
+  @tff.tensorflow.computation(np.float32)
+  def counts(weight: tf.Tensor) -> tf.Tensor:
+    return tf.cast(weight > 0.0, tf.float32)
+
+  model = aggregation_lib.stacked_mean(aggregation, update_type.model)
+  ranges = aggregation_lib.stacked_mean(aggregation, update_type.ranges)
+
+  def average(update: Any) -> tuple[Any, Any]:
+    accepted = tff.federated_map(counts, update.weight)
+    return model(update.model, accepted), ranges(update.ranges, accepted)
+
+  return average
 
 
 def _build_parts(

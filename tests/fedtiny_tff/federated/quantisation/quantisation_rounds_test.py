@@ -21,6 +21,7 @@ from fedtiny_tff.local_training.quantisation_training import QuantisedWeights
 from fedtiny_tff.masked_models import tfmot_quantisation
 from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.masked_models.tfmot_quantisation import Ranges
+from fedtiny_tff.protection.aggregation_config import WEIGHTED_MEAN, Aggregation
 from tests.fedtiny_tff.federated import support
 from tests.fedtiny_tff.federated.training_rounds.dense_reference import (
   average_reference,
@@ -218,6 +219,51 @@ class TestNext:
     )
     assert first == second
     assert first != other
+
+
+class TestGuards:
+  """Rate 0 and one step: ranges follow an example (2, c) by a hundredth.
+
+  They start at -1 and 2; the first of them is that of the input.
+  """
+
+  def run(self, folder, seconds, aggregation=WEIGHTED_MEAN):
+    parts = [support.make_part([[2.0, second]], [0]) for second in seconds]
+    store, references = support.write_store(
+      folder / "records", [support.Client(part, part) for part in parts]
+    )
+    rounds = quantisation_rounds.QuantisationRounds(
+      linear_plan(), store, training.TrainingConfig(CONFIG.optimizer, 1, 4),
+      active_count=4, evaluation_batch_size=4, seed=0, aggregation=aggregation,
+    )  # fmt: skip
+    weights = ModelWeights(
+      np.asarray([1, 0, 0, 1], np.float32),
+      *(np.zeros(n, np.float32) for n in (2, 0, 0)),
+    )
+    begun = QuantisedWeights(
+      weights, Ranges(np.full(2, -1, np.float32), np.full(2, 2, np.float32))
+    )
+    mask = np.ones(4, bool)
+    after, metrics = rounds.run(begun, mask, references, 0, 0.0)
+    np.testing.assert_array_equal(after.weights.prunable, weights.prunable)
+    return after.ranges.minimum[0], metrics.examples
+
+  def test_a_client_of_broken_examples_is_left_out(self, tmp_path):
+    lowest, examples = self.run(tmp_path, [-3.0, np.nan, -1.0])
+    assert lowest == pytest.approx((-1.02 - 1.0) / 2, abs=1e-6)
+    assert examples == 2
+
+  def test_one_is_outvoted_where_reports_are_compared(self, tmp_path):
+    median = Aggregation("median", slots=3)
+    lowest, examples = self.run(tmp_path, [-1.0, -1.0, -901.0], median)
+    assert (lowest, examples) == (pytest.approx(-1.0, abs=1e-6), 3)
+    (tmp_path / "mean").mkdir()
+    pulled, _ = self.run(tmp_path / "mean", [-1.0, -1.0, -901.0])
+    assert pulled == pytest.approx(-4.0, abs=1e-3)
+
+  @pytest.mark.parametrize("how", [WEIGHTED_MEAN, Aggregation("median", slots=3)])
+  def test_without_a_report_nothing_moves(self, tmp_path, how):
+    assert self.run(tmp_path, [np.nan, np.inf], how) == (-1.0, 0)
 
 
 class TestEvaluate:
