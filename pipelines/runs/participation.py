@@ -46,14 +46,22 @@ def drawn(
   Under differential privacy every client is drawn by itself, so that how many there are
   varies: that is what the accounting counts on.
   """
-  generator = seeds.generator(config.seed, purpose, *numbers)
   population = len(data.references)
-  count = config.clients_per_round or population
   if privacy_plan.is_private(config):
+    generator = seeds.generator(config.seed, purpose, *numbers)
+    count = config.clients_per_round or population
     most = privacy_plan.most_clients(config, population)
     chosen = np.flatnonzero(generator.random(population) < count / population)
     return chosen[:most].tolist()
-  return sorted(generator.choice(population, count, replace=False).tolist())
+  return _drawn_among(config, np.arange(population), purpose, *numbers)
+
+
+def _drawn_among(
+  config: config_lib.RunConfig, clients: np.ndarray, purpose: str, *numbers: int
+) -> list[int]:
+  generator = seeds.generator(config.seed, purpose, *numbers)
+  count = min(config.clients_per_round or len(clients), len(clients))
+  return sorted(generator.choice(clients, count, replace=False).tolist())
 
 
 def chosen(
@@ -75,7 +83,13 @@ def of_round(
     attempt: How often the round was drawn before, for want of reports.
   """
   again = (attempt,) if attempt else ()
-  invited = drawn(config, data, "participants", number, *again)
+  purpose = ("participants", number, *again)
+  if privacy_plan.is_private(config):
+    invited = drawn(config, data, *purpose)
+  else:
+    # A device may have examples to choose by alone, or may have said nothing.
+    trains = np.flatnonzero(data.references[:, 2] > 0)
+    invited = _drawn_among(config, trains, *purpose)
   reporting: list[ClientReference] = []
   dropped, late = 0, 0
   for client in invited:
@@ -149,8 +163,10 @@ def check(
   """
   known = list(sizes)
   population = len(known)
-  aggregated(config, population, int(max(known)), strategy)
+  aggregation = aggregated(config, population, int(max(known)), strategy)
   most = config.clients_per_round or population
+  if strategy.selects:
+    aggregation.of_scores(most)
   if config.min_reports > most:
     raise InputError(
       f"--min_reports={config.min_reports}, but a round has only {most} clients; lower it"

@@ -9,16 +9,18 @@ import pytest
 from fedtiny_tff.data.client_store import ClientReference
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.protection import poisoning
-from fedtiny_tff.strategies import fedtiny
+from fedtiny_tff.strategies import fedtiny, registry
 from pipelines.runs import participation
 from tests.pipelines import support
 
 FEDTINY = fedtiny.FedTiny()
 
 
-def _data(population=40) -> Any:
+def _data(population=40, training=5) -> Any:
+  references = np.zeros([population, 4], np.int64)
+  references[:, 2] = training
   return types.SimpleNamespace(
-    references=np.zeros([population, 4], np.int64),
+    references=references,
     reference=lambda k: ClientReference(*map(np.int64, (k, 0, 5, 2))),
     info=types.SimpleNamespace(num_classes=10),
   )
@@ -43,6 +45,19 @@ def test_all_report_where_none_are_lost():
   assert (who.invited, len(who.reporting), who.dropped, who.late) == (20, 20, 0, 0)
   assert _names(who) == sorted(set(_names(who)))
   assert _names(who) == participation.drawn(_config(), _data(), "participants", 0)
+
+
+def test_only_those_train_that_have_something_to_train_on():
+  training = np.zeros(40, np.int64)
+  training[[3, 8, 21]] = 1
+  for limit, invited in ((2, 2), (20, 3), (0, 3)):
+    who = participation.of_round(
+      _config(clients_per_round=limit), _data(training=training), 0, 0
+    )
+    assert who.invited == len(who.reporting) == invited
+    assert set(_names(who)) <= {3, 8, 21}
+  nobody = participation.of_round(_config(), _data(training=0), 0, 0)
+  assert (nobody.invited, nobody.reporting) == (0, [])
 
 
 def test_who_is_lost_follows_from_seed_round_and_client():
@@ -107,6 +122,12 @@ def test_rounds_can_have_what_they_need():
   everybody = {"num_clients": 0, "clients_per_round": 0}
   with pytest.raises(InputError, match="of 1 to 1000 clients, not 2000; set slots, or"):
     participation.check(_config(**everybody, aggregation="median"), [5] * 2000, FEDTINY)
+  robust = _config(**everybody, aggregation="robust")
+  with pytest.raises(
+    InputError, match=r"robust holds all scores .* of at most 1000 cli"
+  ):
+    participation.check(robust, [5] * 2000, FEDTINY)
+  participation.check(robust, [5] * 2000, registry.STRATEGIES["fl_pqsu"]())
   with pytest.raises(InputError, match="--min_reports=50, but a round has only 40"):
     participation.check(_config(**everybody, min_reports=50), [5] * 40, FEDTINY)
 
