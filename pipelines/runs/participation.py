@@ -83,13 +83,12 @@ def of_round(
     attempt: How often the round was drawn before, for want of reports.
   """
   again = (attempt,) if attempt else ()
-  purpose = ("participants", number, *again)
   if privacy_plan.is_private(config):
-    invited = drawn(config, data, *purpose)
+    invited = drawn(config, data, "participants", number, *again)
   else:
     # A device may have examples to choose by alone, or may have said nothing.
     trains = np.flatnonzero(data.references[:, 2] > 0)
-    invited = _drawn_among(config, trains, *purpose)
+    invited = _drawn_among(config, trains, "participants", number, *again)
   reporting: list[ClientReference] = []
   dropped, late = 0, 0
   for client in invited:

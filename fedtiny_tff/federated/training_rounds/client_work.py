@@ -214,7 +214,8 @@ def inspect(
   values = moved.active_values
   if adjustment is not None and adjustment.replaces_weights:
     # Under another mask there is nothing to subtract: as long as that, it moved too far.
-    values = update.statistics.values
+    own: Any = update.statistics
+    values = own.values
   # Batch-norm statistics follow the data, whose scale nobody knows beforehand.
   near = guards.is_near((values, moved.dense), (received.active_values, received.dense))
   return guards.judge(finite, fits, near)
