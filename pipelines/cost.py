@@ -152,7 +152,7 @@ def _print_table(figures: dict[str, Any]) -> None:
   for name, label in _ROWS.items():
     ratio = f"{100 * own[name] / dense[name]:.3f} %" if dense[name] else "-"
     table.add_row(label, _number(own[name]), _number(dense[name]), ratio)
-  console = rich.console.Console()
+  console = rich.console.Console(markup=False, emoji=False)
   console.print(table)
   forms = ", ".join(f"{name} {n}" for name, n in own["stored_layers"].items() if n)
   console.print(f"Layers by form of storage: {forms}", highlight=False, soft_wrap=True)

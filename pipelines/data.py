@@ -85,10 +85,10 @@ def main() -> Optional[int]:
 
   from pipelines.datasets import data_tables
 
-  console = rich.console.Console(highlight=False)
+  console = rich.console.Console(highlight=False, markup=False, emoji=False)
   data_tables.print_document(document, console)
   for path in pictures:
-    console.print(f"Picture: {path}", markup=False, soft_wrap=True)
+    console.print(f"Picture: {path}", soft_wrap=True)
   return None
 
 

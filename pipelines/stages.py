@@ -210,4 +210,7 @@ def summarize(
 
 def closing_console() -> rich.console.Console:
   """Returns stdout; wide enough for paths where nobody says how wide it is."""
-  return rich.console.Console(width=None if sys.stdout.isatty() else 140)
+  # Names of data, layers and files are anybody's: brackets in them are no markup.
+  return rich.console.Console(
+    width=None if sys.stdout.isatty() else 140, markup=False, emoji=False
+  )

@@ -56,7 +56,9 @@ def test_a_moved_environment_is_rebuilt(locks, tmp_path):
   assert setup_environment.plan(stamp, wanted, GOOD) == "rebuild"
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]"])
+@pytest.mark.parametrize(
+  "content", [None, "", "{", "[]", pytest.param("[" * 100_000, id="deep")]
+)
 def test_an_unreadable_stamp_counts_as_none(tmp_path, content):
   path = tmp_path / "stamp.json"
   if content is not None:
@@ -72,12 +74,18 @@ def test_the_launcher_starts_the_checkout_from_anywhere(tmp_path):
   venv = root / ".venv"
   subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
   assert setup_environment.write_launcher(root, venv)
+  launcher = venv / "bin" / "fedtiny"
+  changed = launcher.stat().st_ctime_ns
+  assert not setup_environment.write_launcher(root, venv)
+  # Who may only read it may do so.
+  assert launcher.stat().st_ctime_ns == changed
+  launcher.chmod(0o600)
   assert not setup_environment.write_launcher(root, venv)
   # What lies where it is started must not be taken for ours.
   elsewhere = tmp_path / "elsewhere"
   (elsewhere / "pipelines").mkdir(parents=True)
   ended = subprocess.run(
-    [str(venv / "bin" / "fedtiny"), "run", "a b"],
+    [str(launcher), "run", "a b"],
     cwd=elsewhere, capture_output=True, text=True, check=True,
   )  # fmt: skip
   assert ended.stdout == "['run', 'a b']\n"

@@ -33,6 +33,16 @@ def test_a_wrong_interpreter_ends_with_one_line_and_2(tmp_path, capsys):
   assert "make setup PYTHON=" in captured.err
 
 
+def test_a_folder_that_cannot_be_used_ends_with_one_line_and_2(
+  tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setattr(setup, "_ROOT", tmp_path / "gone")
+  assert setup.main([]) == 2
+  said = capsys.readouterr().err
+  assert said.startswith(f"setup: {tmp_path}/gone: No such file or directory; ")
+  assert said.count("\n") == 1
+
+
 def test_set_up_needs_the_standard_library_only():
   assert len(_parts("setup.py")) == 5
 

@@ -114,6 +114,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
   except SetupError as error:
     print(f"setup: {error}", file=sys.stderr)
     return error.exit_code
+  except OSError as error:
+    print(
+      f"setup: {error.filename or _ROOT}: {error.strerror}; let it be written, or run "
+      "`make setup` as who made it",
+      file=sys.stderr,
+    )
+    return 2
   except KeyboardInterrupt:
     print("setup: interrupted; run `make setup` again to go on", file=sys.stderr)
     return 130

@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import shlex
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -36,7 +37,7 @@ def read_stamp(path: pathlib.Path) -> Optional[Mapping[str, str]]:
   """Reads the stamp; None when it is missing or unreadable."""
   try:
     stamp = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     return None
   return stamp if isinstance(stamp, dict) else None
 
@@ -115,5 +116,8 @@ def write_launcher(root: pathlib.Path, venv: pathlib.Path) -> bool:
   }
   for path, text in stale.items():
     path.write_text(text, encoding="utf-8")
-  (venv / "bin" / "fedtiny").chmod(0o755)
+  launcher = venv / "bin" / "fedtiny"
+  # Whoever may only read the environment finds it as it was made.
+  if stat.S_IMODE(launcher.stat().st_mode) != 0o755:
+    launcher.chmod(0o755)
   return bool(stale)

@@ -105,6 +105,7 @@ def _parse(
     groups: Group title to flag names; what a mistyped flag may have meant.
   """
   credentials.check_arguments(argv[1:])
+  _check_unicode(argv[1:])
   try:
     rest = flags.FLAGS([argv[0], *preset_files.located(argv[1:])])
   except UnicodeDecodeError as error:
@@ -140,6 +141,17 @@ def _parse(
   if len(given) < len(wanted):
     raise InputError(f"{wanted[len(given)]} is missing; see --help")
   return given
+
+
+def _check_unicode(arguments: Sequence[str]) -> None:
+  """Refuses bytes that are no UTF-8: no file of ours and no output could hold them."""
+  for argument in arguments:
+    try:
+      argument.encode()
+    except UnicodeEncodeError as error:
+      raise InputError(
+        f"{argument!r:.60}: is not UTF-8 text; write it so, or rename the file"
+      ) from error
 
 
 def _nearest_value(error: flags.IllegalFlagValueError) -> str:

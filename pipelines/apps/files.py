@@ -208,6 +208,13 @@ def _out_of_the_way(path: pathlib.Path) -> Iterator[None]:
     os.close(lock)
 
 
+def is_inside(path: pathlib.Path, folder: pathlib.Path) -> bool:
+  """Whether a path lies in a folder, also after all links are followed."""
+  # Not `Path.resolve`, which ends a link that leads to itself in a RuntimeError.
+  place, root = map(os.path.realpath, (path, folder))
+  return pathlib.PurePath(place).is_relative_to(root)
+
+
 def is_leftover(path: pathlib.Path) -> bool:
   """Whether a path is a temporary file or folder of this module."""
   return path.name.startswith(".") and path.name.endswith(_UNFINISHED)

@@ -4,6 +4,7 @@ import os
 import re
 
 _HIDDEN = "***"
+_LONGEST_LINE = 500
 _NAMES_OF_SECRETS = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 # Shorter values occur by chance in ordinary text.
 _SHORTEST_SECRET = 6
@@ -30,6 +31,13 @@ def redacted(text: str) -> str:
     text = text.replace(value, _HIDDEN)
   text = PASSWORD_IN_ADDRESS.sub(f"{_HIDDEN}@", text)
   return _ASSIGNED.sub(rf"\1{_HIDDEN}", text)
+
+
+def line(text: str) -> str:
+  """Returns anybody's text as one line of bounded length, without secrets."""
+  # Looking for secrets takes time that grows with the square of the length.
+  text = redacted(" ".join(text[: 8 * _LONGEST_LINE].split()))
+  return printable(text)[:_LONGEST_LINE]
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
 from pipelines import run_report
-from pipelines.apps import files
+from pipelines.apps import damage, files
 from pipelines.apps.progress import Progress
 from pipelines.comparisons.comparison_grid import Cell, method_flags
 from pipelines.datasets import data_folder
@@ -108,7 +108,7 @@ def _load(path: pathlib.Path) -> dict[str, Any]:
     InputError: When it is damaged.
   """
   try:
-    found = json.loads(path.read_text())
+    found = damage.parsed(path.read_text())
     missing = set(COLUMNS) - set(found["result"])
     missing |= {"curve", "layers", "flags"} - set(found)
   except (OSError, ValueError, KeyError, TypeError) as error:

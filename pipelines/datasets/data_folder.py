@@ -11,6 +11,7 @@ what the others are and the SHA-256 of each.
 import dataclasses
 import hashlib
 import json
+import operator
 import pathlib
 from typing import Any
 
@@ -22,7 +23,7 @@ from fedtiny_tff.data.examples import DatasetInfo
 from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.data.sources import texts
 from fedtiny_tff.errors import InputError
-from pipelines.apps import files
+from pipelines.apps import damage, files
 
 DESCRIPTION = "dataset.json"
 FORMAT = "fedtiny-data"
@@ -93,7 +94,7 @@ class RunData:
   def summary(self) -> dict[str, Any]:
     """Returns the `dataset` part of `report.json`."""
     sizes = self.references[:, 2:].sum(axis=1)
-    return {
+    facts = {
       "name": self.info.name,
       "input_shape": list(self.info.shape),
       "classes": list(self.info.class_names),
@@ -105,8 +106,9 @@ class RunData:
       "test_examples": self.test.num_records,
       "smallest_client": int(sizes.min()),
       "largest_client": int(sizes.max()),
-      **self.made,
     }
+    # What others prepared may say anything, but nothing else about these.
+    return facts | self.made | facts
 
 
 def read_all(store: ClientStore) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +190,7 @@ def _check_files(folder: pathlib.Path, stated: dict[str, Any]) -> None:
   """
   for name in _FILES:
     path, facts = folder / name, stated[name]
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not files.is_inside(path, folder):
       raise InputError(f"{path}: is a link that leads out of {folder}; copy the file")
     size = path.stat().st_size
     is_whole = size == facts["bytes"] and (
@@ -220,9 +222,6 @@ def _columns(names: Any) -> tuple[str, ...]:
   """Checks a table's columns, which may come from anybody; raises `ValueError`."""
   if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
     raise ValueError("columns is no list of names")
-  for name in names:
-    # Half a pair of surrogates would be found out when files are written.
-    name.encode()
   return tuple(names)
 
 
@@ -237,32 +236,27 @@ def read_description(folder: pathlib.Path) -> tuple[DatasetInfo, dict[str, Any]]
   """
   path = folder / DESCRIPTION
   try:
-    document = json.loads(path.read_text())
+    document = damage.parsed(path.read_text())
     if document["format"] != FORMAT or document["version"] != _VERSION:
       raise ValueError(f"not {FORMAT}, version {_VERSION}")
     info = document["info"]
     facts = DatasetInfo(
-      str(info["name"]),
+      _names("name", [info["name"]])[0],
       tuple(int(size) for size in info["shape"]),
       {"uint8": "uint8", "float32": "float32"}[info["feature_type"]],
-      tuple(str(name) for name in info["class_names"]),
+      _names("class_names", info["class_names"]),
       Preprocessing.from_json(info["preprocessing"]),
       _columns(info.get("columns", [])),
     )
     for member in ("made", "assignment", "files"):
       if not isinstance(document[member], dict):
         raise ValueError(f"{member} is no object")
+    # The report's page counts with it.
+    operator.index(document["made"].get("bad_records", {"count": 0})["count"])
     document["anomalies"] = tuple(int(label) for label in document["anomalies"])
     _check_facts(facts, document["anomalies"], document["files"])
     return facts, document
-  except (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-  ) as error:
+  except (*damage.FORM, OSError) as error:
     raise InputError(
       f"{path}: cannot be read ({error}); delete {folder} and run again"
     ) from error
@@ -280,7 +274,7 @@ def open_folder(folder: pathlib.Path) -> RunData:
   info, document = read_description(folder)
   try:
     _check_files(folder, document["files"])
-    client_ids = _client_ids(json.loads((folder / CLIENT_IDS).read_text()))
+    client_ids = _names(CLIENT_IDS, json.loads((folder / CLIENT_IDS).read_text()))
     references, test_references = (
       np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS
     )
@@ -289,7 +283,7 @@ def open_folder(folder: pathlib.Path) -> RunData:
     )
     _check_places(ARRAYS[0], references, len(client_ids), 4, clients)
     _check_places(ARRAYS[1], test_references, len(client_ids), 2, test)
-  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+  except damage.ARCHIVE as error:
     if isinstance(error, InputError):
       raise
     raise InputError(
@@ -301,16 +295,16 @@ def open_folder(folder: pathlib.Path) -> RunData:
   )  # fmt: skip
 
 
-def _client_ids(names: Any) -> tuple[str, ...]:
+def _names(where: str, names: Any) -> tuple[str, ...]:
   """Checks names, which may come from anybody; raises `ValueError`."""
   if not isinstance(names, list):
-    raise ValueError(f"{CLIENT_IDS} holds no list")
+    raise ValueError(f"{where} holds no list")
   for name in names:
     # There may be millions, almost all of them plain.
     is_plain = isinstance(name, str) and name.isascii() and name.isprintable()
     problem = None if is_plain and name else texts.problem_of_name(name)
     if problem is not None:
-      raise ValueError(f"{CLIENT_IDS}: a name {problem}")
+      raise ValueError(f"{where}: a name {problem}")
   return tuple(names)
 
 

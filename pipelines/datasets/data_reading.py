@@ -13,6 +13,7 @@ from fedtiny_tff.data.client_store import ClientStore
 from fedtiny_tff.data.examples import TRAIN, Batch, Dataset, OnBadRecord
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import registry as models
+from pipelines.apps import damage
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder, data_inspection, data_plan
 from pipelines.datasets.data_clients import Assigned
@@ -190,7 +191,7 @@ def _made(
         [{**nowhere, "reason": str(reason)} for reason in bad["first"]],
       ),
     )
-  except (KeyError, TypeError, ValueError, AttributeError) as error:
+  except damage.FORM as error:
     raise InputError(
       f"{folder / data_folder.DESCRIPTION}: does not say what was left out; write it "
       "again"

@@ -11,7 +11,7 @@ from fedtiny_tff.devices import device_messages, device_tasks
 from fedtiny_tff.devices.device_messages import Envelope, TensorLayout
 from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from fedtiny_tff.errors import InputError
-from pipelines.apps import interruption
+from pipelines.apps import interruption, redaction
 from pipelines.apps.progress import Progress
 from pipelines.devices.device_folder import DeviceFolder
 
@@ -177,7 +177,7 @@ class _Answers:
       except InputError as error:
         self._refusals[client] += 1
         self._folder.remove(path)
-        self._progress.warn(f"refused, client {client}: {error}")
+        self._progress.warn(f"refused, client {client}: {redaction.line(str(error))}")
 
 
 def _named(clients: Sequence[int]) -> str:

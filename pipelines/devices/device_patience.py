@@ -3,6 +3,7 @@
 import time
 
 from fedtiny_tff import seeds
+from pipelines.apps import redaction
 from pipelines.apps.plain_progress import PlainProgress
 from pipelines.devices.device_exchange import Final
 
@@ -58,6 +59,8 @@ class Patience:
     Args:
       problem: Why the exchange was not reached; empty where it was.
     """
+    # A gateway's words are anybody's.
+    problem = redaction.line(problem)
     if problem and not self._problem:
       self._progress.warn(f"the exchange is not reached ({problem}); trying again")
     self._problem = problem

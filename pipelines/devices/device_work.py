@@ -26,7 +26,6 @@ from tflite_export.device_training.device_runtime import DeviceRuntime
 _LARGEST_MODEL_BYTES = 512 << 20
 # The same message has the same answer: who deletes it this often will not take it.
 _MOST_TRIES = 3
-_LONGEST_LINE = 500
 _LINES_REMEMBERED = 100
 # From look to look whether something is still asked for while it is computed.
 _LOOK_SECONDS = 5.0
@@ -113,8 +112,7 @@ class DeviceWork:
 
   def _refuse(self, error: InputError) -> None:
     """Says once what is wrong; texts may be anybody's."""
-    line = redaction.redacted(" ".join(str(error).split()))
-    line = redaction.printable(line)[:_LONGEST_LINE]
+    line = redaction.line(str(error))
     if line not in self._told:
       self._told.append(line)
       self._progress.warn(f"refused: {line}")

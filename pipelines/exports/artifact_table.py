@@ -6,6 +6,7 @@ from typing import Any, Optional
 import rich.box
 import rich.console
 import rich.table
+import rich.text
 
 from tflite_export.runtimes import latency
 
@@ -98,7 +99,7 @@ def _show_files(
     if artifact["target"] != target and "file" not in names:
       target = artifact["target"]
       table.add_section()
-      table.add_row(f"[bold]{target}[/bold]")
+      table.add_row(rich.text.Text(target, style="bold"))
     cells = _cells(artifact, quality, has_classes)
     table.add_row(*(cells[name] for name in names))
   console.print(table)

@@ -10,7 +10,7 @@ import numpy as np
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import keras_archive, user_model_checks
 from fedtiny_tff.version import VERSION
-from pipelines.apps import files
+from pipelines.apps import damage, files
 from pipelines.apps.progress import Progress
 from pipelines.exports import (
   calibration_stage,
@@ -219,7 +219,7 @@ def _written(folder: pathlib.Path) -> list[str]:
 def _read_report(folder: pathlib.Path) -> dict[str, Any]:
   """Returns the report of an earlier export; empty if there is none."""
   try:
-    return dict(json.loads((folder / REPORT).read_text()))
+    return dict(damage.parsed((folder / REPORT).read_text()))
   except (OSError, ValueError, TypeError):
     return {}
 

@@ -4,7 +4,6 @@ Every reader ends bad input in one line that names the file and the mend.
 """
 
 import pathlib
-import zipfile
 from typing import Optional
 
 import numpy as np
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from fedtiny_tff import tasks
 from fedtiny_tff.errors import InputError
+from pipelines.apps import damage
 from tflite_export import given_model
 
 
@@ -24,9 +24,11 @@ def read_data(
     raise InputError(f"{named}: not found; name a .npz file with `x`")
   try:
     with np.load(path, allow_pickle=False) as archive:
-      arrays = {name: archive[name] for name in archive.files if name in ("x", "y")}
-  # NumPy raises what zlib, zipfile and its own parsers raise.
-  except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+      # Members that are no arrays come as bytes.
+      arrays = {
+        name: np.asarray(archive[name]) for name in archive.files if name in ("x", "y")
+      }
+  except damage.ARCHIVE as error:
     raise InputError(
       f"{named}: cannot be read ({' '.join(str(error).split())}); write it with "
       "numpy.savez(FILE, x=inputs, y=labels), without objects"

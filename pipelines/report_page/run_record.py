@@ -10,6 +10,7 @@ from typing import Any, Optional
 import numpy as np
 
 from fedtiny_tff.errors import InputError
+from pipelines.apps import damage, files
 from pipelines.report_page import numbers
 from pipelines.runs import run_directory
 from tflite_export import file_sizes
@@ -226,7 +227,7 @@ def _masks(path: pathlib.Path) -> dict[str, np.ndarray]:
     for name, mask in masks.items():
       if mask.dtype != bool or not mask.ndim or not mask.size:
         raise ValueError(f"mask {name!r} is {mask.dtype}{list(mask.shape)}")
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+  except damage.ARCHIVE as error:
     raise InputError(
       f"{path}: cannot be read ({error}); restore it, or delete it to do without"
     ) from error
@@ -237,7 +238,7 @@ def _file(folder: pathlib.Path, row: Mapping[str, Any]) -> File:
   """Measures an exported file, which may have been deleted or replaced since."""
   path = folder / row["path"]
   # A report may come from anybody: it must not make us read elsewhere.
-  if not path.resolve().is_relative_to(folder.resolve()):
+  if not files.is_inside(path, folder):
     return File(row, problem="lies outside the run directory")
   try:
     content = path.read_bytes()

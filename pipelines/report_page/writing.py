@@ -1,17 +1,15 @@
 """Writes `report.html` of a run directory."""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
-from pipelines.apps import files
+from pipelines.apps import damage, files
 from pipelines.report_page import comparison, rendering, run_record, single
 from pipelines.report_page.content import Page
 from pipelines.runs.run_directory import RunDirectory
-
-# What a report that no run has written may end in.
-_WRONG_FORM = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def write(run: RunDirectory, report: Optional[Mapping[str, Any]] = None) -> None:
@@ -39,19 +37,28 @@ def html(folders: list[str]) -> str:
     run = RunDirectory(folder)
     if not run.path.is_dir():
       raise InputError(f"{folder}: is no run directory; name a folder with report.json")
-    try:
+    with _checked(str(run.report)):
       record = run_record.read(run)
       # Whatever is wrong with one shows here, with its name.
       made: Page = single.page(record)
-    except InputError:
-      raise
-    except _WRONG_FORM as error:
-      raise InputError(
-        f"{run.report}: is not what a run writes ({type(error).__name__}: {error}); "
-        "restore it"
-      ) from error
+      if len(folders) > 1:
+        comparison.page([(folder, record)])
     found.append((folder, record))
-  return rendering.render(made if len(found) == 1 else comparison.page(found))
+  with _checked(", ".join(folders)):
+    return rendering.render(made if len(found) == 1 else comparison.page(found))
+
+
+@contextlib.contextmanager
+def _checked(where: str) -> Iterator[None]:
+  """Turns what ends in errors into one line, as no run has written it."""
+  try:
+    yield
+  except InputError:
+    raise
+  except damage.FORM as error:
+    raise InputError(
+      f"{where}: is not what a run writes ({type(error).__name__}: {error}); restore it"
+    ) from error
 
 
 def written(folders: list[str], output: Optional[str]) -> pathlib.Path:
@@ -68,7 +75,7 @@ def written(folders: list[str], output: Optional[str]) -> pathlib.Path:
   path = RunDirectory(folders[0]).page
   if output or len(folders) > 1:
     path = pathlib.Path(output or "comparison.html")
-  if path.is_dir() or not path.resolve().parent.is_dir():
+  if path.is_dir() or not path.absolute().parent.is_dir():
     what = "is a folder" if path.is_dir() else "its folder does not exist"
     raise InputError(
       f"--output_file={path}: {what}; name a file in a folder that exists"

@@ -1,13 +1,12 @@
 """The layout of a run directory, whose configuration it holds, and who works in it."""
 
 import difflib
-import json
 import pathlib
 import shlex
 from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
-from pipelines.apps import files, folder_lock
+from pipelines.apps import damage, files, folder_lock
 from pipelines.settings import config as config_lib
 from pipelines.settings import run_flags
 
@@ -124,7 +123,7 @@ class RunDirectory:
       InputError: When it is missing or no report.
     """
     try:
-      report = json.loads(self.report.read_text())
+      report = damage.parsed(self.report.read_text())
     except (OSError, ValueError) as error:
       raise InputError(
         f"{self.report}: cannot be read ({error}); delete it and run again"

@@ -11,28 +11,16 @@ import json
 import logging
 import pathlib
 import re
-import zipfile
-import zlib
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 import tensorflow_federated as tff
 
-from pipelines.apps import files
+from pipelines.apps import damage, files
 
 _KEEP = 2
 _NAME = re.compile(r"^round_(\d{6,})\.state$")
 _DIGEST_BYTES = 32
-# What bytes end in that are no such archive, though their checksum is right.
-_DAMAGE = (
-  ValueError,
-  OSError,
-  KeyError,
-  EOFError,
-  TypeError,
-  zlib.error,
-  zipfile.BadZipFile,
-)
 
 
 class RunState(NamedTuple):
@@ -96,7 +84,8 @@ class CheckedStateManager(tff.program.ProgramStateManager[RunState]):
     path = self._path(version)
     try:
       return RunState(*decode(path.read_bytes()))
-    except _DAMAGE as error:
+    # Bytes may be no such archive, though their checksum is right.
+    except damage.ARCHIVE as error:
       logging.warning("%s is damaged (%s); the state before it is used", path, error)
       return None
 

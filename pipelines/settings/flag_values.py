@@ -63,6 +63,7 @@ _AT_LEAST = {
 _AT_MOST = {
   "num_clients": 10**7,
   "clients_per_round": 10**7,
+  "public_samples_per_class": 10**9,
   "shards_per_client": 10**6,
   "synthetic_clients": 10**7,
   "synthetic_examples_per_client": 10**6,
@@ -71,7 +72,10 @@ _AT_MOST = {
   "sample_rate_hz": 10**6,
   "quantity_sigma": 10.0,
   "rounds": 10**6,
+  "min_reports": 10**7,
   "local_epochs": 10**4,
+  # Steps are counted in int32.
+  "max_local_steps": 10**9,
   "batch_size": 10**6,
   "pretrain_epochs": 10**5,
   "pool_size": MOST_CANDIDATES,
@@ -79,6 +83,11 @@ _AT_MOST = {
   "device_most_examples": 2**24,
   "calibration_samples": 10**9,
   "quantisation_aware_rounds": 10**6,
+  "adjust_every_rounds": 10**9,
+  "adjust_until_round": 10**9,
+  "eval_every_rounds": 10**9,
+  "early_stopping": 10**9,
+  "profile": 10**6,
   "dirichlet_alpha": 1e6,
   "benchmark_threads": 1024,
   "benchmark_runs": 10**6,
@@ -88,6 +97,26 @@ _AT_MOST = {
   "seed": 2**62,
 }
 _LEAST_DIRICHLET_ALPHA = 1e-3
+
+
+def _check_texts(values: dict[str, Any]) -> None:
+  """Refuses what `run.flags`, which has a flag a line, could not give back."""
+  for name, value in values.items():
+    for text in value if isinstance(value, list) else [value]:
+      if isinstance(text, str) and not _is_a_line(text):
+        raise InputError(
+          f"--{name}={text!r:.60}: must be UTF-8 text without line breaks, as run.flags "
+          "keeps it; write it so, or rename the file"
+        )
+
+
+def _is_a_line(text: str) -> bool:
+  try:
+    text.encode()
+  # Bytes of the command line that are no UTF-8 arrive as halves of pairs.
+  except UnicodeEncodeError:
+    return False
+  return text.splitlines() in ([], [text])
 
 
 def _check_ranges(values: dict[str, Any]) -> None:
@@ -167,6 +196,7 @@ def check(values: dict[str, Any]) -> None:
   """
   _check_names(values)
   data_config.check(values)
+  _check_texts(values)
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise InputError(f"--{name} must be a finite number, got {value}")

@@ -60,8 +60,9 @@ def read() -> str:
   given = {n: flags.FLAGS[n].value for n in run_flags.names() if flags.FLAGS[n].present}
   try:
     flags.FLAGS(["run_dir", f"--flagfile={saved}"])
-  except (flags.Error, UnicodeDecodeError) as error:
-    raise InputError(f"{saved}: {error}") from error
+  # absl lets a ValueError of its own through for --noflag=value.
+  except (flags.Error, ValueError) as error:
+    raise InputError(f"{saved}: {error}; restore it") from error
   for name, value in given.items():
     if name not in _MAY_DIFFER and value != flags.FLAGS[name].value:
       raise InputError(

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Optional
 
-from pipelines.apps import files
+from pipelines.apps import damage, files
 from pipelines.tracking import base
 
 
@@ -15,7 +15,7 @@ def _path(subject: base.Subject, tracker: str) -> pathlib.Path:
 def read(subject: base.Subject, tracker: str) -> Optional[str]:
   """Returns the id that was kept, or None."""
   try:
-    found = json.loads(_path(subject, tracker).read_text())["id"]
+    found = damage.parsed(_path(subject, tracker).read_text())["id"]
   except (OSError, ValueError, KeyError, TypeError):
     return None
   return found if isinstance(found, str) else None

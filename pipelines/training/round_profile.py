@@ -20,7 +20,8 @@ import rich.console
 import rich.table
 import tensorflow as tf
 
-from pipelines.apps import files
+from fedtiny_tff.errors import InputError
+from pipelines.apps import damage, files
 
 # Calls that only bring values to the worker; others wait for it to compute.
 _SENDING = ("CreateValue",)
@@ -226,13 +227,34 @@ def write(folder: pathlib.Path, document: dict[str, Any]) -> None:
 
 
 def read(folder: pathlib.Path) -> Optional[dict[str, Any]]:
-  """Reads `profile.json`; None where no round was profiled."""
+  """Reads `profile.json`; None where no round was profiled.
+
+  Raises:
+    InputError: When it is damaged.
+  """
   path = folder / _DOCUMENT
-  return json.loads(path.read_text()) if path.exists() else None
+  if not path.exists():
+    return None
+  try:
+    document: dict[str, Any] = damage.parsed(path.read_text())
+    # Whatever is wrong with it shows here.
+    _table(document), _lines(document)
+  except damage.FORM as error:
+    raise InputError(
+      f"{path}: is no profile ({type(error).__name__}: {error}); restore it, or delete "
+      "it to do without"
+    ) from error
+  return document
 
 
 def show(document: dict[str, Any], console: rich.console.Console) -> None:
   """Prints the table of a `profile.json`."""
+  console.print(_table(document))
+  for line in _lines(document):
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def _table(document: dict[str, Any]) -> rich.table.Table:
   rounds = document["rounds"]
   table = rich.table.Table(
     title=f"where the time of a round goes (rounds {rounds[0]} to {rounds[-1]})"
@@ -244,14 +266,18 @@ def show(document: dict[str, Any], console: rich.console.Console) -> None:
   for part in document["parts"]:
     milliseconds = 1e3 * part["seconds_per_round"]
     table.add_row(
-      part["stage"],
-      part["where"],
+      str(part["stage"]),
+      str(part["where"]),
       f"{milliseconds:,.1f}",
       f"{100 * part['share']:.1f} %",
     )
   total = 1e3 * document["seconds_per_round"]
   table.add_row("all", "", f"{total:,.1f}", "100.0 %", end_section=True)
-  console.print(table)
+  return table
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+  """Returns what is told below the table."""
   cpu = ", ".join(
     f"{who} {1e3 * seconds:,.0f} ms"
     for who, seconds in document["cpu_seconds_per_round"].items()
@@ -267,5 +293,4 @@ def show(document: dict[str, Any], console: rich.console.Console) -> None:
       f"One client's training, repeated in the driver: {1e3 * client['seconds']:,.1f} ms "
       f"for {client['examples']:,} examples"
     )
-  for line in lines:
-    console.print(line, highlight=False, soft_wrap=True)
+  return lines

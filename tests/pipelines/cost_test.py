@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 from absl import flags
 
 from pipelines import cost
@@ -244,6 +245,18 @@ def test_bad_input_is_one_line(arguments, said, capsys):
   assert printed.err.count("\n") == 1
   for part in said.split(" ... "):
     assert part in printed.err
+
+
+def test_names_are_no_markup(tmp_path, monkeypatch, capsys):
+  (tmp_path / "[").mkdir()
+  monkeypatch.chdir(tmp_path)
+  layers = tf.keras.layers
+  tf.keras.Sequential(
+    [layers.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(10)]
+  ).save("[/b].keras")
+  arguments = ("--model=[/b].keras", "--input_shape=8,8,1", "--num_classes=10")
+  assert support.call("cost", cost.main, *arguments) == 0
+  assert "fedtiny, [/b].keras at width 1" in capsys.readouterr().out
 
 
 def test_in_a_process_of_its_own(tmp_path):

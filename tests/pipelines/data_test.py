@@ -195,7 +195,7 @@ class TestPrepared:
   def test_what_does_not_say_how_it_was_made_is_refused(self, capsys, folder):
     path = folder / "dataset.json"
     document = json.loads(path.read_text())
-    document["made"] = {"partitioner": "natural", "bad_records": 3}
+    document["made"] = {"partitioner": "natural", "bad_records": {"count": 3}}
     path.write_text(json.dumps(document))
     said = _refused(
       capsys, "--dataset=prepared", f"--data_dir={folder}", "--num_clients=0"
@@ -206,10 +206,11 @@ class TestPrepared:
 class TestPictures:
   def test_same_command_same_bytes(self, capsys, tmp_path):
     where = _write_table(tmp_path / "t.csv")
-    for name in ("one", "other"):
+    for name in ("one", ":smile:[b]"):
       printed = _run(capsys, *TABLE, where, f"--plots_dir={tmp_path}/{name}")
+      # The names are no markup.
       assert f"Picture: {tmp_path}/{name}/examples.png" in printed
-    one, other = (support.snapshot(tmp_path / name) for name in ("one", "other"))
+    one, other = (support.snapshot(tmp_path / name) for name in ("one", ":smile:[b]"))
     assert list(one) == PICTURES
     assert one == other
 

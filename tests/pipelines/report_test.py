@@ -12,6 +12,8 @@ from pipelines.report_page import comparison, run_record
 from pipelines.report_page.content import Grid
 from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
+from tests.pipelines.apps import damage_test
+from tests.pipelines.handmade_reports import artifact
 
 _SMALL = Shape(rounds=8, layers=2, clients=3, classes=3, candidates=2, every=2)
 
@@ -106,6 +108,40 @@ def test_a_report_of_another_form(folder, capsys, name, value):
   assert printed.startswith(f"report: {folder}/report.json: is not what a run writes")
   assert printed.count("\n") == 1
   assert not (folder / "report.html").exists()
+
+
+def test_a_report_that_only_a_comparison_cannot_show(folder, tmp_path, capsys):
+  other = make(tmp_path / "other", _SMALL)
+  (other / "clients.csv").unlink()
+  _damaged(other, "client_accuracy", {"x": 1})
+  assert _call(other) == 0
+  output = tmp_path / "page.html"
+  assert _call(folder, other, f"--output_file={output}") == 2
+  printed = capsys.readouterr().err
+  assert printed.startswith(f"report: {other}/report.json: is not what a run writes")
+  assert printed.count("\n") == 1
+  assert not output.exists()
+
+
+@pytest.mark.parametrize("kind", ["flipped", "encrypted", "no array", "no header"])
+def test_damaged_masks(folder, capsys, kind):
+  (folder / "model" / "masks.npz").write_bytes(damage_test.ARCHIVES[kind])
+  assert _call(folder) == 2
+  printed = capsys.readouterr().err
+  assert "masks.npz: cannot be read" in printed
+  assert printed.count("\n") == 1
+
+
+def test_links_to_themselves(folder, tmp_path, capsys):
+  link = folder / "export" / "loop.tflite"
+  link.parent.mkdir(exist_ok=True)
+  link.symlink_to(link.name)
+  _damaged(folder, "artifacts", [artifact("export/loop.tflite")])
+  output = tmp_path / "page.html"
+  output.symlink_to(output.name)
+  assert _call(folder, f"--output_file={output}") == 0
+  assert capsys.readouterr().out == f"{output}\n"
+  assert "is not there any more" in output.read_text()
 
 
 def test_what_is_no_run(tmp_path, capsys):

@@ -111,6 +111,14 @@ def test_a_failed_target_is_tried_again_by_the_next_run(tmp_path, monkeypatch, c
   assert list(made["seconds"]) == ["data", "export_android", "export_mcu"]
 
 
+def test_names_are_no_markup(tmp_path, capsys):
+  name = "[/] [red]x :smile:"
+  made = handmade_report([artifact(ANDROID)])
+  made["dataset"]["name"] = name
+  stages.summarize(RunDirectory(tmp_path), made)
+  assert f"fedtiny on {name}" in capsys.readouterr().out
+
+
 def test_the_summary_goes_to_stdout(tmp_path, capsys):
   directory = RunDirectory(tmp_path / ("long" * 40))
   stages.summarize(directory, handmade_report([artifact(ANDROID)]))

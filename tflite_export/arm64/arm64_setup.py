@@ -91,6 +91,6 @@ def _marker(folder: pathlib.Path) -> dict[str, Any]:
   """Reads the marker, which is written last; empty when it cannot be read."""
   try:
     marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     return {}
   return marker if isinstance(marker, dict) else {}

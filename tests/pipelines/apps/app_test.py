@@ -99,6 +99,8 @@ def test_a_defect_keeps_its_traceback(error):
     (["--rounds"], "rounds"),
     (["--flagfile=/no/such.flags"], "/no/such.flags"),
     (["extra"], "unexpected argument 'extra'"),
+    (["\udcff.tflite"], r"'\udcff.tflite': is not UTF-8 text; write it so"),
+    (["--flagfile=\udcff"], r"'--flagfile=\udcff': is not UTF-8 text; write it so"),
   ],
 )
 def test_a_wrong_command_line_is_one_line(arguments, said, capsys):

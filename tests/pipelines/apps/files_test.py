@@ -339,3 +339,14 @@ def test_a_folder_that_cannot_be_made_names_the_flag(tmp_path, place):
   with pytest.raises(InputError, match=rf"--output_dir={path}: cannot be written"):
     files.make_folder(path, "output_dir")
   assert list(support.snapshot(tmp_path)) == ["file"]
+
+
+def test_links_are_followed_to_where_they_lead(tmp_path):
+  folder = tmp_path / "folder"
+  folder.mkdir()
+  for name, target in (("out", ".."), ("in", "a"), ("loop", "loop")):
+    (folder / name).symlink_to(target)
+  assert files.is_inside(folder / "in", folder)
+  assert files.is_inside(folder / "loop", folder)
+  assert not files.is_inside(folder / "out", folder)
+  assert not files.is_inside(folder / ".." / "other", folder)

@@ -85,6 +85,7 @@ def test_a_flag_of_a_later_version_makes_no_other_cell(store):
   ("content", "said"),
   [
     ("{", "cannot be read"),
+    pytest.param("[" * 100_000, "cannot be read", id="deep"),
     ("[]", "cannot be read"),
     ('{"result": 3}', "cannot be read"),
     ('{"result": {}, "curve": [], "layers": [], "flags": {}}', "lacks accuracy, "),

@@ -84,6 +84,14 @@ def test_descriptions_that_lack_something_are_refused(tmp_path, member):
     lambda d: d["info"].update(shape=[-2]),
     lambda d: d.update(anomalies=[2]),
     lambda d: d["info"]["preprocessing"].update(mean=[0.0] * 3, deviation=[1.0] * 3),
+    lambda d: d["info"].update(shape=[float("inf")]),
+    lambda d: d["info"].update(name="\ud800"),
+    lambda d: d["info"].update(name="\x1b[2J"),
+    lambda d: d["info"].update(class_names=["\ud800", "b"]),
+    lambda d: d["info"].update(class_names=["a\nb", "b"]),
+    lambda d: d["info"].update(class_names=[1, 2]),
+    lambda d: d["made"].update(bad_records={"count": "many"}),
+    lambda d: d["made"].update(notes="\ud800"),
   ],
 )
 def test_descriptions_of_other_data_are_refused(tmp_path, change):
@@ -94,6 +102,25 @@ def test_descriptions_of_other_data_are_refused(tmp_path, change):
   (folder / "dataset.json").write_text(json.dumps(document))
   with pytest.raises(InputError, match=r"cannot be read .* delete .* and run again"):
     data_folder.open_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["test.records", "clients.npy"])
+def test_a_link_to_itself_is_refused(tmp_path, name):
+  folder = tmp_path / "data"
+  data_stage.write_data(made_data.toy_plan(), folder)
+  (folder / name).unlink()
+  (folder / name).symlink_to(name)
+  with pytest.raises(InputError, match=r"cannot be read .* delete it and run again"):
+    data_folder.open_folder(folder)
+
+
+def test_what_was_made_says_nothing_else_about_what_is_there(tmp_path):
+  folder = tmp_path / "data"
+  before = data_stage.write_data(made_data.toy_plan(), folder).summary()
+  document = json.loads((folder / "dataset.json").read_text())
+  document["made"] |= {"classes": 5, "more": 1}
+  (folder / "dataset.json").write_text(json.dumps(document))
+  assert data_folder.open_folder(folder).summary() == before | {"more": 1}
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,17 @@ def test_damaged_answers_are_refused(world, damage):
   )
 
 
+def test_names_of_strangers_do_nothing_to_a_terminal(world):
+  tensors = {"\x1b[2J\n" + "a-" * 20_000: np.zeros(1, np.float32)}
+  envelope = Envelope("update", PLAN, 7, client=0, answers=world.digest())
+  world.write(0, device_messages.write(envelope, tensors))
+  assert world.ask(clients=(0,)) == {}
+  refused = world.said.getvalue().splitlines()[0]
+  assert "holds �[2J a-a-" in refused
+  assert refused.isprintable()
+  assert len(refused) < 600
+
+
 def test_a_device_that_is_refused_may_answer_again(world):
   world.write(0, b"nothing")
   timer = threading.Timer(0.3, lambda: world.answer(0))

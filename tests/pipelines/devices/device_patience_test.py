@@ -65,6 +65,7 @@ def test_devices_that_failed_together_come_back_apart(clock):
   [
     ("", "has nothing new for 5 s"),
     ("no route", r"was not reached \(no route\) for 5 s"),
+    ("\x1b[2J\nOK", r"was not reached \(�\[2J OK\) for 5 s"),
   ],
 )
 def test_its_end_says_what_was_waited_for(clock, problem, said):

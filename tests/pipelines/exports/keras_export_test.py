@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.exports import export_stage
+from pipelines.exports import export_stage, keras_export
 from tests.fedtiny_tff.support import floats
 from tests.pipelines import support
 from tests.pipelines.exports import keras_files
@@ -34,6 +34,12 @@ def fixture_exported(work):
 
 def _report(output):
   return json.loads((output / "export.json").read_text())
+
+
+@pytest.mark.parametrize("content", ["", "3", pytest.param("[" * 100_000, id="deep")])
+def test_a_damaged_report_of_before_tells_nothing(tmp_path, content):
+  (tmp_path / "export.json").write_text(content)
+  assert keras_export._read_report(tmp_path) == {}
 
 
 def test_files_are_those_of_a_run_without_its_folder(exported):

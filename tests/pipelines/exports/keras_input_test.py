@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 
+from tests.pipelines.apps import damage_test
 from tests.pipelines.exports import keras_files
 from tests.tflite_export import models
 
@@ -68,6 +69,9 @@ def test_data_that_do_not_fit(work, tmp_path, capsys, name, x, more, said):
     (b"", "cannot be read"),
     (b"PK\x03\x04 truncated", "cannot be read"),
     (b"\x93NUMPY\x01\x00", "cannot be read"),
+    pytest.param(damage_test.flipped("x"), "cannot be read", id="flipped"),
+    pytest.param(damage_test.encrypted("x"), "cannot be read", id="encrypted"),
+    pytest.param(damage_test.of("x", b"text"), "`x` is |S4", id="text"),
   ],
 )
 def test_data_that_are_none(work, tmp_path, capsys, content, said):

@@ -135,7 +135,10 @@ def test_what_is_no_report_is_named(run, content):
     run.read_report()
 
 
-@pytest.mark.parametrize("content", [None, "", "{"])
+@pytest.mark.parametrize(
+  "content",
+  [None, "", "{", pytest.param("[" * 100_000, id="deep"), r'{"density": "\ud800"}'],
+)
 def test_an_unreadable_report_is_named(run, content):
   _claimed(run)
   if content is not None:

@@ -1,6 +1,7 @@
 """States are read back exactly; damaged ones are passed over."""
 
 import asyncio
+import hashlib
 import logging
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow_federated as tff
 
 from pipelines.runs import state_store
 from tests.pipelines import support
+from tests.pipelines.apps import damage_test
 
 ARRAYS = {
   "prunable": np.array([1.5, -0.0, np.nextafter(np.float32(1), 2)], np.float32),
@@ -65,6 +67,14 @@ def test_every_flipped_byte_is_noticed():
 def test_nothing_is_pickled():
   with pytest.raises(ValueError, match="allow_pickle"):
     state_store.decode(state_store.encode({"a": np.array([{}], object)}, {}))
+
+
+def test_an_archive_of_something_else_is_passed_over(store, tmp_path, caplog):
+  _save(store, 1, 2)
+  body = damage_test.of("document", b"no array")
+  _path(tmp_path, 2).write_bytes(hashlib.sha256(body).digest() + body)
+  assert store.load_latest()[0] == 1
+  assert "is damaged" in caplog.text
 
 
 def test_an_empty_store_has_no_state_and_no_folder(store, tmp_path):

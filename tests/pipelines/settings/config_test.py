@@ -20,6 +20,30 @@ def test_flags_are_attributes():
     setattr(made, "values", {})  # noqa: B010 - mypy knows that it is frozen
 
 
+@pytest.mark.parametrize(
+  "name",
+  # The bits are checked where sums are made of them.
+  [
+    name
+    for name in run_flags.names()
+    if flags.FLAGS[name].flag_type() == "int" and name != "secure_bits"
+  ],
+)
+def test_whole_numbers_fit_what_computes_with_them(name):
+  with pytest.raises(InputError, match=f"--{name} must be"):
+    support.make_config(**{name: 2**63})
+
+
+@pytest.mark.parametrize(
+  "text", ["\udca9 ACME", "MIT\nsee LICENSE", "MIT\n", "a\rb", "a\u2028b", "a\x1cb"]
+)
+@pytest.mark.parametrize("name", ["model_licence", "output_dir", "anomaly_classes"])
+def test_texts_are_those_that_a_flagfile_gives_back(name, text):
+  value = ["a", text] if name == "anomaly_classes" else text
+  with pytest.raises(InputError, match=f"--{name}=.*: must be UTF-8 text without line"):
+    support.make_config(**{name: value})
+
+
 def test_the_defaults_are_valid():
   values = {name: flags.FLAGS[name].default for name in run_flags.names()}
   config.make_config(values | {"targets": ["android"], "output_dir": "x"})

@@ -68,6 +68,14 @@ def test_a_folder_without_a_run_is_named(tmp_path):
     _read(f"--run_dir={tmp_path}")
 
 
+@pytest.mark.parametrize("line", ["--nodense_baseline=1", "--seed=x", '--targets="'])
+def test_a_damaged_line_is_told(path, line):
+  with (path / "run.flags").open("a") as file:
+    file.write(f"{line}\n")
+  with pytest.raises(InputError, match=r"run\.flags: .*; restore it"):
+    _read(f"--run_dir={path}")
+
+
 @pytest.mark.parametrize("content", [b"--no_such_flag=1\n", b"--seed=x\n", b"\xff\n"])
 def test_flags_that_cannot_be_read_are_named(path, content):
   (path / "run.flags").write_bytes(content)

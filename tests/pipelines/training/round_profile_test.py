@@ -188,6 +188,23 @@ def test_the_table_tells_all(clock, tmp_path):
   assert "500.0 ms for 1,234 examples" in text
 
 
+@pytest.mark.parametrize(
+  "content",
+  [
+    "",
+    pytest.param("[" * 100_000, id="deep"),
+    "{}",
+    "[]",
+    '{"rounds": []}',
+    r'{"rounds": ["\ud800"]}',
+  ],
+)
+def test_a_damaged_profile_is_named(tmp_path, content):
+  (tmp_path / "profile.json").write_text(content)
+  with pytest.raises(InputError, match=r"profile\.json: is no profile .* delete it"):
+    round_profile.read(tmp_path)
+
+
 def test_a_negative_number_is_refused():
   with pytest.raises(InputError, match="--profile must be at least 0, got -1"):
     support.make_config(profile=-1)

@@ -31,7 +31,9 @@ def test_a_prepared_folder_is_found(tmp_path):
   assert emulator.environment("/tmp/x")["TMPDIR"] == "/tmp/x"
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", '{"layout": 0}'])
+@pytest.mark.parametrize(
+  "content", [None, "", "[]", pytest.param("[" * 100_000, id="deep"), '{"layout": 0}']
+)
 def test_without_a_finished_folder_make_arm64_is_named(tmp_path, content):
   if content is not None:
     (tmp_path / arm64_setup.MARKER).write_text(content)
