@@ -21,9 +21,9 @@ A finished cell is never run again; stop it at any time and run the same command
     --output_dir=runs/comparison
 
 Writes results.csv, results.json, results.md, figures/, a run directory for each cell
-(runs/), and cells/, which says what is finished. Of the flags of a run, --strategy,
---target_density, --dirichlet_alpha, --seed, --targets and --dense_baseline are the
-comparison's own. Test accuracy is that of the final models; curves by rounds show the
+(runs/), cells/, which says what is finished, and comparison.json: what all cells share,
+and later calls must not change. Of the flags of a run, --strategy, --target_density,
+--dirichlet_alpha, --seed, --targets and --dense_baseline are the comparison's own. Test accuracy is that of the final models; curves by rounds show the
 clients' held-out parts.
 """
 
@@ -118,10 +118,12 @@ def main() -> Optional[int]:
   common, cells = _grid()
   folder = pathlib.Path(flags.FLAGS.output_dir)
   store = comparison_cells.CellStore(folder)
+  store.check(common)
   if DRY_RUN.value:
     _print_plan(cells, comparison_schedule.read_finished(cells, store))
     return None
   files.make_folder(folder, "output_dir")
+  store.claim(common)
   if _ONLY_CELL.value:
     named = [cell for cell in cells if cell.name == _ONLY_CELL.value]
     if not named:

@@ -16,6 +16,7 @@ from tools import imports
 # goes on. Records that cannot be used end a run unless they are skipped.
 KINDS: Mapping[str, Optional[int]] = {
   "InputError": 2,
+  "QuantisationError": 2,
   "Final": 2,
   "UnusableImage": 2,
   "UnusableRecord": 2,

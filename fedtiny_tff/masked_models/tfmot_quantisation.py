@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 
-from fedtiny_tff.errors import InputError
+from fedtiny_tff.errors import QuantisationError
 from fedtiny_tff.masked_models import tfmot_masking
 from fedtiny_tff.masked_models.tfmot_quantisers import (
   LEFT_OUT,
@@ -102,7 +102,7 @@ def plan_quantisation(model_definition: definition.ModelDefinition) -> Quantised
     model_definition: Which model, and which of its layers are masked.
 
   Raises:
-    InputError: Naming the layer that cannot be quantised.
+    QuantisationError: Naming the layer that cannot be quantised.
   """
   with tf.Graph().as_default():
     plain = model_definition.build()
@@ -131,7 +131,7 @@ def plan_quantisation(model_definition: definition.ModelDefinition) -> Quantised
       config = _without_build_config(wrapped.get_config())
   except (ValueError, RuntimeError, TypeError, KeyError) as error:
     reason = " ".join(str(error).split())
-    raise InputError(
+    raise QuantisationError(
       f"model {model_definition.name!r}: tfmot cannot quantise it in training "
       f"({reason[:200]}); {LEFT_OUT}"
     ) from error
@@ -147,7 +147,7 @@ def _checked(plan: QuantisedPlan) -> QuantisedPlan:
     found = {id(v) for v in model.trainable_variables}
     strange = [v.name for v in model.model.trainable_variables if id(v) not in found]
   if strange:
-    raise InputError(
+    raise QuantisationError(
       f"model {plan.definition.name!r}: tfmot adds {strange[0]} when quantising; "
       f"{LEFT_OUT}"
     )
@@ -170,7 +170,7 @@ class QuantisedModel(tfmot_masking.MaskedModel):
     """Builds the model with new variables, all 0, in the current graph.
 
     Raises:
-      InputError: When a layer of the definition was turned into others.
+      QuantisationError: When a layer of the definition was turned into others.
     """
     keras_graphs.fix_learning_phase()
     with scope():
@@ -182,7 +182,7 @@ class QuantisedModel(tfmot_masking.MaskedModel):
     }
     lost = [name for name, _ in (k for k in plan.trainable if k not in variables)]
     if lost:
-      raise InputError(
+      raise QuantisationError(
         f"layer {lost[0]!r} of model {plan.definition.name!r}: tfmot turns it into "
         f"others when quantising; {LEFT_OUT}"
       )

@@ -22,7 +22,7 @@ from typing import Any, Optional
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 
-from fedtiny_tff.errors import InputError
+from fedtiny_tff.errors import QuantisationError
 
 # Share of a moving range that stays at each step: about a hundred steps of memory.
 RANGE_DECAY = 0.99
@@ -250,12 +250,12 @@ class _Registry(tfmot.quantization.keras.QuantizeRegistry):
     """Returns the configuration of a layer.
 
     Raises:
-      InputError: Naming a layer that tfmot does not quantise.
+      QuantisationError: Naming a layer that tfmot does not quantise.
     """
     try:
       upstream = self._upstream.get_quantize_config(layer)
     except ValueError as error:
-      raise InputError(
+      raise QuantisationError(
         f"layer {layer.name!r} ({type(layer).__name__}): tfmot cannot quantise it in "
         f"training; {LEFT_OUT}"
       ) from error

@@ -32,6 +32,8 @@ _SAID_OF_NUMBERS = {
   "could not convert string to float": "is no number, such as 0.1",
   "invalid literal for int() with base 10": "is no whole number, such as 20",
 }
+# Of a full disk.
+_SAID_BY_SQLITE = "database or disk is full"
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpfull", "--helpshort")
 
 
@@ -282,8 +284,9 @@ def _explain_failure(error: BaseException) -> tuple[Optional[ExitCode], str]:
 def _is_storage_full(error: BaseException) -> bool:
   if isinstance(error, OSError) and error.errno is not None:
     return error.errno in STORAGE_FULL
-  # TensorFlow and HDF5 have no other way to say so.
-  return os.strerror(errno.ENOSPC) in str(error)
+  # TensorFlow, HDF5 and what speaks with SQLite have no other way to say so.
+  said = os.strerror(errno.ENOSPC), _SAID_BY_SQLITE
+  return any(each in str(error) for each in said)
 
 
 def leave(code: int) -> NoReturn:

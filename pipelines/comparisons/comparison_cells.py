@@ -2,7 +2,8 @@
 
 `cells/NAME.json` is written last and alone says that a cell is finished; `runs/NAME/` is
 its run directory, which `pipelines.export` can make files of; `data/` holds the clients'
-records, shared by the cells of one split.
+records, shared by the cells of one split. `comparison.json` holds the flags that all cells
+share, and is written before any of them.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any, Optional
 
 from fedtiny_tff.errors import InputError
 from pipelines import run_report
-from pipelines.apps import damage, files
+from pipelines.apps import damage, files, folder_lock
 from pipelines.apps.progress import Progress
 from pipelines.comparisons.comparison_grid import Cell, method_flags
 from pipelines.datasets import data_folder
@@ -35,6 +36,7 @@ class CellStore:
   def __init__(self, folder: pathlib.Path):
     """Names the folders; nothing is made."""
     self._folder = folder
+    self._common = folder / "comparison.json"
 
   def path(self, cell: Cell) -> pathlib.Path:
     """Returns where the result of a cell is kept."""
@@ -55,6 +57,37 @@ class CellStore:
   def log(self, cell: Cell) -> pathlib.Path:
     """Returns where a process of the cell's own prints to."""
     return self._folder / "logs" / f"{cell.name}.log"
+
+  def check(self, common: config_lib.RunConfig) -> None:
+    """Makes sure that the folder is new, or of the same configuration.
+
+    Args:
+      common: What all cells share.
+
+    Raises:
+      InputError: When its data or any of its cells, which another call may have run, are
+        of another configuration, or a file is damaged.
+    """
+    if self._common.exists():
+      _check_flags(self._common, _load_common(self._common), common)
+    self.read_all(common)
+
+  def claim(self, common: config_lib.RunConfig) -> None:
+    """Says which configuration the folder, which exists, is of; after `check`.
+
+    Raises:
+      InputError: When another process has claimed it for another configuration since,
+        or does so now.
+    """
+    if not self._common.exists():
+      lock = folder_lock.FolderLock(self._folder, "output_dir")
+      try:
+        if not self._common.exists():
+          found = {"flags": _stored_flags(common)}
+          files.write_text(self._common, json.dumps(found, indent=1) + "\n")
+      finally:
+        lock.release()
+    self.check(common)
 
   def read(self, cell: Cell) -> Optional[dict[str, Any]]:
     """Reads what came of a cell; None while it is not finished.
@@ -122,6 +155,20 @@ def _load(path: pathlib.Path) -> dict[str, Any]:
   return found
 
 
+def _load_common(path: pathlib.Path) -> dict[str, Any]:
+  """Reads the flags that all cells share.
+
+  Raises:
+    InputError: When the file is damaged.
+  """
+  try:
+    return dict(json.loads(path.read_text())["flags"])
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise InputError(
+      f"{path}: cannot be read ({error}); delete it and data/, which are written again"
+    ) from error
+
+
 def _check_flags(
   path: pathlib.Path, stored: dict[str, Any], config: config_lib.RunConfig
 ) -> None:
@@ -173,11 +220,9 @@ def run_cell(cell: Cell, store: CellStore, progress: Progress) -> dict[str, Any]
 
 
 def _stored_flags(config: config_lib.RunConfig) -> dict[str, Any]:
-  """Returns what makes the cell: not where its data lie, which may be elsewhere."""
+  """Returns what makes a cell: not where its data lie, which may be elsewhere."""
   return {
-    name: value
-    for name, value in config.configuration().items()
-    if value is not None and name != "data_dir"
+    name: value for name, value in config.configuration().items() if name != "data_dir"
   }
 
 

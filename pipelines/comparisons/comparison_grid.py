@@ -15,7 +15,7 @@ from fedtiny_tff.errors import InputError
 from fedtiny_tff.strategies import base
 from fedtiny_tff.strategies import registry as strategies
 from pipelines.settings import config as config_lib
-from pipelines.settings import run_flags
+from pipelines.settings import data_flags, run_flags
 
 # Ablations that have a name of their own: strategy, and the flags that differ.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -34,6 +34,9 @@ _FIXED = (
   "data_dir",
   "rounds",
 )
+
+# What a method may change of them gives it clients of its own.
+_DATA = frozenset(name for group in data_flags.GROUPS.values() for name in group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +60,21 @@ class Cell:
   @property
   def name(self) -> str:
     """What its files are called."""
-    method = self.method.replace(":", ".").replace("=", "-").replace("/", "-")
-    return f"{method}-density{self.density:g}-alpha{self.alpha:g}-seed{self.seed}"
+    return f"{self._method_name}-density{self.density:g}-{self._split}"
 
   @property
   def data_name(self) -> str:
     """What it shares with the cells of the same clients."""
+    if _DATA.isdisjoint(method_flags(self.method)):
+      return self._split
+    return f"{self._method_name}-{self._split}"
+
+  @property
+  def _method_name(self) -> str:
+    return self.method.replace(":", ".").replace("=", "-").replace("/", "-")
+
+  @property
+  def _split(self) -> str:
     return f"alpha{self.alpha:g}-seed{self.seed}"
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
 
 from pipelines.apps import files
@@ -211,6 +212,7 @@ def export_all(
   folder: pathlib.Path,
   progress: Progress,
   steps: ExportSteps,
+  record: Callable[[list[str]], None] = lambda paths: None,
 ) -> tuple[list[dict[str, Any]], list[VerificationError]]:
   """Exports to every named target.
 
@@ -223,6 +225,8 @@ def export_all(
     folder: Where each target's folder goes.
     progress: Where progress is shown.
     steps: What else is done.
+    record: Called with the paths of all files, relative to the folder, before the first
+      of them is written.
 
   Returns:
     One mapping per `.tflite`, paths relative to the folder; and an error per target
@@ -244,6 +248,8 @@ def export_all(
         failures.append(_kind([error])(f"{target}: {error}{before}"))
         continue
     rows += of_target
+  if bundles:
+    record([path for bundle in bundles.values() for path in bundle.files])
   for target in names:
     if target in bundles:
       _write(folder, target, bundles[target])

@@ -24,7 +24,7 @@ from tflite_export import given_model
 from tflite_export.artifacts import ExportRequest, VerificationError
 from tflite_export.conversion import channel_equalisation
 from tflite_export.provenance import Provenance
-from tflite_export.targets import TARGETS, TARGETS_OF_RUNS
+from tflite_export.targets import TARGETS_OF_RUNS
 
 REPORT = "export.json"
 # With fewer, nobody pruned the model.
@@ -131,6 +131,8 @@ def export(
 ) -> tuple[dict[str, Any], list[VerificationError]]:
   """Exports a model to `--targets` and writes `export.json` beside their folders.
 
+  It names the files that are to come before the first of them is there.
+
   Returns:
     The report, and an error per target that failed.
   """
@@ -148,20 +150,33 @@ def export(
     quantisation_aware_model=quantised.model,
     provenance=dataclasses.replace(request.provenance, calibration=told),
   )
-  rows, failures = export_stage.export_all(
-    targets, request, options.output_dir, progress, export_stage.steps_of(config)
-  )
-  files.remove_leftovers(options.output_dir)
-  report = {
+  folder = options.output_dir
+  before = _read_report(folder).get("files", [])
+  report: dict[str, Any] = {
     "model": options.model_path.name,
     "task": request.task.name,
     "quantisation": quantised.facts,
-    "artifacts": sorted([*_kept(options.output_dir, targets), *rows], key=_path),
-    "files": _written(options.output_dir),
+    "artifacts": _kept(folder, targets),
+    "files": [name for name in before if name.partition("/")[0] not in targets],
   }
-  if options.output_dir.exists():
-    files.write_text(options.output_dir / REPORT, json.dumps(report, indent=2) + "\n")
+
+  def record(paths: list[str]) -> None:
+    # Otherwise what a killed export had written would pass for somebody else's.
+    _write_report(folder, report | {"files": sorted({*before, *paths})})
+
+  rows, failures = export_stage.export_all(
+    targets, request, folder, progress, export_stage.steps_of(config), record
+  )
+  files.remove_leftovers(folder)
+  report["artifacts"] = sorted([*report["artifacts"], *rows], key=_path)
+  report["files"] = sorted([*report["files"], *_written(folder, targets)])
+  if folder.exists():
+    _write_report(folder, report)
   return report, failures
+
+
+def _write_report(folder: pathlib.Path, report: dict[str, Any]) -> None:
+  files.write_text(folder / REPORT, json.dumps(report, indent=2) + "\n")
 
 
 def _check_targets(targets: list[str]) -> None:
@@ -210,10 +225,10 @@ def _check_folder(options: KerasExport, targets: list[str]) -> None:
         )
 
 
-def _written(folder: pathlib.Path) -> list[str]:
+def _written(folder: pathlib.Path, targets: list[str]) -> list[str]:
   """Lists the files in the targets' folders, relative to the export's."""
-  found = [path for name in TARGETS for path in (folder / name).rglob("*")]
-  return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
+  found = [path for name in targets for path in (folder / name).rglob("*")]
+  return [str(path.relative_to(folder)) for path in found if path.is_file()]
 
 
 def _read_report(folder: pathlib.Path) -> dict[str, Any]:

@@ -108,10 +108,12 @@ class RunDirectory:
     """Makes the directory, keeps others out and says whose it is; after `check`.
 
     Raises:
-      InputError: When it cannot be written, or another process works in it.
+      InputError: When it cannot be written, another process works in it, or one has
+        claimed it for another configuration since `check`.
     """
     files.make_folder(self.path, "output_dir")
     self.lock()
+    self.check(config)
     files.remove_leftovers(self.path)
     if not self.flags.exists():
       files.write_text(self.flags, config_lib.flagfile_text(config))

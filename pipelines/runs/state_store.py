@@ -63,7 +63,7 @@ class CheckedStateManager(tff.program.ProgramStateManager[RunState]):
   """A `tff.program.ProgramStateManager` that notices damage.
 
   TFF's own `FileProgramStateManager` writes SavedModels in place and without a
-  checksum. Versions are rounds finished; the newest two are kept.
+  checksum. Versions are rounds finished; the last two are kept.
   """
 
   def __init__(self, folder: Union[str, pathlib.Path]):
@@ -122,7 +122,10 @@ class CheckedStateManager(tff.program.ProgramStateManager[RunState]):
     return None, 0
 
   async def save(self, program_state: RunState, version: int) -> None:
-    """Writes a state, synced to the disk, and forgets the oldest.
+    """Writes a state, synced to the disk, and forgets older ones, and any after it.
+
+    Who saves an earlier version than there is went back before damaged ones: they would
+    count as the newest.
 
     Args:
       program_state: What to write; references are resolved first.
@@ -136,8 +139,10 @@ class CheckedStateManager(tff.program.ProgramStateManager[RunState]):
       raise tff.program.ProgramStateExistsError(version=version, path=str(path))
     arrays = await tff.program.materialize_value(program_state.arrays)
     files.write_bytes(path, encode(arrays, program_state.document))
-    for old in self._versions()[:-_KEEP]:
-      self._path(old).unlink()
+    versions = self._versions()
+    kept = [each for each in versions if each <= version][-_KEEP:]
+    for other in set(versions).difference(kept):
+      self._path(other).unlink()
 
   async def remove_all(self) -> None:
     """Removes every state; see TFF's base."""
@@ -155,7 +160,7 @@ class StateStore:
   def save(
     self, rounds: int, arrays: dict[str, np.ndarray], document: dict[str, Any]
   ) -> None:
-    """Writes the state after `rounds` rounds and forgets the oldest."""
+    """Writes the state after `rounds` rounds; see `CheckedStateManager.save`."""
     asyncio.run(self._manager.save(RunState(arrays, document), rounds))
 
   def load_latest(

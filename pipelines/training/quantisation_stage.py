@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from fedtiny_tff import seeds, tasks
 from fedtiny_tff.data.client_store import ClientReference
-from fedtiny_tff.errors import InputError
+from fedtiny_tff.errors import InputError, QuantisationError
 from fedtiny_tff.federated import evaluation, states
 from fedtiny_tff.federated.quantisation import (
   quantisation_messages,
@@ -85,7 +85,8 @@ def quantise(
     progress: Where progress is shown.
 
   Raises:
-    InputError: When training with quantisation was demanded and cannot be.
+    InputError: When training with quantisation was demanded and cannot be, or what is
+      no fault of the model: a worker that is lost, damaged files.
   """
   mode = config.quantisation_aware
   if mode == "never":
@@ -94,7 +95,7 @@ def quantise(
   try:
     with progress.stage("export_quantisation", "int8: what quantisation costs"):
       return _Adaptation(config, run, data, progress).run()
-  except InputError as error:
+  except QuantisationError as error:
     if mode != "auto":
       raise
     progress.say(f"int8: {error}")
@@ -131,7 +132,7 @@ class _Adaptation:
     """Plans the model.
 
     Raises:
-      InputError: When tfmot cannot quantise it.
+      QuantisationError: When tfmot cannot quantise it.
     """
     self._config = config
     self._data = data
@@ -250,7 +251,7 @@ class _Adaptation:
     state = self._packed(bare)
     ranges = Ranges(*(np.asarray(e) for e in self._rounds.observe(state, clients)))
     if not all(np.isfinite(ends).all() for ends in ranges):
-      raise InputError(
+      raise QuantisationError(
         "the model's activations are not finite on the clients' examples; "
         "lower --client_learning_rate and train again"
       )

@@ -161,6 +161,26 @@ def test_another_configuration_is_refused(folder, capsys):
   assert "--rounds=3 (now 4); use another --output_dir" in capsys.readouterr().err
 
 
+def test_another_configuration_is_refused_before_another_method_runs(folder, capsys):
+  before = support.snapshot(folder)
+  assert _call(folder, ["fedtiny:pool_size=3"], "--rounds=4") == 2
+  assert "--rounds=3 (now 4); use another --output_dir" in capsys.readouterr().err
+  assert support.snapshot(folder) == before
+
+
+@pytest.mark.parametrize("more", [(), ("--dry_run",)])
+def test_data_of_another_configuration_are_not_taken(folder, tmp_path, capsys, more):
+  # What a comparison leaves that was stopped in its first cell.
+  shutil.copytree(folder / "data", tmp_path / "data")
+  shutil.copy(folder / "comparison.json", tmp_path)
+  before = support.snapshot(tmp_path)
+  assert _call(tmp_path, ["fedtiny:pool_size=3"], "--num_clients=3", *more) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert f"{tmp_path}/comparison.json: is of another configuration" in line
+  assert "--num_clients=2 (now 3)" in line
+  assert support.snapshot(tmp_path) == before
+
+
 @pytest.mark.parametrize(
   ("more", "said"),
   [

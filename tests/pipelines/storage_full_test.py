@@ -32,6 +32,16 @@ mount -o remount,size=200m "$1"
 cp -r "$out" "$4"
 """
 
+# Room for a part of the digits.
+_DATASET_SCRIPT = """
+set -eu
+mount -t tmpfs -o size=64k tmpfs "$1"
+code=0
+"$2" -m pipelines.make_dataset --to_format="$3" --output_dir="$1/made" || code=$?
+echo "ended: $code" >&2
+ls -A "$1" >&2
+"""
+
 
 def _is_permitted() -> bool:
   if not shutil.which("unshare"):
@@ -40,19 +50,27 @@ def _is_permitted() -> bool:
   return tried.returncode == 0
 
 
+_NEEDS_NAMESPACES = pytest.mark.skipif(
+  not _is_permitted(), reason="no rootless mount namespaces here"
+)
+
+
+def _in_namespace(script, *arguments):
+  return subprocess.run(
+    [*_NAMESPACE, "bash", "-c", script, "bash", *map(str, arguments)],
+    cwd=support.ROOT, capture_output=True, text=True, check=False, env=dict(os.environ),
+  )  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not _is_permitted(), reason="no rootless mount namespaces here")
+@_NEEDS_NAMESPACES
 def test_everything_up_to_the_last_round_is_intact(tmp_path):
   values = {**support.TINY, "dense_baseline": "false"}
   flags = f"--flagfile={support.write_flagfile(tmp_path / 'tiny.flags', values)}"
   whole, copied, small = (tmp_path / name for name in ("whole", "copied", "small"))
   assert support.call("run", run.main, flags, f"--output_dir={whole}") == 0
   small.mkdir()
-  command = [*_NAMESPACE, "bash", "-c", _SCRIPT, "bash", str(small)]
-  ended = subprocess.run(
-    [*command, sys.executable, flags, str(copied)],
-    cwd=support.ROOT, capture_output=True, text=True, check=False, env=dict(os.environ),
-  )  # fmt: skip
+  ended = _in_namespace(_SCRIPT, small, sys.executable, flags, copied)
   assert ended.returncode == 0, ended.stderr
   first, second = ended.stderr.split("first: 5\n")
   assert "no space is left; free some and run the same command again" in first
@@ -62,3 +80,21 @@ def test_everything_up_to_the_last_round_is_intact(tmp_path):
   assert "sparse: going on after" in second
   expected, found = equal_runs.results(whole), equal_runs.results(copied)
   assert [name for name in expected if found[name] != expected[name]] == []
+
+
+@_NEEDS_NAMESPACES
+@pytest.mark.parametrize(
+  "form",
+  [
+    "client_sqlite",
+    pytest.param("client_tfrecord", marks=pytest.mark.slow),
+    pytest.param("prepared", marks=pytest.mark.slow),
+  ],
+)
+def test_a_dataset_that_does_not_fit_leaves_nothing(tmp_path, form):
+  ended = _in_namespace(_DATASET_SCRIPT, tmp_path, sys.executable, form)
+  assert ended.returncode == 0, ended.stderr
+  said, left = ended.stderr.split("ended: 5\n")
+  assert "no space is left; free some and run the same command again" in said
+  assert "Traceback" not in said
+  assert left == ""

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.arrays import Array
-from fedtiny_tff.errors import InputError
+from fedtiny_tff.errors import QuantisationError
 from fedtiny_tff.masked_models.tfmot_quantisers import LEFT_OUT
 from tflite_export.artifacts import VerificationError
 from tflite_export.conversion.convert import INPUT_NAME, OUTPUT_NAME
@@ -52,8 +52,8 @@ def convert_quantised(
     The `.tflite` file.
 
   Raises:
-    InputError: A model that TFLite cannot express in integers alone, or whose ranges
-      are so far apart that LiteRT does not load the file.
+    QuantisationError: A model that TFLite cannot express in integers alone, or whose
+      ranges are so far apart that LiteRT does not load the file.
     VerificationError: A masked weight is not zero in the file.
   """
   try:
@@ -62,7 +62,7 @@ def convert_quantised(
   # As in `convert`, the converter raises whatever its layers raise.
   except Exception as error:
     reason = next((line for line in str(error).splitlines() if line.strip()), "")
-    raise InputError(
+    raise QuantisationError(
       f"model {model.name!r}, trained with quantisation, cannot be converted: "
       f"{type(error).__name__}: {reason.strip()}; {LEFT_OUT}"
     ) from error
@@ -104,7 +104,7 @@ def _check_integers(name: str, content: bytes, float_ends: bool) -> None:
     float_ends: Whether its input and output may be floats.
 
   Raises:
-    InputError: Naming the first operator or weight that is not so.
+    QuantisationError: Naming the first operator or weight that is not so.
   """
   file = flatbuffer_model.read_model(content)
   with flatbuffer_model.reading():
@@ -114,7 +114,7 @@ def _check_integers(name: str, content: bytes, float_ends: bool) -> None:
       for index in (*operator.inputs, *operator.outputs):
         tensor = graph.tensors[index]
         if index >= 0 and index not in ends and tensor.type not in _INTEGERS:
-          raise InputError(
+          raise QuantisationError(
             f"model {name!r}, trained with quantisation: "
             f"{flatbuffer_model.tensor_name(tensor)} stays in floats, because tfmot "
             f"does not quantise what is around it; {LEFT_OUT}"
@@ -123,14 +123,14 @@ def _check_integers(name: str, content: bytes, float_ends: bool) -> None:
 
 
 def _check_loads(name: str, content: bytes) -> None:
-  """Raises `InputError` where LiteRT refuses the file.
+  """Raises `QuantisationError` where LiteRT refuses the file.
 
   XNNPACK refuses a layer whose sums of integers are to be multiplied by 256 or more.
   """
   try:
     litert.check_loads(content)
   except VerificationError as error:
-    raise InputError(
+    raise QuantisationError(
       f"model {name!r}, trained with quantisation: {error}; {LEFT_OUT}"
     ) from error
 

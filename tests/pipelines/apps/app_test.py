@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -62,6 +63,7 @@ _FULL = (
       5,
       f"toy: {_FULL}",
     ),
+    (sqlite3.OperationalError("database or disk is full"), 5, f"toy: {_FULL}"),
     (VerificationError("mcu: 3 of 9"), 3, "toy: verification failed: mcu: 3 of 9"),
     (BudgetError("mcu: 9 of 8 bytes"), 4, "toy: budget not met: mcu: 9 of 8 bytes"),
     (

@@ -68,6 +68,44 @@ def test_another_configuration_is_refused_with_what_differs(store):
     store.read_all(_common(rounds=4))
 
 
+def test_another_configuration_is_refused_before_a_cell_is_finished(store):
+  store.check(_common(num_clients=4))
+  store.claim(_common(num_clients=4))
+  store.check(_common(num_clients=4))
+  with pytest.raises(
+    InputError, match=r"comparison\.json: is of another .*--num_clients=4 \(now 5\)"
+  ):
+    store.check(_common(num_clients=5))
+
+
+def test_a_flag_that_was_not_given_may_not_be_given_later(store):
+  path = _write(store, _cell())
+  store.check(_common())
+  with pytest.raises(InputError, match=rf"{path}: .*--partitioner=None \(now iid\)"):
+    store.check(_common(partitioner="iid"))
+
+
+def test_what_another_process_claimed_since_the_check_is_refused(store):
+  store.check(_common(rounds=5))
+  store.claim(_common())
+  with pytest.raises(InputError, match=r"--rounds=4 \(now 5\)"):
+    store.claim(_common(rounds=5))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"flags": 3}'])
+def test_damaged_flags_are_named(store, tmp_path, content):
+  path = tmp_path / "comparison.json"
+  path.write_text(content)
+  with pytest.raises(InputError, match=f"{path}: cannot be read .*delete it and data/"):
+    store.check(_common())
+
+
+def test_cells_of_other_calls_are_checked_too(store):
+  path = _write(store, _cell("prunefl", rounds=5))
+  with pytest.raises(InputError, match=rf"{path}: is of another .*--rounds=5 \(now 4"):
+    store.check(_common())
+
+
 def test_where_the_data_lie_makes_no_other_cell(store):
   _write(store, _cell(data_dir="here"))
   assert store.read(_cell(data_dir="there")) is not None

@@ -78,6 +78,18 @@ def test_variants_have_names_that_are_files():
   assert cell.name == "fedtiny.partition_file-a-b.json-density0.1-alpha0.5-seed0"
 
 
+def test_a_method_with_other_data_shares_none():
+  cells = _cells(
+    ["fedtiny", "fedtiny:num_clients=8", "fedtiny:pool_size=3"], (0.1, 0.2)
+  )
+  assert {cell.data_name for cell in cells if cell.config.num_clients == 8} == {
+    "fedtiny.num_clients-8-alpha0.5-seed0"
+  }
+  assert {cell.data_name for cell in cells if cell.config.num_clients != 8} == {
+    "alpha0.5-seed0"
+  }
+
+
 @pytest.mark.parametrize(
   ("method", "said"),
   [

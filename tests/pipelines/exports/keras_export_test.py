@@ -1,6 +1,7 @@
 """Any pruned Keras model to verified files."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -76,6 +77,27 @@ def test_the_same_command_gives_the_same_bytes(work, exported):
     == 0
   )
   assert support.snapshot(again) == support.snapshot(exported)
+
+
+@pytest.mark.parametrize(
+  "before",
+  [
+    pytest.param((), id="new"),
+    pytest.param(("--targets=mcu",), id="extended", marks=pytest.mark.slow),
+  ],
+)
+def test_the_same_command_completes_what_was_killed(work, exported, tmp_path, before):
+  output = tmp_path / "out"
+  arguments = keras_files.arguments(work / "net.keras", work / "d.npz", output)
+  assert not before or keras_files.call(*arguments, *before) == 0
+  # The names of the files are told, android/ is there, mcu/ too but not the report.
+  for steps in (1, 2, 3):
+    module = "tests.pipelines.exports.killed_export"
+    app = support.App(tmp_path, module, str(steps), *map(str, arguments))
+    assert app.wait() == -signal.SIGKILL, app.stderr
+  assert (output / "mcu").exists()
+  assert keras_files.call(*arguments) == 0
+  assert support.snapshot(output) == support.snapshot(exported)
 
 
 def test_targets_exported_before_stay_in_the_report(work, exported, tmp_path, capsys):
@@ -237,6 +259,8 @@ def test_what_others_wrote_is_not_lost(work, tmp_path, capsys):
   (output / "mcu" / "main.c").write_text("mine")
   assert keras_files.call(*arguments, "--targets=mcu") == 2
   assert (output / "mcu" / "main.c").read_text() == "mine"
+  assert keras_files.call(*arguments, "--targets=android") == 2
+  assert (output / "android" / "src" / "Main.kt").read_text() == "mine"
 
 
 def test_files_of_another_model_are_not_replaced(work, tmp_path, capsys):

@@ -106,6 +106,17 @@ def test_hidden_files_put_there_later_are_kept(run):
   assert (run.path / ".gitignore").read_text() == "*"
 
 
+def test_what_another_process_claimed_since_the_check_is_not_gone_on_with(run):
+  other = support.make_config(rounds=5)
+  run.check(other)
+  with RunDirectory(run.path) as first:
+    _claimed(first)
+  before = support.snapshot(run.path)
+  with pytest.raises(InputError, match="another configuration"):
+    run.claim(other)
+  assert support.snapshot(run.path) == before
+
+
 def test_a_file_is_refused(run):
   run.path.write_text("")
   with pytest.raises(InputError, match="is a file"):

@@ -146,6 +146,19 @@ def test_a_damaged_state_is_replaced_by_the_repeated_round(store, tmp_path):
   assert store.load_latest()[0] == 2
 
 
+def test_what_was_written_last_is_kept_beside_damaged_later_states(store, tmp_path):
+  _save(store, 199, 200)
+  for number in (199, 200):
+    path = _path(tmp_path, number)
+    path.write_bytes(_truncate(path.read_bytes()))
+  assert store.load_latest() is None
+  _save(store, 1)
+  assert store.load_latest()[0] == 1
+  _save(store, 2, 3)
+  names = sorted(path.name for path in _path(tmp_path, 0).parent.iterdir())
+  assert names == ["round_000002.state", "round_000003.state"]
+
+
 class TestManager:
   """The same states, by TFF's interface."""
 

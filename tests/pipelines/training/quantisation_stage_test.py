@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import signal
 
 import jsonschema
 import numpy as np
@@ -12,11 +14,13 @@ import tensorflow as tf
 from fedtiny_tff import tasks
 from fedtiny_tff.data import client_store
 from fedtiny_tff.errors import InputError
+from fedtiny_tff.federated.runtimes import remote_runtime, runtime
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder, data_stage
 from pipelines.runs import model_files, state_store
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.training import quantisation_stage
+from tests.fedtiny_tff.federated.runtimes import workers
 from tests.pipelines import support
 from tflite_export.conversion.convert_quantised import convert_quantised
 from tflite_export.runtimes.weights import check_masked_zeros
@@ -174,6 +178,40 @@ class TestAuto:
     assert "'odd' (PReLU)" in found.facts["reason"]
     with pytest.raises(InputError, match=r"'odd' \(PReLU\)"):
       case.quantise("always")
+
+
+class _Killed(runtime.LocalRuntime):
+  """A runtime whose worker is killed as soon as it runs."""
+
+  def __enter__(self):
+    super().__enter__()
+    (pid,) = self.worker_pids
+    os.kill(pid, signal.SIGKILL)
+    return self
+
+
+def _away(made):
+  """Returns a runtime whose worker is not there, and which does not wait long."""
+  (port,) = workers.free_ports(1)
+  return remote_runtime.RemoteRuntime([f"127.0.0.1:{port}"], return_seconds=0.2)
+
+
+@pytest.mark.parametrize(
+  ("choose", "said"),
+  [
+    pytest.param(lambda made: _Killed(), "worker on this machine ended", id="killed"),
+    pytest.param(_away, "no answer in 0.2 s from worker", id="away"),
+  ],
+)
+def test_a_lost_worker_is_no_fault_of_the_model(
+  hurt, tmp_path, monkeypatch, choose, said
+):
+  run = RunDirectory(tmp_path / "run")
+  model, masks = model_files.load(RunDirectory(hurt.path).model)
+  model_files.save(run.model, model, masks, tasks.CLASSIFY)
+  monkeypatch.setattr(quantisation_stage.runtimes, "choose", choose)
+  with pytest.raises(InputError, match=said):
+    Case(run.path, hurt.data).quantise("auto")
 
 
 @pytest.mark.parametrize(
