@@ -83,7 +83,10 @@ def c_sources(
       "op_resolver.h": _op_resolver(model),
       "arena.h": _arena(arena_bytes),
       **c_source_example.example(
-        _input_type(model), class_names is not None, preprocessing is not None
+        _input_type(model),
+        class_names is not None,
+        preprocessing is not None,
+        class_names is not None and len(class_names) == 1,
       ),
     }
 
