@@ -91,7 +91,7 @@ class Artifact:
     auc: Area under the ROC curve of the reconstruction error, anomalies being
       positive; None where nothing is reconstructed or no anomaly is known.
     argmax_agreement: Share of evaluation inputs on which the file's class is
-      the Keras model's; None without classes.
+      the Keras model's; None without classes, and of a single output.
     max_abs_error: Largest difference of any (dequantised) output from the Keras
       model's; of a file that trains, of the mean loss of any class or of all rows.
     runtime: Name and version of the runtime that computed the figures.

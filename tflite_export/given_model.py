@@ -3,14 +3,17 @@
 Every check ends in one line that names what is wrong and the mend.
 """
 
+import collections
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from fedtiny_tff import tasks
+from fedtiny_tff import suggestions, tasks
 from fedtiny_tff.arrays import Array
+from fedtiny_tff.data.extraction_base import Resize
+from fedtiny_tff.data.preprocessing import Preprocessing
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.models import user_model_checks
 
@@ -46,21 +49,47 @@ def check_model(source: str, model: tf.keras.Model) -> None:
   )
 
 
+def kernels(model: tf.keras.Model) -> dict[str, Array]:
+  """Returns the kernels of convolutions and dense layers, also depthwise ones.
+
+  Args:
+    model: Layers of models within it count as well.
+
+  Returns:
+    Layer name to kernel; of layers that share a name, as in two models that one function
+    made, path from the model's name on, as files know them: `net/left/conv1`.
+  """
+  found: dict[int, tuple[str, str, Array]] = {}
+  _add_kernels(model, model.name, found)
+  names = collections.Counter(name for name, _, _ in found.values())
+  return {
+    path if names[name] > 1 else name: kernel for name, path, kernel in found.values()
+  }
+
+
+def _add_kernels(
+  layer: tf.keras.layers.Layer, path: str, found: dict[int, tuple[str, str, Array]]
+) -> None:
+  """Adds name, path and kernel of each layer within another, by the layer's identity."""
+  for part in layer._flatten_layers(recursive=False, include_self=False):
+    inside, kernel = f"{path}/{part.name}", None
+    if type(part) in _MASKED_LAYERS:
+      kernel = part.kernel
+    elif type(part) is tf.keras.layers.DepthwiseConv2D:
+      kernel = part.depthwise_kernel
+    if kernel is not None:
+      # Models may share a layer; the first way to it is its path.
+      found.setdefault(id(part), (part.name, inside, kernel.numpy()))
+    _add_kernels(part, inside, found)
+
+
 def masks_of_zeros(model: tf.keras.Model) -> dict[str, Array]:
-  """Returns where the weights of pruned layers are not zero, by layer name.
+  """Returns where the weights of pruned layers are not zero, by their keys in `kernels`.
 
   Pruned are the convolutions and dense layers, also depthwise ones, that have a zero;
   in a model without any, every layer counts, with a full mask.
   """
-  masks = {}
-  for layer in model._flatten_layers(include_self=False):
-    kernel = None
-    if type(layer) in _MASKED_LAYERS:
-      kernel = layer.kernel
-    elif type(layer) is tf.keras.layers.DepthwiseConv2D:
-      kernel = layer.depthwise_kernel
-    if kernel is not None:
-      masks[layer.name] = kernel.numpy() != 0
+  masks = {name: kernel != 0 for name, kernel in kernels(model).items()}
   pruned = {name: mask for name, mask in masks.items() if not mask.all()}
   return pruned or masks
 
@@ -104,6 +133,36 @@ def check_inputs(named: str, inputs: Array, model: tf.keras.Model) -> Array:
   return inputs.astype(np.float32)
 
 
+def check_preprocessing(preprocessing: Preprocessing, model: tf.keras.Model) -> None:
+  """Checks what is declared of a model's inputs against their shape.
+
+  Args:
+    preprocessing: From raw examples to inputs.
+    model: With one input of fixed shape.
+
+  Raises:
+    InputError: When it makes other inputs.
+  """
+  wanted = tuple(model.inputs[0].shape[1:])
+  channels = wanted[-1] if wanted else 1
+  if len(preprocessing.mean) not in (1, channels):
+    raise InputError(
+      f"preprocessing: mean and deviation have {len(preprocessing.mean)} numbers for "
+      f"inputs [{shown_shape(wanted)}]; give one, or {channels}"
+    )
+  extraction = preprocessing.extraction
+  raw = extraction.raw_shape
+  if isinstance(extraction, Resize):
+    # Images of any size have one size afterwards.
+    raw = (1, 1, 3 if extraction.grey else channels)
+  made = wanted if raw is None else extraction.output_shape(raw)
+  if made != wanted:
+    raise InputError(
+      f"preprocessing: {extraction.kind} makes [{shown_shape(made)}] of raw examples, "
+      f"the model takes [{shown_shape(wanted)}]; declare what it was trained with"
+    )
+
+
 def find_task(
   source: str,
   model: tf.keras.Model,
@@ -121,12 +180,17 @@ def find_task(
     option: How a task is named, for errors.
 
   Raises:
-    InputError: When the output is not what the task needs.
+    InputError: When there is no such task, or the output is not what the task needs.
   """
+  if name and name not in tasks.TASKS:
+    raise InputError(
+      f"{option} must be one of {', '.join(tasks.TASKS)}, got {name!r}"
+      f"{suggestions.question(name, tasks.TASKS)}"
+    )
   given, wanted = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
   same_size = np.prod(given) == np.prod(wanted)
   # Of a reconstruction, labels say no more than normal or not.
-  many_classes = labels is not None and labels.size > 0 and np.max(labels) > 1
+  many_classes = labels is not None and _are_whole(labels) and np.max(labels) > 1
   guessed = tasks.RECONSTRUCT if same_size and not many_classes else tasks.CLASSIFY
   task = tasks.TASKS.get(name, guessed)
   if task.has_classes and len(wanted) != 1:
@@ -139,6 +203,11 @@ def find_task(
     f"model {source}: its output [None, {shown_shape(wanted)}] {problem}; end the model in "
     f"Flatten or Dense, or name another {option} ({', '.join(tasks.TASKS)})"
   )
+
+
+def _are_whole(labels: Array) -> bool:
+  """Returns whether there are labels, and numbers of classes."""
+  return labels.size > 0 and labels.dtype.kind in "iu"
 
 
 def check_labels(
@@ -162,7 +231,7 @@ def check_labels(
   """
   outputs = int(model.outputs[0].shape[-1]) if task.has_classes else 2
   problem = ""
-  if labels.shape != (count,) or labels.dtype.kind not in "iu":
+  if labels.shape != (count,) or not _are_whole(labels):
     problem = (
       f"is {labels.dtype} [{shown_shape(labels.shape)}]; needed is int [{count}]"
     )

@@ -175,7 +175,8 @@ def export_android(
     representative: float32 [N, ...], inputs as in training. They set the ranges of
       integers, and files are compared with the model on them.
     labels: int [N], from which accuracies follow.
-    masks: Layer name to bool array in the layout of its kernel, False where pruned;
+    masks: Layer name to bool array in the layout of its kernel, False where pruned; a
+      name that layers of models within the model share too has a path, `inner/conv`.
       None takes the zeros of the weights.
     percentile: Share of activations, in percent, that integer ranges hold; None for
       minima and maxima.
@@ -283,6 +284,8 @@ def _request(
     raise InputError(
       f"{len(names)} class_names for {outputs} outputs; give one for each"
     )
+  if about.preprocessing is not None:
+    given_model.check_preprocessing(about.preprocessing, model)
   kept = _masks(model, masks)
   return ExportRequest(
     model=model,
@@ -311,24 +314,24 @@ def _masks(
   """Returns masks whose pruned weights are zero."""
   if given is None:
     return given_model.masks_of_zeros(model)
-  kernels = {
-    layer.name: np.asarray(layer.kernel)
-    for layer in model.layers
-    if hasattr(layer, "kernel")
-  }
+  kernels = given_model.kernels(model)
+  masks: dict[str, Array] = {}
   for name, mask in given.items():
-    if name not in kernels or kernels[name].shape != np.shape(mask):
+    # Where the layers of models within the model have that name too.
+    key = name if name in kernels else f"{model.name}/{name}"
+    if key not in kernels or kernels[key].shape != np.shape(mask):
       raise InputError(
         f"masks: {name!r} of shape {list(np.shape(mask))} is no kernel of the model; name "
         "layers, with arrays of their kernels' shapes"
       )
-    left = np.count_nonzero(kernels[name][~np.asarray(mask, bool)])
+    masks[key] = np.asarray(mask, bool)
+    left = np.count_nonzero(kernels[key][~masks[key]])
     if left:
       raise InputError(
         f"masks: layer {name!r} has {left} weights that are pruned and not zero; take the "
         "model and the masks of the same state"
       )
-  return {name: np.asarray(mask, bool) for name, mask in given.items()}
+  return masks
 
 
 def _calibration(

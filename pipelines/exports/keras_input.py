@@ -51,12 +51,15 @@ def read_class_names(
   if path is None:
     return tuple(str(number) for number in range(count))
   try:
-    names = tuple(path.read_text(encoding="utf-8").splitlines())
+    # Editors of Windows mark UTF-8. A name may hold what `splitlines` ends lines at.
+    names = path.read_text(encoding="utf-8-sig").split("\n")
   except UnicodeDecodeError as error:
     raise InputError(f"--labels={path}: is not UTF-8 text; save it as such") from error
+  if not names[-1]:
+    names.pop()
   if len(names) != count:
     raise InputError(
       f"--labels={path}: has {len(names)} lines, the model {count} outputs; write one "
       "name per line"
     )
-  return names
+  return tuple(names)

@@ -17,6 +17,7 @@ from fedtiny_tff.errors import InputError
 from tflite_export.android import android_outputs, android_preprocessing
 from tflite_export.conversion import output_meaning
 from tflite_export.file_format import flatbuffer_model
+from tflite_export.texts import kotlin_text
 
 _PACKAGE = "org.example.model"
 # A class of Java may hold constants of 64 kB in all.
@@ -137,7 +138,7 @@ class _Kotlin:
     return f"    {const}val {name} = {value}\n"
 
   def text(self, text: str) -> str:
-    return json.dumps(text).replace("\\f", "\\u000c").replace("$", "\\$")
+    return kotlin_text.quoted(text)
 
   def array(self, type: str, items: Sequence[str]) -> tuple[str, str]:
     make = "arrayOf" if type == "String" else f"{type}ArrayOf"

@@ -46,7 +46,7 @@ def model_card(
     f"# {escaped(provenance.name)}",
     _overview(request, chosen, why),
     "## Files",
-    _files(bundle.artifacts, reports, arm64),
+    _files(request.task.has_classes, bundle.artifacts, reports, arm64),
     _remarks(bundle, arm64),
     "\n".join(
       f"- `{_name(each.path)}`: {each.note}" for each in bundle.artifacts if each.note
@@ -117,14 +117,15 @@ def _overview(request: ExportRequest, chosen: Artifact, why: str) -> str:
 
 
 def _files(
+  has_classes: bool,
   artifacts: Sequence[Artifact],
   reports: Mapping[str, Report],
   arm64: Mapping[str, Arm64Figures],
 ) -> str:
-  has_classes = any(each.argmax_agreement is not None for each in artifacts)
+  has_agreement = any(each.argmax_agreement is not None for each in artifacts)
   figure = "accuracy" if has_classes else "AUC"
   headings = ["file", "bytes", "dense twin", "density", figure, "largest error"]
-  headings += ["same class as the model"] * has_classes + ["sparse on ARM"]
+  headings += ["same class as the model"] * has_agreement + ["sparse on ARM"]
   headings += ["on emulated ARM64"] * bool(arm64)
   rows = []
   for each in artifacts:
@@ -134,7 +135,7 @@ def _files(
       _percent(each.density), _percent(each.accuracy) if has_classes else auc,
       f"{each.max_abs_error:.2g}",
     ]  # fmt: skip
-    row += [_percent(each.argmax_agreement)] * has_classes
+    row += [_percent(each.argmax_agreement)] * has_agreement
     row += ["yes" if reports[each.path].eligible else "no"]
     row += [_on_arm64(arm64[each.path])] if arm64 else []
     rows.append(row)

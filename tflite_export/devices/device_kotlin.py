@@ -7,7 +7,6 @@ read from it, and the numbers of the plan.
 
 import dataclasses
 import importlib.resources
-import json
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from fedtiny_tff.devices.device_plan import DevicePlan
 from tflite_export.artifacts import VerificationError
 from tflite_export.device_training.device_bundle import DeviceBundle
 from tflite_export.file_format import flatbuffer_model
+from tflite_export.texts import kotlin_text
 
 PLAN_SOURCE = "ClientPlan.kt"
 
@@ -108,7 +108,7 @@ def _plan_source(bundle: DeviceBundle) -> str:
       _block(plan, number, signatures) for number in range(len(plan.blocks))
     ),
     signatures=_lines(
-      f"{_text(name)} to Signature(\n"
+      f"{kotlin_text.quoted(name)} to Signature(\n"
       f"      inputs = {_layouts(signature.inputs)},\n"
       f"      outputs = {_layouts(signature.outputs)}\n"
       "    )"
@@ -119,15 +119,15 @@ def _plan_source(bundle: DeviceBundle) -> str:
 
 def _block(plan: DevicePlan, number: int, signatures: Mapping[str, Signature]) -> str:
   name = f"top_gradients_{number}"
-  signature = _text(name) if name in signatures else "null"
-  layers = ", ".join(map(_text, plan.blocks[number].layers))
+  signature = kotlin_text.quoted(name) if name in signatures else "null"
+  layers = ", ".join(map(kotlin_text.quoted, plan.blocks[number].layers))
   statistics = _layouts(plan.blocks[number].statistics)
   return f"Block(listOf({layers}), {signature}, {statistics})"
 
 
 def _layouts(layouts: Mapping[str, TensorLayout]) -> str:
   entries = [
-    f"{_text(name)} to Layout(NumberType.{layout.dtype.upper()}, "
+    f"{kotlin_text.quoted(name)} to Layout(NumberType.{layout.dtype.upper()}, "
     f"listOf({', '.join(map(str, layout.shape))}))"
     for name, layout in layouts.items()
   ]
@@ -140,10 +140,6 @@ def _lines(items: Any) -> str:
 
 def _indented(items: Sequence[str], spaces: int) -> str:
   return "".join(f"\n{' ' * spaces}{item}," for item in items).rstrip(",") + "\n      "
-
-
-def _text(text: str) -> str:
-  return json.dumps(text).replace("$", "\\$")
 
 
 _TEMPLATE = string.Template("""\

@@ -83,7 +83,10 @@ def c_sources(
       "op_resolver.h": _op_resolver(model),
       "arena.h": _arena(arena_bytes),
       **c_source_example.example(
-        _input_type(model), class_names is not None, preprocessing is not None
+        _input_type(model),
+        class_names is not None,
+        preprocessing is not None,
+        class_names is not None and len(class_names) == 1,
       ),
     }
 
@@ -104,12 +107,12 @@ def array_bytes(
     preprocessing: Likewise.
 
   Raises:
-    InputError: A damaged file, or one that has no sources.
+    InputError: A damaged file, one that has no sources, or a name that is no C string.
   """
   model = flatbuffer_model.read_model(model_bytes)
   with flatbuffer_model.reading():
     ranks = [len(_shape(tensor)) for tensor in _ends(model)]
-  names = [] if class_names is None else [name.encode() for name in class_names]
+  names = list(map(_encoded, class_names or ()))
   words = sum(ranks) + len(names)
   numbers = 0 if preprocessing is None else c_preprocessing.array_bytes(preprocessing)
   return _WORD_BYTES * words + sum(len(name) + 1 for name in names) + numbers
@@ -237,11 +240,11 @@ def _float_literal(value: float) -> str:
   return f"{value:.8e}f"
 
 
-def _string_literal(text: str) -> str:
-  """Returns a C string literal of the text's UTF-8 bytes.
+def _encoded(text: str) -> bytes:
+  """Returns a class name's UTF-8 bytes.
 
-  Octal escapes are used because they end after three digits; a hexadecimal one
-  would swallow a following letter. `?` is escaped against trigraphs.
+  Raises:
+    InputError: It cannot be a C string.
   """
   try:
     encoded = text.encode("utf-8")
@@ -251,8 +254,17 @@ def _string_literal(text: str) -> str:
     raise InputError(
       f"class name {text!r} holds a NUL, which ends a C string; rename it"
     )
+  return encoded
+
+
+def _string_literal(text: str) -> str:
+  """Returns a C string literal of the text's UTF-8 bytes.
+
+  Octal escapes are used because they end after three digits; a hexadecimal one
+  would swallow a following letter. `?` is escaped against trigraphs.
+  """
   escaped = "".join(
-    chr(byte) if chr(byte) in _UNESCAPED else f"\\{byte:03o}" for byte in encoded
+    chr(byte) if chr(byte) in _UNESCAPED else f"\\{byte:03o}" for byte in _encoded(text)
   )
   return f'"{escaped}"'
 

@@ -122,6 +122,16 @@ void HandleOutput(const OutputType* values) {
 }
 """
 
+_VALUE = """// Prints the only output, in thousandths.
+void HandleOutput(const OutputType* values) {
+  const float value =
+      1e3f * kOutputScale * (static_cast<float>(values[0]) - kOutputZeroPoint);
+  MicroPrintf("%d", static_cast<int>(value < -2e9f  ? -2e9f
+                                     : value < 2e9f ? value
+                                                    : 2e9f));
+}
+"""
+
 _RECONSTRUCTION = """// Prints the mean squared error, in millionths: the larger, the odder the input.
 void HandleOutput(const OutputType* values, const InputType* input) {
   float sum = 0.0f;
@@ -145,7 +155,10 @@ _OUTPUT = "interpreter->typed_output_tensor<OutputType>(0)"
 
 
 def example(
-  input_type: str, has_classes: bool, is_preprocessed: bool = False
+  input_type: str,
+  has_classes: bool,
+  is_preprocessed: bool = False,
+  is_single: bool = False,
 ) -> dict[str, str]:
   """Returns the example's files.
 
@@ -153,17 +166,19 @@ def example(
     input_type: C type of the input.
     has_classes: Whether the outputs are classes; else they are the input again.
     is_preprocessed: Whether `model_settings.h` says how inputs are preprocessed.
+    is_single: Whether there is one class only, and so none to choose.
 
   Returns:
     File name to text, valid in C++11 and later.
   """
   is_float = input_type == "float"
   headers = ["<cstdint>"] if is_float else ["<cmath>", "<cstdint>", "<limits>"]
+  classes = _VALUE if is_single else _CLASSES
   source = _SOURCE.format(
     standard_headers="".join(f"#include {name}\n" for name in headers),
     stored="" if is_float else _QUANTISE,
     fill_input=_fill_input(is_float, is_preprocessed),
-    handling=_CLASSES if has_classes else _RECONSTRUCTION,
+    handling=classes if has_classes else _RECONSTRUCTION,
     fill=_FILL if has_classes else _FILL_AND_KEEP,
     given=_OUTPUT if has_classes else f"{_OUTPUT}, input",
   )

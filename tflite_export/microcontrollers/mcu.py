@@ -65,8 +65,9 @@ def export_mcu(request: ExportRequest) -> ExportBundle:
     layout,
     scores,
   )
+  classes = len(class_names or ())
   handover = Handover(
-    settings, request.mcu, found, dense, preprocessing, layout, scores
+    settings, request.mcu, found, dense, classes, preprocessing, layout, scores
   )
   texts |= golden_vectors.sources(verified.encoded.model_bytes)
   texts["README.md"] = readme(verified, handover)

@@ -134,6 +134,8 @@ _WRITE_FLOAT = "Write real inputs to `input(0)->data`.{real} "
 _REAL = "\n`real` is `ModelInput(raw, place)`, with the raw value of that place."
 _READ_CLASSES = """Call `Invoke()`, and
 look up the largest of `output(0)->data` in `kClassNames`."""
+_READ_VALUE = """Call `Invoke()`.
+`kOutputScale * (output(0)->data[0] - kOutputZeroPoint)` is the one value that the model gives."""
 _READ_RECONSTRUCTION = """Call `Invoke()`.
 `output(0)->data` holds the input again: the mean of the squared differences between
 `kOutputScale * (stored - kOutputZeroPoint)` and the real input is the anomaly score."""
@@ -179,6 +181,7 @@ class Handover:
     options: What was asked for.
     found: What firmware needs for the encoded file.
     dense: What it would need for the dense one.
+    num_classes: Number of outputs, one per class; 0 where they are the input again.
     preprocessing: From raw examples to inputs; None where it is not known.
     layout: In which order a raw example's numbers stand; None where not known.
     scores: Of normal examples; None where they are not known.
@@ -188,6 +191,7 @@ class Handover:
   options: McuOptions
   found: Footprint
   dense: Footprint
+  num_classes: int
   preprocessing: Optional[Preprocessing] = None
   layout: Optional[RawLayout] = None
   scores: Optional[Scores] = None
@@ -217,7 +221,7 @@ def readme(verified: VerifiedPair, handover: Handover) -> str:
     left_out=_NAMES_KEPT if handover.options.keep_names else _LEFT_OUT,
     runtime=tflm.runtime_name(),
     numbers=f"int{handover.settings.activation_bits}",
-    quality="\n".join(_quality_rows(verified.comparison)),
+    quality="\n".join(_quality_rows(verified.comparison, handover.num_classes > 0)),
     density=verified.density,
     operators=", ".join(function.removeprefix("Add") for function in functions),
     peak=_peak(peaks),
@@ -291,8 +295,8 @@ def _reading(verified: VerifiedPair, handover: Handover) -> str:
   """Returns how firmware writes inputs and reads outputs without the example."""
   write = _WRITE_FLOAT if handover.settings.float_ends else _WRITE
   text = write.format(real="" if handover.preprocessing is None else _REAL)
-  if verified.comparison.argmax_agreement is not None:
-    return text + _READ_CLASSES
+  if handover.num_classes:
+    return text + (_READ_CLASSES if handover.num_classes > 1 else _READ_VALUE)
   if handover.scores is None:
     return text + _READ_RECONSTRUCTION + _NO_SCORES
   rows = "\n".join(
@@ -332,9 +336,9 @@ def _requirement(forms: list[str]) -> str:
   return _DECODE_REQUIREMENT.format(forms=types, runtime=tflm.runtime_name())
 
 
-def _quality_rows(comparison: Comparison) -> list[str]:
+def _quality_rows(comparison: Comparison, has_classes: bool) -> list[str]:
   """Returns what is known about the outputs, a line each."""
-  if comparison.argmax_agreement is None:
+  if not has_classes:
     auc = (
       "not known (no anomalies)" if comparison.auc is None else f"{comparison.auc:.4f}"
     )
@@ -342,12 +346,14 @@ def _quality_rows(comparison: Comparison) -> list[str]:
       f"- area under the ROC curve on the evaluation data: {auc}",
       f"- largest difference from the float model: {comparison.max_abs_error:.3g}",
     ]
-  accuracy = comparison.accuracy
+  accuracy, agreement = comparison.accuracy, comparison.argmax_agreement
   known = "not known (no labels)" if accuracy is None else f"{accuracy:.2%}"
+  same = "not known (a single output)"
+  if agreement is not None:
+    same = f"{agreement:.2%} of the evaluation inputs"
   return [
     f"- accuracy on the evaluation data: {known}",
-    f"- same class as the float model: {comparison.argmax_agreement:.2%} of the "
-    "evaluation inputs",
+    f"- same class as the float model: {same}",
     f"- largest difference from the float model: {comparison.max_abs_error:.3g}",
   ]
 

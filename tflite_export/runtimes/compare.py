@@ -26,7 +26,7 @@ class Comparison:
     auc: How well the reconstruction error tells anomalies, in [0, 1]; None without
       labels, or where nothing is reconstructed.
     argmax_agreement: Share of rows on which both give the same class; None without
-      classes.
+      classes, and of a single output, which is no choice of one.
     max_abs_error: Largest difference of any output; NaN if any output is NaN.
     relative_error: `max_abs_error` over the largest reference magnitude.
   """
@@ -77,7 +77,8 @@ def compare(
     classes = np.argmax(outputs, axis=1)
     if labels is not None:
       by_class = tasks.class_accuracy(classes, labels, outputs.shape[1])
-    agreement = float(np.mean(classes == np.argmax(reference_outputs, axis=1)))
+    if outputs.shape[1] > 1:
+      agreement = float(np.mean(classes == np.argmax(reference_outputs, axis=1)))
   reference = reference_outputs.astype(np.float64)
   error = float(np.max(np.abs(outputs.astype(np.float64) - reference)))
   return Comparison(

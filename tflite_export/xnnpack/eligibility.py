@@ -8,6 +8,7 @@ import dataclasses
 import math
 from typing import Optional
 
+from tflite_export.file_format import flatbuffer_model
 from tflite_export.xnnpack import eligibility_errors
 from tflite_export.xnnpack.eligibility_report import (
   ClusterReport,
@@ -31,6 +32,12 @@ def inspect(model_bytes: bytes) -> Report:
   Raises:
     InputError: The bytes are not a readable `.tflite` file.
   """
+  with flatbuffer_model.reading():
+    return _inspect(model_bytes)
+
+
+def _inspect(model_bytes: bytes) -> Report:
+  """Reports on a file; damaged ones may raise anything."""
   ops: list[OperatorReport] = []
   clusters: list[ClusterReport] = []
   errors: list[eligibility_errors.ArmError] = []

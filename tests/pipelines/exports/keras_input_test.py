@@ -8,6 +8,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 
+from fedtiny_tff import tasks
+from fedtiny_tff.errors import InputError
+from pipelines.exports import keras_input
 from tests.pipelines.apps import damage_test
 from tests.pipelines.exports import keras_files
 from tests.tflite_export import models
@@ -52,6 +55,7 @@ def _refused(arguments, said, output, capsys):
     ),
     ("large", models.random_inputs(4), {"y": np.array([0, 1, 2, 4])}, "from 0 to 3"),
     ("real", models.random_inputs(4), {"y": np.zeros(4)}, "needed is int [4]"),
+    ("words", models.random_inputs(4), {"y": np.array(["a"] * 4)}, "`y` is <U1 [4]"),
   ],
 )
 def test_data_that_do_not_fit(work, tmp_path, capsys, name, x, more, said):
@@ -252,6 +256,20 @@ def test_a_runs_folder_is_not_written_to(work, tmp_path, capsys):
 def test_flags_of_a_keras_model_need_one(flag, capsys):
   assert keras_files.call("--run_dir=nowhere", flag) == 2
   assert "goes with --keras_model" in capsys.readouterr().err
+
+
+def test_labels_are_a_line_each_of_any_editor(tmp_path):
+  path, model = tmp_path / "names.txt", models.small_classifier()
+  # Windows' Notepad, and characters that end lines for Python alone.
+  text = "\ufeffcat\r\nsea\u2028gull\r\nice\x85\x0cbear\r\ndog"
+  for end in ("", "\r\n"):
+    path.write_text(text + end, encoding="utf-8", newline="")
+    names = keras_input.read_class_names(path, model, tasks.CLASSIFY)
+    assert names == ("cat", "sea\u2028gull", "ice\x85\x0cbear", "dog")
+  for text, count in (("", 0), ("\n", 1), ("a\nb\nc\nd\n\n", 5)):
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"has {count} lines, the model 4"):
+      keras_input.read_class_names(path, model, tasks.CLASSIFY)
 
 
 def test_the_wrong_number_of_labels_is_refused(work, tmp_path, capsys):

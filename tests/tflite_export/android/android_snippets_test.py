@@ -22,7 +22,7 @@ from tflite_export.conversion import output_meaning
 _STAND_IN = pathlib.Path(__file__).parent / "litert_stand_in"
 _INTERFACE = Interface("serving_default", "inputs", "logits", (1, 2, 1, 2), (1, 4))
 # What ends strings, starts templates or escapes, in one language or the other.
-_LABELS = ('a "quote"', "$name ${1+1}", "back\\slash", "tab\tline\n\f", "é 日本 😀")
+_LABELS = ('a "quote"', "$name ${1+1}", "back\\slash \\f", "tab\tline\n\f", "é 日本 😀")
 _PREPROCESSING = Preprocessing(1 / 255, (0.5, 0.25), (0.5, 1e-05))
 _IMAGES = Interface("serving_default", "inputs", "logits", (1, 4, 5, 3), (1, 4))
 _RESIZING = Preprocessing(1 / 255, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), Resize(4, 5))

@@ -81,6 +81,16 @@ def test_accuracy_by_class_has_a_row_a_class(request_, bundle):
   assert named == ["class", "class 0", "class 1", "class 2", "class 3"]
 
 
+def test_a_single_output_is_no_choice_of_a_class(request_, bundle):
+  rows = [dataclasses.replace(each, argmax_agreement=None) for each in bundle.artifacts]
+  files = _section(
+    _card(request_, dataclasses.replace(bundle, artifacts=tuple(rows))), "Files"
+  )
+  assert "| accuracy |" in files
+  assert "AUC" not in files
+  assert "same class" not in files
+
+
 def test_labels_cannot_break_the_table(request_, bundle):
   odd = dataclasses.replace(request_, class_names=("a|b", "line\nbreak", "", "d"))
   rows = _section(_card(odd, bundle), "Accuracy by class")

@@ -24,6 +24,21 @@ def _nested(x):
   return tf.keras.Model(inner, LAYERS.Softmax()(inner))(x)
 
 
+def _two(merged, one="softmax", other="softmax", size=4):
+  """Two heads, merged."""
+  return lambda x: merged([LAYERS.Dense(size, one)(x), LAYERS.Dense(size, other)(x)])
+
+
+def _image(activation, *ends):
+  def end(x):
+    x = LAYERS.Conv2D(4, 1, activation=activation)(LAYERS.Reshape((2, 2, 1))(x))
+    for layer in ends:
+      x = layer(x)
+    return x
+
+  return end
+
+
 def _ending(request, end):
   inputs = LAYERS.Input((4,))
   return dataclasses.replace(request, model=tf.keras.Model(inputs, end(inputs)))
@@ -47,6 +62,36 @@ def _ending(request, end):
     (tf.nn.sigmoid, "sigmoid"),
     (tf.nn.log_softmax, "other"),
     (LAYERS.Dense(4, activation="relu"), "other"),
+    (lambda x: LAYERS.ReLU()(LAYERS.Dense(4)(x)), "other"),
+    (lambda x: LAYERS.LeakyReLU()(LAYERS.Softmax()(x)), "other"),
+    # What only moves, averages, picks or adds values leaves them what they were, or not.
+    (lambda x: LAYERS.Dropout(0.5)(LAYERS.Dense(4)(x)), "logits"),
+    (_two(LAYERS.Concatenate(), "sigmoid", "sigmoid", 2), "sigmoid"),
+    (_two(LAYERS.Concatenate(), None, None, 2), "logits"),
+    (_two(LAYERS.Concatenate(), size=2), "other"),
+    (_two(LAYERS.Average()), "softmax"),
+    (_two(LAYERS.Average(), "sigmoid", "sigmoid"), "sigmoid"),
+    (_two(LAYERS.Average(), "softmax", "sigmoid"), "other"),
+    (_two(LAYERS.Maximum()), "other"),
+    (_two(LAYERS.Maximum(), "sigmoid", "sigmoid"), "sigmoid"),
+    (_two(LAYERS.Add()), "other"),
+    (_two(LAYERS.Add(), None, None), "logits"),
+    (_two(LAYERS.Multiply(), None, None), "other"),
+    (lambda x: LAYERS.Rescaling(0.5)(LAYERS.Softmax()(x)), "other"),
+    (lambda x: LAYERS.Rescaling(0.5)(LAYERS.Dense(4)(x)), "logits"),
+    (_image("softmax", LAYERS.GlobalAveragePooling2D()), "softmax"),
+    (_image("sigmoid", LAYERS.GlobalAveragePooling2D()), "sigmoid"),
+    (_image(None, LAYERS.GlobalAveragePooling2D()), "logits"),
+    (_image("relu", LAYERS.GlobalAveragePooling2D()), "other"),
+    (_image("softmax", LAYERS.GlobalMaxPooling2D()), "other"),
+    (_image("softmax", LAYERS.AveragePooling2D(), LAYERS.Flatten()), "softmax"),
+    (_image("softmax", LAYERS.Flatten()), "other"),
+    # Nothing is there to make a model of.
+    (LAYERS.Flatten(), "other"),
+    # A single value has no softmax.
+    (LAYERS.Dense(1), "other"),
+    (LAYERS.Dense(1, activation="softmax"), "other"),
+    (LAYERS.Dense(1, activation="sigmoid"), "sigmoid"),
   ],
 )
 def test_the_end_says_what_outputs_are(request_, end, found):

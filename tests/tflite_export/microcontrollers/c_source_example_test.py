@@ -4,6 +4,7 @@ TFLM's headers are replaced by stand-ins that compute nothing (`tflm_stand_ins`)
 """
 
 import pytest
+import tensorflow as tf
 
 from fedtiny_tff.data.preprocessing import Preprocessing
 from tests.tflite_export import models
@@ -71,6 +72,25 @@ class TestCompiled:
     ).split()
     assert len(printed) == 2
     assert all(int(score) >= 0 for score in printed)
+
+  @pytest.mark.parametrize("float_ends", [False, True])
+  def test_a_single_output_is_printed_itself(self, tmp_path, float_ends):
+    inputs = tf.keras.Input((4,))
+    outputs = tf.keras.layers.Dense(1, activation="sigmoid")(inputs)
+    rows = models.random_inputs(8)[:, :4, 0, 0]
+    model = tf.keras.Model(inputs, outputs)
+    content = convert_mcu(model, rows, McuSettings(float_ends=float_ends))
+    folder_with(tmp_path, content, ("cat",))
+    program = """
+      #include "main_functions.cc"
+      int main() {
+        const OutputType values[] = {2};
+        HandleOutput(values);
+      }
+    """
+    printed = run_program(tmp_path, program, "model_data.cc")
+    # Sigmoid's int8 are from -128 on, 256 to one.
+    assert printed == (b"2000\n" if float_ends else b"507\n")
 
   def test_setup_that_fails_is_told_and_loop_does_nothing(self, tmp_path, file):
     folder_with(tmp_path, file, NAMES)

@@ -293,6 +293,11 @@ class TestArrayBytes:
     assert c_source.array_bytes(file, None) == 4 * 6
     assert c_source.array_bytes(file, ("ü",) * 4) == 4 * 6 + 4 * 4 + 4 * 3
 
+  @pytest.mark.parametrize("name", ["\ud800", "a\0b"])
+  def test_names_that_are_no_text(self, file, name):
+    with pytest.raises(InputError, match="class name"):
+      c_source.array_bytes(file, (*NAMES[:3], name))
+
   def test_means_and_deviations_of_several_channels(self, file):
     one, three = (Preprocessing(1.0, (0.5,) * n, (2.0,) * n) for n in (1, 3))
     assert c_source.array_bytes(file, None, one) == 4 * 6

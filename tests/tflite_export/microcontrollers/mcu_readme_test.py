@@ -33,7 +33,9 @@ def verified():
   return verify(request, models.converted("int8_dense", 0.1))
 
 
-def handover(verified, settings=None, options=None, preprocessing=None, layout=None):
+def handover(
+  verified, settings=None, options=None, preprocessing=None, layout=None, num_classes=4
+):
   found, dense = (
     mcu_budget.footprint(file, arena, ("a", "b", "c", "d"))
     for file, arena in (
@@ -46,6 +48,7 @@ def handover(verified, settings=None, options=None, preprocessing=None, layout=N
     options or McuOptions(),
     found,
     dense,
+    num_classes,
     preprocessing,
     layout,
   )
@@ -90,15 +93,26 @@ def test_says_how_an_autoencoder_does(verified):
     verified.comparison, argmax_agreement=None, accuracy=None, auc=0.8125,
     max_abs_error=0.25,
   )  # fmt: skip
-  text = readme(dataclasses.replace(verified, comparison=comparison))
+  text = readme(dataclasses.replace(verified, comparison=comparison), num_classes=0)
   assert "area under the ROC curve on the evaluation data: 0.8125" in text
   assert "largest difference from the float model: 0.25" in text
   assert "anomaly score" in text
   assert "kClassNames" not in text
   unknown = dataclasses.replace(comparison, auc=None)
   assert "not known (no anomalies)" in readme(
-    dataclasses.replace(verified, comparison=unknown)
+    dataclasses.replace(verified, comparison=unknown), num_classes=0
   )
+
+
+def test_says_what_a_single_output_is(verified):
+  comparison = dataclasses.replace(
+    verified.comparison, argmax_agreement=None, accuracy=None
+  )
+  text = readme(dataclasses.replace(verified, comparison=comparison), num_classes=1)
+  assert "same class as the float model: not known (a single output)" in text
+  assert "is the one value that the model gives" in text
+  for told in ("kClassNames", "area under", "anomaly"):
+    assert told not in text
 
 
 def test_a_row_for_each_tensor(text):

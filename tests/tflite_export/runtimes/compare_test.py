@@ -38,6 +38,13 @@ def test_reconstructions_have_no_classes():
   )  # fmt: skip
 
 
+def test_a_single_output_is_no_choice_of_a_class():
+  """The largest of one is always the first, however far the file is off."""
+  found = compare(_request(None), REFERENCE[:, :1], 1 - REFERENCE[:, :1])
+  assert found.argmax_agreement is None
+  assert found.max_abs_error == 7
+
+
 @pytest.mark.parametrize("task", tasks.TASKS.values(), ids=lambda task: task.name)
 def test_without_labels_there_is_no_quality(task):
   found = compare(_request(None, task), REFERENCE, REFERENCE)

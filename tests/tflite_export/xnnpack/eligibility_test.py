@@ -181,6 +181,16 @@ class TestDamage:
       with pytest.raises(InputError):
         eligibility.inspect(bytes(content))
 
+  def test_an_operator_of_a_taken_cluster_without_results(self):
+    content = eligibility_graphs.converted_short(
+      eligibility_graphs.GRAPHS["keepdims_output"]
+    )
+    model = flatbuffer_model.read_model(content)
+    (graph,) = model.subgraphs
+    graph.operators[-1].outputs = []
+    with pytest.raises(InputError, match="damaged"):
+      eligibility.inspect(files.written(model))
+
   def test_what_many_operators_share_is_looked_at_once(self):
     """Each of them looking at the whole weight would be 20 billion values."""
     weight = np.zeros((8192, 1, 1, 256), np.float32)
