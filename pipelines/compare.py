@@ -23,8 +23,8 @@ A finished cell is never run again; stop it at any time and run the same command
 Writes results.csv, results.json, results.md, figures/, a run directory for each cell
 (runs/), cells/, which says what is finished, and comparison.json: what all cells share,
 and later calls must not change. Of the flags of a run, --strategy, --target_density,
---dirichlet_alpha, --seed, --targets and --dense_baseline are the comparison's own. Test accuracy is that of the final models; curves by rounds show the
-clients' held-out parts.
+--dirichlet_alpha, --seed, --targets and --dense_baseline are the comparison's own. Test
+accuracy is that of the final models; curves by rounds show the clients' held-out parts.
 """
 
 _METHODS = flags.DEFINE_list(
