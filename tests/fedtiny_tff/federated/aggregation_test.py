@@ -12,6 +12,7 @@ from fedtiny_tff.masked_models.tfmot_masking import ModelWeights
 from fedtiny_tff.protection.aggregation_config import Aggregation
 from fedtiny_tff.protection.secure_config import BITWIDTH, SecureSums
 from fedtiny_tff.strategies import feddst
+from fedtiny_tff.strategies.adjustment import OwnWeights
 from tests.fedtiny_tff.federated import made_reports
 from tests.fedtiny_tff.federated.made_reports import A, B, C, Sent
 from tests.fedtiny_tff.support import floats
@@ -154,7 +155,7 @@ class TestVoteMean:
     update = made_reports.update_type(0, adjustment=HELD)
     # Two of four weights, 1010 0000; of what a client has, and of all it takes.
     sent = [
-      Sent([], statistics=feddst.OwnWeights(floats(each), np.array([0xA0], np.uint8)))
+      Sent([], statistics=OwnWeights(floats(each), np.array([0xA0], np.uint8)))
       for each in ([1.0, 5.0], [2.0, 6.0], [1e30, -1e30])
     ]
     mean = aggregation.vote_mean(

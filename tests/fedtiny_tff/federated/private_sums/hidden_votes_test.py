@@ -10,7 +10,7 @@ from fedtiny_tff.protection.aggregation_config import Aggregation
 from fedtiny_tff.protection.privacy import Privacy
 from fedtiny_tff.protection.secure_config import BITWIDTH, MODULAR, SecureSums
 from fedtiny_tff.strategies import feddst
-from fedtiny_tff.strategies.adjustment import Adjustment
+from fedtiny_tff.strategies.adjustment import Adjustment, OwnWeights
 from tests.fedtiny_tff.federated import made_reports
 from tests.fedtiny_tff.federated.made_reports import A, B, C
 from tests.fedtiny_tff.support import floats
@@ -112,7 +112,7 @@ def test_weights_are_added_up_as_they_are():
     made_reports.Sent(
       [],
       weight=weight,
-      statistics=feddst.OwnWeights(floats(values), np.array([places], np.uint8)),
+      statistics=OwnWeights(floats(values), np.array([places], np.uint8)),
     )
     for weight, values, places in ((1, [3, 4], 0xA0), (3, [2, -4], 0x60))
   ]
