@@ -225,8 +225,12 @@ def write(run: RunDirectory, report: dict[str, Any]) -> None:
   write_page(run, report)
 
 
-def write_page(run: RunDirectory, report: dict[str, Any]) -> None:
-  """Writes `report.html`."""
+def write_page(run: RunDirectory, report: Optional[dict[str, Any]] = None) -> None:
+  """Writes `report.html`; of `report.json`, where no report is given.
+
+  Raises:
+    InputError: When that is of another form.
+  """
   # Imported late: what makes pages is not needed to make a report.
   from pipelines.report_page import writing
 

@@ -90,10 +90,11 @@ def _finished(run: RunDirectory) -> dict[str, Any]:
   """Returns a run's report; writes the page that a killed process could not write."""
   made = run.read_report()
   if not run.page.exists():
-    # Who may only read it, or not now, reads on without the page.
+    # Who may only read it, or not now, reads on without the page, and so does who was
+    # given a report that no run has written.
     with contextlib.suppress(OSError, InputError):
       run.lock()
-      run_report.write_page(run, made)
+      run_report.write_page(run)
   return made
 
 

@@ -17,10 +17,16 @@ def write(run: RunDirectory, report: Optional[Mapping[str, Any]] = None) -> None
 
   Args:
     run: Its directory.
-    report: What its `report.json` holds; None reads it.
+    report: What its `report.json` holds; None reads it, from whomever it comes.
+
+  Raises:
+    InputError: When that is of another form.
   """
-  record = run_record.read(run, report)
-  files.write_text(run.page, rendering.render(single.page(record)))
+  if report is None:
+    made = html([str(run.path)])
+  else:
+    made = rendering.render(single.page(run_record.read(run, report)))
+  files.write_text(run.page, made)
 
 
 def html(folders: list[str]) -> str:

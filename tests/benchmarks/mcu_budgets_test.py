@@ -1,7 +1,5 @@
 """The density chosen for budgets holds for masks whose layers differ in density."""
 
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,6 @@ from benchmarks.mcu_budgets import CASES
 from pipelines.models import density_budget
 from tflite_export.artifacts import BudgetError
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/microcontrollers.md"
 SMALL = [case for case in CASES if case.model == "digits_cnn"]
 # RAM for some of the layers only, and flash that this makes short.
 SHORT_OF_BOTH = SMALL[3]
@@ -64,7 +61,3 @@ def test_layers_differ_in_density_and_the_sum_is_exact():
   for name, mask in masks.items():
     kernel = model.get_layer(name).kernel.numpy()
     np.testing.assert_array_equal(kernel != 0, mask)
-
-
-def test_the_documentation_holds_the_table():
-  assert mcu_budgets.markdown() in DOCS.read_text()

@@ -73,6 +73,19 @@ def test_a_finished_training_is_only_read(tmp_path, progress, monkeypatch):
   assert support.snapshot(tmp_path) == before
 
 
+def test_a_report_of_another_form_is_read_without_a_page(
+  tmp_path, progress, monkeypatch
+):
+  untrained = support.make_untrained_run(tmp_path / "run")
+  monkeypatch.setattr(experiments, "plan_experiment", None)
+  run_directory = RunDirectory(untrained.path)
+  run_directory.page.unlink(missing_ok=True)
+  strange = {**untrained.report, "accuracy": "high", "dataset": 3}
+  run_directory.report.write_text(json.dumps(strange))
+  assert stages.train(untrained.config, run_directory, progress) == strange
+  assert not run_directory.page.exists()
+
+
 def test_another_configuration_is_refused_even_when_finished(tmp_path, progress):
   untrained = support.make_untrained_run(tmp_path / "run")
   with pytest.raises(InputError, match="another configuration"):
