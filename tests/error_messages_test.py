@@ -107,5 +107,6 @@ def test_programs_are_told_no_flags_alone():
   }
   assert named == {
     "set slots, or --clients_per_round, to so many",
+    "let fewer score, by --clients_per_round or fewer datasets",
     "give it some, by --public_samples_per_class or public=",
   }

@@ -103,8 +103,8 @@ class Aggregation:
     if clients > _MOST_SLOTS:
       raise InputError(
         f"aggregation {self.name} holds all scores of candidates side by side: of at most "
-        f"{_MOST_SLOTS} clients, not {clients}; give fewer, or set --clients_per_round to "
-        "so many"
+        f"{_MOST_SLOTS} clients, not {clients}; let fewer score, by --clients_per_round "
+        "or fewer datasets"
       )
     name = self.name if self.is_stacked else TRIMMED_MEAN
     return dataclasses.replace(self, name=name, slots=clients)
