@@ -81,9 +81,9 @@ def test_what_saw_no_example_has_no_figures(world):
   rows = world.phase().run(scripted_rounds.state()).rows
   assert [row["eval_loss"] for row in rows] == ["", "", "", 0.5, 0.5]
   assert [row["eval_accuracy"] for row in rows] == ["", "", "", 0.75, 0.75]
-  assert {row[f"train_{figure}"] for row in rows for figure in ("loss", "accuracy")} == {
-    ""
-  }
+  assert {
+    row[f"train_{figure}"] for row in rows for figure in ("loss", "accuracy")
+  } == {""}
   table = list(csv.DictReader((world.path / "metrics.csv").open()))
   assert [row["eval_loss"] for row in table] == ["", "", "", "0.5", "0.5"]
 
