@@ -111,7 +111,7 @@ def _attention_macs(layer: tf.keras.layers.MultiHeadAttention) -> int:
   call = inspect.signature(layer.call).bind(*node.call_args, **node.call_kwargs)
   query, value = call.arguments["query"].shape, call.arguments["value"].shape
   asking, asked = math.prod(query[1:-1]), math.prod(value[1:-1])
-  projections = sum(
+  projections: int = sum(
     math.prod(projection.kernel.shape) * tokens
     for projection, tokens in (
       (layer._query_dense, asking),
@@ -120,8 +120,9 @@ def _attention_macs(layer: tf.keras.layers.MultiHeadAttention) -> int:
       (layer._output_dense, asking),
     )
   )
-  products = asking * math.prod(value[axis] for axis in layer._attention_axes)
-  return projections + products * layer._num_heads * (layer._key_dim + layer._value_dim)
+  products: int = asking * math.prod(value[axis] for axis in layer._attention_axes)
+  depth: int = layer._num_heads * (layer._key_dim + layer._value_dim)
+  return projections + products * depth
 
 
 def _layer_int8_bytes(layer: tf.keras.layers.Layer) -> int:
