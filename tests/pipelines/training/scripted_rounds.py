@@ -86,15 +86,8 @@ class Builder:
         mask[0] = not mask[0]
       value = state.weights.prunable[0] + 1
       part = self.examples / 4
-      sums = (
-        6 * part,
-        part,
-        self.examples,
-        len(clients) - self.excluded,
-        self.excluded,
-        0,
-        0,
-      )
+      counted = len(clients) - self.excluded
+      sums = 6 * part, part, self.examples, counted, self.excluded, 0, 0
       metrics = messages.RoundMetrics(*map(np.float32, sums))
       new = states.ServerState(weights(value), mask, np.int32(number + 1), memory)
       return new, metrics
