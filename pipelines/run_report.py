@@ -9,7 +9,6 @@ import rich.console
 import tensorflow as tf
 
 from fedtiny_tff import tasks
-from fedtiny_tff.costs import device_cost
 from fedtiny_tff.protection import secure_config
 from pipelines.apps import files
 from pipelines.datasets import data_folder
@@ -68,13 +67,7 @@ def _cost(config: config_lib.RunConfig, outcome: TrainingOutcome) -> dict[str, A
   models = outcome.models
   spec, strategy = models.trained.spec, models.strategy
   active = spec.active_counts(np.asarray(outcome.sparse.state.mask))
-  references = outcome.data.references
-  workload = device_cost.Workload(
-    int(references[:, 2].sum()) // len(references),
-    config.local_epochs,
-    config.batch_size,
-    config.max_local_steps,
-  )
+  workload = cost_figures.mean_workload(config, outcome.data.references[:, 2])
   scored = [row for row in outcome.candidates if row["loss"] != ""]
   start = strategy.starting_counts(spec, active)
   plan = cost_figures.MaskPlan(

@@ -47,7 +47,7 @@ def _round_cost(
     training_flops_per_round=3.0 * forward_flops * workload.examples,
     adjust_round_flops=3.0 * forward_flops + adjust_extra_flops,
     memory=memory,
-    activation_bytes=VALUE_BYTES * profile.activation_values * workload.batch_size,
+    activation_bytes=VALUE_BYTES * profile.activation_values * workload.largest_batch,
   )
 
 

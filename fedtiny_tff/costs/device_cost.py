@@ -27,6 +27,11 @@ class Workload:
     return min(steps, self.max_local_steps) if self.max_local_steps else steps
 
   @property
+  def largest_batch(self) -> int:
+    """Examples of the largest mini-batch: no more than there are."""
+    return min(self.batch_size, self.local_samples)
+
+  @property
   def examples(self) -> int:
     """Examples that a round trains on, counted as often as they are used."""
     # A pass ends with what is left, be it less than a batch.
@@ -70,7 +75,7 @@ class RoundCost:
     training_flops_per_round: FLOPs of an ordinary round.
     adjust_round_flops: FLOPs per trained example in an adjustment round.
     memory: Peak of an adjustment round.
-    activation_bytes: Activations kept for the backward pass of one mini-batch.
+    activation_bytes: Activations kept for the backward pass of the largest mini-batch.
   """
 
   parameters: int

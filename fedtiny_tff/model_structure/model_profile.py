@@ -1,6 +1,7 @@
 """Static sizes of a model, measured from its layers: weights, arithmetic, activations."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Collection
 
@@ -8,9 +9,13 @@ import tensorflow as tf
 
 from fedtiny_tff.model_structure import definition, keras_graphs
 
-_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel")
 # Their kernels are applied at every input position, and end in the input's channels.
-_TRANSPOSED = (tf.keras.layers.Conv1DTranspose, tf.keras.layers.Conv2DTranspose)
+_TRANSPOSED = (
+  tf.keras.layers.Conv1DTranspose,
+  tf.keras.layers.Conv2DTranspose,
+  tf.keras.layers.Conv3DTranspose,
+)
 # Layers whose gradient needs no values of what they read.
 _VALUE_FREE = (
   tf.keras.layers.Add,
@@ -32,7 +37,8 @@ class ModelProfile:
       trainable).
     prunable: Prunable weights of each layer, in the spec's order.
     prunable_macs: Multiply-accumulates of each prunable layer for one example.
-    dense_macs: Multiply-accumulates of all other layers for one example.
+    dense_macs: Multiply-accumulates of all other layers for one example; of layers
+      without kernels only attention of several heads has any.
     batch_norm_channels: Channels of all batch norms, each with two running statistics.
     activation_values: Layer outputs of one example, kept for the backward pass.
     int8_bytes: Dense int8 weights once batch norm is folded: 1 byte per kernel
@@ -74,14 +80,49 @@ def _kernel_shapes(layer: tf.keras.layers.Layer) -> dict[str, list[int]]:
 
 def _layer_macs(layer: tf.keras.layers.Layer) -> int:
   """Counts kernel weights times the positions they are applied at."""
-  weights = sum(math.prod(shape) for shape in _kernel_shapes(layer).values())
+  if isinstance(layer, tf.keras.layers.MultiHeadAttention):
+    return _attention_macs(layer)
+  # Recurrent layers have cells, others wrap a layer, whose the kernels are.
+  weights = sum(
+    math.prod(shape)
+    for part in layer._flatten_layers()
+    for shape in _kernel_shapes(part).values()
+  )
   if not weights:
     return 0
-  is_transposed = isinstance(layer, _TRANSPOSED)
-  whole = layer.input_shape if is_transposed else layer.output_shape
-  shape: tuple[int, ...] = whole[1:]
-  channels_first = getattr(layer, "data_format", None) == "channels_first"
+  node = layer.inbound_nodes[0]
+  before: tuple[int, ...] = tuple(node.keras_inputs[0].shape)
+  after: tuple[int, ...] = tuple(tf.nest.flatten(node.outputs)[0].shape)
+  inner = layer
+  while isinstance(inner, tf.keras.layers.Wrapper):
+    inner = inner.layer
+  if isinstance(inner, tf.keras.layers.RNN):
+    # Those of cells that convolve are applied all over what they give, at each step.
+    places = 1 + getattr(inner.cell, "rank", 0)
+    return weights * math.prod((*before[1:-places], *after[-places:-1]))
+  shape = (before if isinstance(inner, _TRANSPOSED) else after)[1:]
+  channels_first = getattr(inner, "data_format", None) == "channels_first"
   return weights * math.prod(shape[1:] if channels_first else shape[:-1])
+
+
+def _attention_macs(layer: tf.keras.layers.MultiHeadAttention) -> int:
+  """Counts what projects tokens, and the products of tokens with each other."""
+  node = layer.inbound_nodes[0]
+  call = inspect.signature(layer.call).bind(*node.call_args, **node.call_kwargs)
+  query, value = call.arguments["query"].shape, call.arguments["value"].shape
+  asking, asked = math.prod(query[1:-1]), math.prod(value[1:-1])
+  projections: int = sum(
+    math.prod(projection.kernel.shape) * tokens
+    for projection, tokens in (
+      (layer._query_dense, asking),
+      (layer._key_dense, asked),
+      (layer._value_dense, asked),
+      (layer._output_dense, asking),
+    )
+  )
+  products: int = asking * math.prod(value[axis] for axis in layer._attention_axes)
+  depth: int = layer._num_heads * (layer._key_dim + layer._value_dim)
+  return projections + products * depth
 
 
 def _layer_int8_bytes(layer: tf.keras.layers.Layer) -> int:
@@ -130,9 +171,11 @@ def profile_model(model_definition: definition.ModelDefinition) -> ModelProfile:
     macs = {layer.name: _layer_macs(layer) for layer in model.layers}
     parameters = sum(v.shape.num_elements() for v in model.trainable_variables)
     activations = sum(
-      math.prod(layer.output_shape[1:])
+      math.prod(tensor.shape[1:])
       for layer in model.layers
       if not isinstance(layer, tf.keras.layers.InputLayer)
+      for node in layer.inbound_nodes
+      for tensor in tf.nest.flatten(node.outputs)
     )
     channels = sum(
       layer.moving_mean.shape.num_elements()

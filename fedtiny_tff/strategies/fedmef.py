@@ -219,7 +219,7 @@ class FedMef(sparse.AdjustingStrategy):
     paid = cost.top_gradient_cost(profile, workload, active, blocks)
     marks_bytes = -(-sum(active) // 8)
     buffer_bytes = paid.memory.buffer_bytes + marks_bytes
-    sizes = [size * workload.batch_size for size in profile.convolution_inputs]
+    sizes = [size * workload.largest_batch for size in profile.convolution_inputs]
     saved_bytes = sum(
       cost.VALUE_BYTES * size - activation_pruning.stored_bytes(size) for size in sizes
     )

@@ -19,6 +19,7 @@ from pipelines.comparisons.comparison_grid import Cell, method_flags
 from pipelines.datasets import data_folder
 from pipelines.runs import metrics_log
 from pipelines.runs.run_directory import RunDirectory
+from pipelines.settings import choices
 from pipelines.settings import config as config_lib
 from pipelines.training import experiments, training_pipeline
 
@@ -28,6 +29,8 @@ COLUMNS = (
   "upload_bytes", "download_bytes", "auc", "held_out_accuracy", "density_all_parameters",
   "forward_flops", "adjustments", "seconds", "round_seconds",
 )  # fmt: skip
+# What some runs do not have.
+_OPTIONAL = ("accuracy", "auc", "held_out_accuracy")
 
 
 class CellStore:
@@ -51,8 +54,9 @@ class CellStore:
     return self._folder / "data" / cell.data_name
 
   def has_data(self, cell: Cell) -> bool:
-    """Tells whether those records are written."""
-    return data_folder.is_written(self.data(cell))
+    """Tells whether those records are written, or were prepared and lie elsewhere."""
+    is_prepared = cell.config.dataset == choices.PREPARED
+    return is_prepared or data_folder.is_written(self.data(cell))
 
   def log(self, cell: Cell) -> pathlib.Path:
     """Returns where a process of the cell's own prints to."""
@@ -123,7 +127,13 @@ class CellStore:
         "dirichlet_alpha": result["alpha"],
         "seed": result["seed"],
       }
-      values = {**common.values, **method_flags(result["method"]), **axes}
+      try:
+        values = {**common.values, **method_flags(result["method"]), **axes}
+      except InputError as error:
+        raise InputError(
+          f"{path}: is of a method that cannot be used ({error}); delete it, or use "
+          "another --output_dir"
+        ) from error
       _check_flags(path, each["flags"], config_lib.RunConfig(values))
       found.append(each)
 
@@ -144,7 +154,9 @@ def _load(path: pathlib.Path) -> dict[str, Any]:
     found = damage.parsed(path.read_text())
     missing = set(COLUMNS) - set(found["result"])
     missing |= {"curve", "layers", "flags"} - set(found)
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    if not missing:
+      _check_form(found)
+  except (OSError, *damage.FORM) as error:
     raise InputError(
       f"{path}: cannot be read ({error}); delete it, and the cell runs again"
     ) from error
@@ -155,6 +167,35 @@ def _load(path: pathlib.Path) -> dict[str, Any]:
   return found
 
 
+def _check_form(found: dict[str, Any]) -> None:
+  """Refuses what tables and pictures cannot be made of.
+
+  Raises:
+    LookupError: When something lacks.
+    TypeError: When something is of another type.
+  """
+  result = found["result"]
+  expected: list[tuple[str, Any, Any]] = [
+    ("flags", found["flags"], dict),
+    ("method", result["method"], str),
+  ]
+  expected += [
+    (name, result[name], (int, float))
+    for name in COLUMNS
+    if name != "method" and not (name in _OPTIONAL and result[name] is None)
+  ]
+  for point in found["curve"]:
+    expected.append(("round", point["round"], int))
+    if point["eval_accuracy"] is not None:
+      expected.append(("eval_accuracy", point["eval_accuracy"], (int, float)))
+  for layer in found["layers"]:
+    expected.append(("name of a layer", layer["name"], str))
+    expected.append(("density of a layer", layer["density"], (int, float)))
+  for name, value, types in expected:
+    if not isinstance(value, types) or isinstance(value, bool):
+      raise TypeError(f"{name} is of type {type(value).__name__}")
+
+
 def _load_common(path: pathlib.Path) -> dict[str, Any]:
   """Reads the flags that all cells share.
 
@@ -162,8 +203,8 @@ def _load_common(path: pathlib.Path) -> dict[str, Any]:
     InputError: When the file is damaged.
   """
   try:
-    return dict(json.loads(path.read_text())["flags"])
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    return dict(damage.parsed(path.read_text())["flags"])
+  except (OSError, *damage.FORM) as error:
     raise InputError(
       f"{path}: cannot be read ({error}); delete it and data/, which are written again"
     ) from error

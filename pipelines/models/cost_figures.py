@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any, Optional
 
+import numpy as np
+
+from fedtiny_tff.arrays import Array
 from fedtiny_tff.costs import device_cost
 from fedtiny_tff.errors import InputError
 from fedtiny_tff.federated.training_rounds import traffic
@@ -129,6 +132,25 @@ def expected_plan(
     pool_size if selects else 0,
     selection == "adaptive",
     start,
+  )
+
+
+def mean_workload(
+  config: config_lib.RunConfig, training_sizes: Array
+) -> device_cost.Workload:
+  """Returns what a mean client trains on, of those that train.
+
+  Args:
+    config: The run's flags.
+    training_sizes: int64 [clients], training examples of each; 0 for a client that has
+      none, or is a device that never said how many.
+  """
+  having = max(np.count_nonzero(training_sizes), 1)
+  return device_cost.Workload(
+    max(int(training_sizes.sum()) // having, 1),
+    config.local_epochs,
+    config.batch_size,
+    config.max_local_steps,
   )
 
 

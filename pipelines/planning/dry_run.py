@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fedtiny_tff.costs import device_cost
 from pipelines.apps.progress import Progress
 from pipelines.comparisons import comparison_estimate
 from pipelines.devices import device_target
@@ -175,12 +174,7 @@ def _device(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Returns what a mean client pays beside dense FedAvg, and what it exchanges."""
   config, sizes = experiment.config, experiment.data.training_sizes
-  workload = device_cost.Workload(
-    int(sizes.sum()) // len(sizes),
-    config.local_epochs,
-    config.batch_size,
-    config.max_local_steps,
-  )
+  workload = cost_figures.mean_workload(config, sizes)
   model = cost_figures.CostModel(
     experiment.definition, workload, experiment.models.full
   )

@@ -87,10 +87,10 @@ def _figures(runs: Sequence[Named]) -> Section:
     value, winner = max(known, key=lambda each: each[0])
     lead = f"{winner} is best, with {value:.4f}. {lead}"
   if known:
-    blocks.append(
-      _bars(runs, "Accuracy or AUC of the sparse model", _sparse, lambda v: f"{v:.3g}")
+    blocks += _bars(
+      runs, "Accuracy or AUC of the sparse model", _sparse, lambda v: f"{v:.3g}"
     )
-    blocks.append(_bars(runs, "On the wire, a client", _wire, numbers.size))
+    blocks += _bars(runs, "On the wire, a client", _wire, numbers.size)
   return Section("summary", "Figures", lead, tuple(blocks))
 
 
@@ -131,7 +131,8 @@ def _bars(
   title: str,
   get: Callable[[RunRecord], Optional[float]],
   write: Callable[[float], str],
-) -> Chart:
+) -> list[Chart]:
+  """Returns a chart of the runs of which there is a figure; none where there are none."""
   rows = [
     bar_chart.Bar(
       name, value, write(value), f"{name}\n{write(value)}", number % svg.COLOURS
@@ -139,10 +140,12 @@ def _bars(
     for number, (name, run) in enumerate(runs)
     if (value := get(run)) is not None
   ]
+  if not rows:
+    return []
   table = Table(
     title, ("run", title), tuple((row.name, row.value) for row in rows), "bars"
   )
-  return Chart(title, bar_chart.bars(title, f"{len(rows)} runs", rows, write), table)
+  return [Chart(title, bar_chart.bars(title, f"{len(rows)} runs", rows, write), table)]
 
 
 def _curves(runs: Sequence[Named]) -> Section:

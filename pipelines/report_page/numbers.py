@@ -89,8 +89,9 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     most: How many there may be, about.
   """
   if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):
-    pad = abs(low) / 10 or 0.5
-    low, high = low - pad, high + pad
+    # Nothing but 0 begins at 0: it is no amount above something less.
+    pad = abs(low) / 10
+    low, high = low - pad, high + (pad or 1.0)
   raw = (high - low) / max(most - 1, 1)
   power = 10.0 ** math.floor(math.log10(raw))
   step = next(

@@ -7,6 +7,7 @@ losses are those of another mask.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -26,11 +27,14 @@ class EarlyStopping:
   first_round: int = 0
 
   def best_round(self, rows: Sequence[Mapping[str, Any]]) -> Optional[int]:
-    """Returns the first round of least held-out loss among those that count."""
+    """Returns the first round of least held-out loss among those that count.
+
+    What was not measured, and what is not finite, is no loss.
+    """
     counted = [
       (row["eval_loss"], row["round"])
       for row in rows[self.first_round :]
-      if row["eval_loss"] != ""
+      if row["eval_loss"] != "" and math.isfinite(row["eval_loss"])
     ]
     return min(counted)[1] if counted else None
 

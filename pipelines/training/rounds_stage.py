@@ -316,10 +316,11 @@ class Phase:
 
 
 def _means(part: str, sums: Optional[Any], task: tasks.Task) -> dict[str, Any]:
-  """Names the mean loss and accuracy of a part; empty where there is none."""
+  """Names the mean loss and accuracy of a part; empty where nothing was looked at."""
   loss: Any = ""
   accuracy: Any = ""
-  if sums is not None:
+  # No example is no loss of 0, which would be the best of all.
+  if sums is not None and sums.examples > 0:
     loss = _share(sums.loss_sum, sums.examples)
     if task.has_classes:
       accuracy = _share(sums.correct, sums.examples)
@@ -327,11 +328,13 @@ def _means(part: str, sums: Optional[Any], task: tasks.Task) -> dict[str, Any]:
 
 
 def _share(total: Any, count: Any) -> float:
-  return round(float(total) / max(float(count), 1.0), 6)
+  return round(float(total) / float(count), 6)
 
 
 def _figures(row: dict[str, Any]) -> str:
-  figures = f"loss {row['train_loss']:.3f}"
+  figures = "nothing trained on"
+  if row["train_loss"] != "":
+    figures = f"loss {row['train_loss']:.3f}"
   if row["eval_accuracy"] != "":
     figures += f", held-out accuracy {row['eval_accuracy']:.3f}"
   elif row["eval_loss"] != "":

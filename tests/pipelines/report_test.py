@@ -9,7 +9,7 @@ from benchmarks.made_runs import Shape, make
 from pipelines import report
 from pipelines.apps import app
 from pipelines.report_page import comparison, run_record
-from pipelines.report_page.content import Grid
+from pipelines.report_page.content import Chart, Grid
 from pipelines.runs.run_directory import RunDirectory
 from tests.pipelines import support
 from tests.pipelines.apps import damage_test
@@ -79,6 +79,23 @@ def test_other_data_and_other_flags_are_told(folder, tmp_path):
   assert grid.table.rows == (("seed", "0", "7"),)
   versions = next(section for section in page.sections if section.key == "versions")
   assert versions.absent
+
+
+@pytest.mark.parametrize("without", [1, 2])
+def test_runs_without_metrics_stand_beside_each_other(folder, tmp_path, without):
+  folders = [folder, make(tmp_path / "other", _SMALL)]
+  for each in folders[:without]:
+    (each / "metrics.csv").unlink()
+  assert _call(*folders, f"--output_file={tmp_path}/page.html") == 0
+  runs = [(str(path), run_record.read(RunDirectory(path))) for path in folders]
+  titles = [
+    block.title
+    for block in comparison.page(runs).sections[0].blocks
+    if isinstance(block, Chart)
+  ]
+  assert titles == [
+    "Accuracy or AUC of the sparse model", "On the wire, a client",
+  ][: 3 - without]  # fmt: skip
 
 
 def test_the_same_run_twice_and_many_runs(folder, tmp_path):

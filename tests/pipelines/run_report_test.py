@@ -12,10 +12,12 @@ import pytest
 import rich.console
 
 from fedtiny_tff import tasks
+from fedtiny_tff.strategies import registry as strategies
 from pipelines import run_report
+from pipelines.models import cost_figures
 from pipelines.runs.run_directory import RunDirectory
 from pipelines.tracking import base
-from tests.pipelines import report_schema
+from tests.pipelines import report_schema, support
 from tests.pipelines.handmade_reports import artifact, handmade_report
 
 ANDROID = "export/android/fp32_sparse.tflite"
@@ -77,6 +79,26 @@ def test_reports_name_versions_and_a_rival(schema, prunefl):
     schema.validate(made | {"versions": {"fedtiny-tff": 1}})
   with pytest.raises(jsonschema.ValidationError):
     schema.validate(made | {"cost": {**made["cost"], "prunefl": {}}})
+
+
+def test_a_run_whose_devices_have_next_to_nothing_has_a_cost():
+  config = support.make_config(local_epochs=1, batch_size=2, strategy="fedtiny")
+  strategy = strategies.get_strategy("fedtiny")
+  models = cost_figures.plan_models(
+    config, cost_figures.find_data("digits_cnn", None, None), strategy
+  )
+  # Two devices of four never said what they have.
+  references = np.array([[k, 0, size, 1] for k, size in enumerate((0, 2, 1, 0))])
+  outcome: Any = types.SimpleNamespace(
+    models=models, candidates=[], data=types.SimpleNamespace(references=references),
+    sparse=types.SimpleNamespace(
+      state=types.SimpleNamespace(mask=np.arange(models.trained.spec.size) % 2 == 0)
+    ),
+  )  # fmt: skip
+  paid = run_report._cost(config, outcome)
+  # Of one example, in one step.
+  assert paid["training_flops_per_round"] == 3 * paid["forward_flops"]
+  assert paid["adjust_round_flops"] > 3 * paid["forward_flops"]
 
 
 def test_a_report_is_written_with_its_page(tmp_path):

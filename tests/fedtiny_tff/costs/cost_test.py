@@ -183,6 +183,10 @@ def test_pairs_and_flops_take_the_costliest_block():
   assert paid.memory_bytes == 8 * 30 + 4 * 25 + 8 * 6
   # 4 bytes * 7 outputs * 2 examples.
   assert paid.activation_bytes == 56
+  # Three examples never fill a batch of 64.
+  larger = dataclasses.replace(workload, batch_size=64)
+  paid = fedtiny.FedTiny().round_cost(profile, larger, (5, 20), ((0,), (1,)))
+  assert paid.activation_bytes == 4 * 7 * 3
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,13 @@ def test_a_limit_counts_steps_whatever_is_in_them(
   assert load.examples == examples
 
 
+@pytest.mark.parametrize(
+  ("samples", "batch_size", "largest"), [(5000, 64, 64), (64, 64, 64), (7, 64, 7)]
+)
+def test_no_batch_has_more_examples_than_there_are(samples, batch_size, largest):
+  assert device_cost.Workload(samples, 2, batch_size).largest_batch == largest
+
+
 def test_memory_is_the_sum_of_its_parts():
   assert device_cost.MemoryCost(1, 20, 300, 4000).total_bytes == 4321
   assert device_cost.MemoryCost(5, 6).total_bytes == 11

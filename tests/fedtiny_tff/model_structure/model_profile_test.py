@@ -13,6 +13,8 @@ from tests.tflite_export import models
 from tflite_export.conversion.convert import convert
 from tflite_export.file_format import flatbuffer_model, stored_weights
 
+layers = tf.keras.layers
+
 
 def test_a_measured_profile_by_hand():
   profile = model_profile.profile_model(support.cnn())
@@ -73,6 +75,81 @@ def test_a_layer_that_is_used_twice_has_two_outputs():
 
   profile = model_profile.profile_model(definition.define_model("twice", build))
   assert profile.convolution_inputs == (32, 32)
+  # Three convolutions and the ReLU, twice, of 32 each; pool and logits.
+  assert profile.activation_values == 5 * 32 + 2 + 2
+
+
+def _profile(shape, inner):
+  """Measures a model that ends in a classifier of two."""
+
+  def build():
+    inputs = tf.keras.Input(shape)
+    x = tf.keras.layers.Flatten()(inner(inputs))
+    return tf.keras.Model(inputs, tf.keras.layers.Dense(2, name="logits")(x))
+
+  return model_profile.profile_model(definition.define_model("inner", build))
+
+
+def _states(x):
+  out, hidden, carry = tf.keras.layers.LSTM(
+    4, return_sequences=True, return_state=True, unroll=True
+  )(x)
+  return tf.keras.layers.Concatenate()([tf.keras.layers.Flatten()(out), hidden, carry])
+
+
+def test_recurrent_kernels_are_applied_at_every_step_and_every_output_is_kept():
+  profile = _profile((6, 5), _states)
+  # Four gates of 4, from 5 values and 4 states, at 6 steps.
+  assert profile.dense_macs == 6 * (5 + 4) * 16
+  assert profile.prunable_macs == (2 * (24 + 8),)
+  # Sequence and two states; joined and flat: 24, 32, 32; logits.
+  assert profile.activation_values == (24 + 4 + 4) + (24 + 32 + 32) + 2
+
+
+def test_attention_projects_tokens_and_multiplies_them_with_each_other():
+  def attend(x):
+    y = tf.keras.layers.Cropping1D((0, 2))(x)
+    found, scores = tf.keras.layers.MultiHeadAttention(2, 3, value_dim=7)(
+      value=y, query=x, return_attention_scores=True
+    )
+    return tf.keras.layers.Concatenate()(
+      [tf.keras.layers.Flatten()(each) for each in (found, scores)]
+    )
+
+  profile = _profile((6, 5), attend)
+  # Queries and outputs of 6 tokens, keys and values of 4; 6 * 4 products in two heads.
+  projections = 6 * 5 * 2 * 3 + 4 * 5 * 2 * 3 + 4 * 5 * 2 * 7 + 6 * 2 * 7 * 5
+  assert profile.dense_macs == projections + 6 * 4 * 2 * (3 + 7)
+  # Cropped; found and scores, again flat, joined, and flat; logits.
+  assert profile.activation_values == 20 + 2 * (30 + 48) + 2 * 78 + 2
+
+
+@pytest.mark.parametrize(
+  ("shape", "layer", "macs"),
+  [
+    # Both ways.
+    ((6, 5), lambda: layers.Bidirectional(layers.SimpleRNN(4, unroll=True)),
+     2 * 6 * (5 + 4) * 4),
+    # Each of 6 steps, and 4 steps of each of 3.
+    ((6, 5), lambda: layers.TimeDistributed(layers.Dense(7)), 6 * 5 * 7),
+    ((3, 4, 5), lambda: layers.TimeDistributed(layers.GRU(2, unroll=True)),
+     3 * 4 * (5 + 2) * 6),
+    # Nine weights at 8 * 8 positions, of 1 and 2 channels to 4 gates of 2, at 3 steps.
+    ((3, 8, 8, 1), lambda: layers.ConvLSTM2D(2, 3, padding="same"),
+     3 * 64 * 9 * (1 + 2) * 8),
+    ((3, 8, 8, 1), lambda: layers.ConvLSTM2D(2, 3, strides=2, return_sequences=True),
+     3 * 9 * 9 * (1 + 2) * 8),
+    ((6, 5), lambda: layers.RNN(
+      [layers.LSTMCell(4), layers.GRUCell(3)], unroll=True),
+     6 * ((5 + 4) * 16 + (4 + 3) * 9)),
+    ((2, 3, 4, 5), lambda: layers.Conv3DTranspose(7, 2, strides=2), 24 * 8 * 5 * 7),
+  ],
+)  # fmt: skip
+def test_kernels_of_cells_and_of_what_is_wrapped_count(shape, layer, macs):
+  def inner(inputs):
+    return layer()(inputs)
+
+  assert _profile(shape, inner).dense_macs == macs
 
 
 def test_depthwise_kernels_count_as_dense():

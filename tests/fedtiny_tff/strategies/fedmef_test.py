@@ -217,6 +217,11 @@ class TestCost:
     assert other.activation_bytes == 4 * 140
     assert paid.activation_bytes == 4 * (140 - 60) + (4 * 7 + 3) + (4 * 13 + 5)
     assert paid.adjust_round_flops == other.adjust_round_flops
+    # A batch is no larger than the device's examples.
+    for batch_size in (3, 64):
+      load = Workload(3, 2, batch_size)
+      paid = fedmef.FedMef().round_cost(self.PROFILE, load, (20, 31), self.BLOCKS)
+      assert paid.activation_bytes == 4 * (210 - 90) + (4 * 10 + 4) + (4 * 19 + 8)
 
   def test_models_without_such_convolutions_keep_every_activation(self):
     profile = ModelProfile(115, (40, 60), (1000, 100), 5, 0, 70, 0)

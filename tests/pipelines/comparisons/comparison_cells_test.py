@@ -92,7 +92,10 @@ def test_what_another_process_claimed_since_the_check_is_refused(store):
     store.claim(_common(rounds=5))
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"flags": 3}'])
+@pytest.mark.parametrize(
+  "content",
+  ["{", "[]", '{"flags": 3}', "null", pytest.param("[" * 100_000, id="deep")],
+)
 def test_damaged_flags_are_named(store, tmp_path, content):
   path = tmp_path / "comparison.json"
   path.write_text(content)
@@ -135,6 +138,55 @@ def test_a_damaged_file_is_named(store, content, said):
   path.write_text(content)
   with pytest.raises(InputError, match=f"{path}: {said}.*the cell runs again"):
     store.read(_cell())
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"flags": None}, "flags is of type NoneType"),
+    ({"method": 5}, "method is of type int"),
+    ({"accuracy": "0.5"}, "accuracy is of type str"),
+    ({"seconds": None}, "seconds is of type NoneType"),
+    ({"seed": True}, "seed is of type bool"),
+    ({"density": [0.1]}, "density is of type list"),
+    ({"curve": 3}, "'int' object is not iterable"),
+    ({"curve": [{"round": "1", "eval_accuracy": None}]}, "round is of type str"),
+    ({"curve": [{"round": 1, "eval_accuracy": "1"}]}, "eval_accuracy is of type str"),
+    ({"curve": [{"round": 1}]}, "'eval_accuracy'"),
+    ({"layers": [3]}, "'int' object is not subscriptable"),
+    ({"layers": [{"name": 1, "density": 1}]}, "name of a layer is of type int"),
+    (
+      {"layers": [{"name": "a", "density": None}]},
+      "density of a layer is of type None",
+    ),
+  ],
+)
+def test_a_file_of_another_form_is_named(store, changes, said):
+  path = _write(store, _cell())
+  found = json.loads(path.read_text())
+  for name, value in changes.items():
+    (found if name in found else found["result"])[name] = value
+  path.write_text(json.dumps(found))
+  for read in (lambda: store.read(_cell()), lambda: store.read_all(_common())):
+    with pytest.raises(InputError, match=rf"^{path}: cannot be read \({said}.*again$"):
+      read()
+
+
+def test_figures_that_some_runs_do_not_have_may_lack(store):
+  _write(store, _cell(), accuracy=None, auc=None, held_out_accuracy=None)
+  assert store.read(_cell())["result"]["auc"] is None
+
+
+def test_a_stored_method_that_nobody_knows_is_named(store):
+  path = _write(store, _cell())
+  path.write_text(path.read_text().replace('"method": "fedtiny"', '"method": "other"'))
+  with pytest.raises(InputError, match=rf"^{path}: is of a method that .*'other'"):
+    store.read_all(_common())
+
+
+def test_prepared_data_are_there(store):
+  assert not store.has_data(_cell())
+  assert store.has_data(_cell(dataset="prepared", data_dir="somewhere"))
 
 
 def test_figures_of_all_rounds_by_hand():

@@ -108,6 +108,15 @@ class TestSideBySide:
     lines = said.getvalue().splitlines()
     assert ["started" in line for line in lines] == [True, False, True, False]
 
+  def test_prepared_data_are_not_waited_for(self, store, progress, said):
+    made = support.make_config(dataset="prepared", data_dir="somewhere")
+    cells = comparison_grid.make_cells(
+      comparison_grid.common_config(made.values), ["fedtiny", "prunefl"], [0.1], [0.5], [0]
+    )  # fmt: skip
+    self.run(cells, store, progress, self.command(store))
+    lines = said.getvalue().splitlines()
+    assert ["started" in line for line in lines] == [True, True, False, False]
+
   def test_a_cell_that_fails_ends_the_others(self, cells, store, progress):
     before = set(psutil.Process().children())
     work = (

@@ -23,7 +23,18 @@ from tests.pipelines import support
 
 CNN = core_support.cnn()
 WORKLOAD = device_cost.Workload(100, 2, 64)
+
 FEDTINY = strategies.get_strategy("fedtiny")
+
+
+@pytest.mark.parametrize(
+  ("sizes", "mean"),
+  [([4, 7, 4], 5), ([0, 7, 0, 4], 5), ([0, 0, 1, 0], 1), ([0, 0], 1)],
+)
+def test_a_mean_client_is_one_of_those_that_train(sizes, mean):
+  config = support.make_config(local_epochs=3, batch_size=2, max_local_steps=5)
+  found = cost_figures.mean_workload(config, np.array(sizes, np.int64))
+  assert found == device_cost.Workload(mean, 3, 2, 5)
 
 
 def _plan(method, density, selection="adaptive", model_definition=CNN, **changes):

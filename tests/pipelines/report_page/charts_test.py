@@ -76,6 +76,13 @@ def test_areas_to_hover_cover_the_chart():
   assert spans == [(54.0, 82.4), (136.4, 206.0), (342.4, 123.6)]
 
 
+def test_bars_of_nothing_have_no_length():
+  rows = [bar_chart.Bar(name, 0.0, "0 %", name) for name in "ab"]
+  picture = bar_chart.bars("All wrong", "", rows, str)
+  areas = [each for each in _tree(picture) if "area" in each.get("class", "")]
+  assert [float(each.get("width")) for each in areas] == [0.0, 0.0]
+
+
 @hypothesis.given(
   points=st.lists(
     st.tuples(st.integers(0, 2000), st.one_of(st.none(), st.floats(-1e9, 1e9))), min_size=1, max_size=50

@@ -42,6 +42,7 @@ def test_operations(value, text):
 def test_ticks_by_hand():
   assert numbers.ticks(0.0, 0.72) == [0.0, 0.2, 0.4, 0.6, 0.8]
   assert numbers.ticks(0.0, 100.0) == [0, 20, 40, 60, 80, 100]
+  assert numbers.ticks(0.0, 0.0)[0] == 0.0
   # 0.1 + 0.2 is not what a label says.
   assert 0.3 in numbers.ticks(0.0, 0.5)
 

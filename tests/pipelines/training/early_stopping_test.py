@@ -51,6 +51,13 @@ def test_losses_before_the_last_adjustment_do_not_count():
   assert EarlyStopping(2, first_round=3).best_round(_rows(*losses)) == 5
 
 
+def test_what_is_not_finite_is_no_loss():
+  nan, inf = float("nan"), float("inf")
+  assert EarlyStopping(2).best_round(_rows(nan, 3, 2, inf, nan)) == 2
+  assert EarlyStopping(2).best_round(_rows(nan, inf, -inf)) is None
+  assert _stops_after(EarlyStopping(2), nan, 3, nan, nan) == 3
+
+
 def test_the_first_round_that_counts_is_that_of_the_last_adjustment():
   events = [schedules.AdjustmentEvent(n, 0, (1,)) for n in (1, 4)]
   assert early_stopping.after_adjustments(3, events) == EarlyStopping(3, 4)

@@ -75,6 +75,19 @@ def test_figures_are_means_over_examples(world):
   assert row["bytes_down_per_client"] == 50
 
 
+def test_what_saw_no_example_has_no_figures(world):
+  world.unmeasured.add(2.0)
+  world.builder.examples = 0
+  rows = world.phase().run(scripted_rounds.state()).rows
+  assert [row["eval_loss"] for row in rows] == ["", "", "", 0.5, 0.5]
+  assert [row["eval_accuracy"] for row in rows] == ["", "", "", 0.75, 0.75]
+  assert {
+    row[f"train_{figure}"] for row in rows for figure in ("loss", "accuracy")
+  } == {""}
+  table = list(csv.DictReader((world.path / "metrics.csv").open()))
+  assert [row["eval_loss"] for row in table] == ["", "", "", "0.5", "0.5"]
+
+
 def test_without_classes_accuracies_are_empty(world):
   world.definition.task = tasks.RECONSTRUCT
   rows = world.phase().run(scripted_rounds.state()).rows
@@ -95,6 +108,9 @@ def test_progress_shows_what_there_is(world):
   )
   assert rounds_stage._figures({**shown, "eval_loss": ""}) == (
     "loss 0.250, block 2 adjusted"
+  )
+  assert rounds_stage._figures({**shown, "train_loss": "", "eval_loss": 0.5}) == (
+    "nothing trained on, held-out loss 0.500, block 2 adjusted"
   )
 
 
@@ -184,6 +200,13 @@ class TestEarlyStopping:
     assert len(result.rows) == 7
     # The last round is evaluated, wherever it is.
     assert result.rows[-1]["eval_loss"] != ""
+
+  def test_a_round_that_nobody_could_evaluate_is_not_the_best(self, world):
+    world.unmeasured.add(4.0)
+    result = self._run(world)
+    # Round 3 was not measured, so patience begins with round 5.
+    assert len(result.rows) == 8
+    assert result.rounds["best_round"] == 5
 
   def test_patience_that_is_not_used_up_changes_nothing(self, world):
     result = self._run(world, early_stopping=9)

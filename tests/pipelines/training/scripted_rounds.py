@@ -56,6 +56,7 @@ class Builder:
     self.masks = []
     self.wrong_layer = None
     self.excluded = 0
+    self.examples = 4
 
   @property
   def events(self):
@@ -84,7 +85,9 @@ class Builder:
       if self.wrong_layer == number:
         mask[0] = not mask[0]
       value = state.weights.prunable[0] + 1
-      sums = 6, 1, 4, len(clients) - self.excluded, self.excluded, 0, 0
+      part = self.examples / 4
+      counted = len(clients) - self.excluded
+      sums = 6 * part, part, self.examples, counted, self.excluded, 0, 0
       metrics = messages.RoundMetrics(*map(np.float32, sums))
       new = states.ServerState(weights(value), mask, np.int32(number + 1), memory)
       return new, metrics
@@ -115,10 +118,13 @@ def make_world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Any:
   builder = Builder(events)
   monkeypatch.setattr(rounds_stage.rounds, "RoundBuilder", lambda *a, **k: builder)
   evaluated, built = [], []
+  # Rounds, counted from 1, after which nobody has anything to evaluate.
+  unmeasured: set[float] = set()
 
   def evaluate(state, clients):
     evaluated.append(float(state.model.active_values[0]))
-    return tasks.Metrics(np.float32(2), np.float32(3), np.float32(4))
+    part = 0 if evaluated[-1] in unmeasured else 1
+    return tasks.Metrics(*(np.float32(part * each) for each in (2, 3, 4)))
 
   def build_evaluation(*arguments, active_count, batch_size, secure):
     built.append(active_count)
@@ -151,6 +157,7 @@ def make_world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Any:
   return types.SimpleNamespace(
     phase=phase, builder=builder, evaluated=evaluated, data=data, path=tmp_path,
     definition=definition, full=full, strategy=strategy, built=built,
+    unmeasured=unmeasured,
   )  # fmt: skip
 
 
