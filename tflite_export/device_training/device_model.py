@@ -78,6 +78,7 @@ class DeviceModel:
     variables: All that the functions use.
     sizes: Lengths of the model's flat vectors.
     input_shape: Shape of one example.
+    classes: Number of outputs that are a class each; 0 where there are no classes.
   """
 
   def __init__(
@@ -107,6 +108,8 @@ class DeviceModel:
       *self._masked.model.variables, *self._optimizer.variables, rate
     )  # fmt: skip
     self.input_shape = tuple(self._masked.model.input_shape[1:])
+    outputs = int(self._masked.model.output_shape[-1])
+    self.classes = outputs if self._task.has_classes else 0
     self.sizes = tfmot_masking.ModelWeights(
       *(int(vector.shape[0]) for vector in self._masked.read())
     )

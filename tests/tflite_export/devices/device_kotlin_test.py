@@ -21,6 +21,7 @@ from fedtiny_tff.devices.device_messages import Envelope
 from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from fedtiny_tff.sparsity import positions
 from tests.pipelines import support
+from tests.tflite_export.device_training import device_model_test as tiny
 from tests.tflite_export.device_training import device_runtime_test as python_client
 from tflite_export.device_training import device_bundle
 from tflite_export.devices import device_kotlin
@@ -179,6 +180,22 @@ def test_kotlin_answers_as_python_does(jar, tmp_path):
     for name, values in _tensors(content, kind, number, layouts, message).items():
       np.testing.assert_array_equal(found[name], values, err_msg=f"{kind} {name}")
   assert not list((folder.path / "devices").rglob("update-000005*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", [-1, tiny.CLASSES])
+def test_kotlin_takes_no_label_without_an_output(jar, tmp_path, label):
+  folder = _Folder(tmp_path)
+  own = python_client.examples(11, 1)
+  labels = np.where(np.arange(11) == 7, label, own.labels)
+  spoilt = dataclasses.replace(own, labels=labels)
+  _write_examples(folder.data / "held_out", spoilt)
+  task = folder.task("evaluate", python_client.sent("evaluation", 3), 3)
+  (line,) = _java(jar, "steps", folder.data, folder.path, task)
+  assert line.startswith(
+    f"refused: an example's label is {label}, the model has 3 clas"
+  )
+  assert not (folder.path / "devices").exists()
 
 
 @pytest.mark.slow
