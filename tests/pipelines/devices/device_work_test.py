@@ -269,7 +269,7 @@ def test_labels_that_the_model_has_no_output_for_end_it(server, part):
   labels[-1] = device_server.CLASSES
   spoilt = examples._replace(**{part: dataclasses.replace(own, labels=labels)})
   with pytest.raises(
-    Final, match="--data: .* labels go up to 3, the model has the clas"
+    Final, match=r"--data: .* labels go up to 3, the model has the clas"
   ):
     work_on(server, spoilt)
 

@@ -21,6 +21,7 @@ from fedtiny_tff.devices.device_messages import Envelope
 from fedtiny_tff.devices.device_tasks import DeviceTask, TaskMessage
 from fedtiny_tff.sparsity import positions
 from tests.pipelines import support
+from tests.pipelines.devices import device_exchange_test
 from tests.tflite_export.device_training import device_model_test as tiny
 from tests.tflite_export.device_training import device_runtime_test as python_client
 from tflite_export.device_training import device_bundle
@@ -53,12 +54,15 @@ def _compiled(folder: pathlib.Path, bundle: device_bundle.DeviceBundle) -> pathl
   return jar
 
 
-def _java(jar: pathlib.Path, *arguments: object, token: str = "") -> list[str]:
+def _java(
+  jar: pathlib.Path, *arguments: object, token: str = "", seconds: int = 600
+) -> list[str]:
   options = [
     f"-Dpython={sys.executable}",
     f"-Dbridge={_STAND_INS / 'bridge.py'}",
     f"-Dclient={_CLIENT}",
     f"-Dtoken={token}",
+    f"-Dseconds={seconds}",
   ]
   classes = os.pathsep.join([str(jar), str(jar.parent)])
   command = ["java", *options, "-cp", classes, "org.example.model.MainKt"]
@@ -220,6 +224,15 @@ def test_kotlin_and_the_gateway(jar, tmp_path):
   assert printed == ["ANSWERED", "ANSWERED"]
   layouts = bundle.plan.update_layouts(None)
   _tensors(folder.answer("update", _ROUND), "update", _ROUND, layouts, message)
+
+
+@pytest.mark.slow
+def test_kotlin_leaves_a_gateway_that_drips(jar, tmp_path):
+  head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+  with device_exchange_test.answering(head, dripped=100) as port:
+    address, data = f"http://127.0.0.1:{port}", _Folder(tmp_path).data
+    (line,) = _java(jar, "steps", data, address, "-", seconds=0)
+  assert line == "away: task.json: took more than 0 s"
 
 
 @contextlib.contextmanager
