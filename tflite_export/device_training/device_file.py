@@ -82,7 +82,7 @@ def _check_repeatable(content: bytes) -> None:
 
 
 def _code(code: schema.OperatorCodeT) -> int:
-  return max(code.builtinCode, code.deprecatedBuiltinCode)
+  return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _missing(message: str) -> str:

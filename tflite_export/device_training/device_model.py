@@ -296,9 +296,9 @@ def _check_weights_only(added: Sequence[tf.Tensor], x: tf.Tensor) -> None:
   """
   if tf.gradients(added, x)[0] is not None:
     raise InputError(
-      "the model cannot be trained on a device: it adds a loss of its activations, in "
-      "which rows would count that only fill a batch up; regularise weights instead of "
-      "activity_regularizer or add_loss"
+      "the model cannot be trained on a device: it adds a loss of its activations, to "
+      "which rows without an example would add; leave out activity_regularizer and "
+      "add_loss, or regularise weights"
     )
 
 

@@ -1,8 +1,6 @@
 """A device answers what it is asked for, and nothing that is not as it must be."""
 
 import dataclasses
-import time
-import types
 
 import numpy as np
 import pytest
@@ -11,12 +9,11 @@ from fedtiny_tff.devices import device_messages, device_plan, device_tasks
 from fedtiny_tff.devices.device_messages import Envelope
 from fedtiny_tff.errors import InputError
 from pipelines.apps.plain_progress import PlainProgress
-from pipelines.devices import device_patience, device_work
+from pipelines.devices import device_work
 from pipelines.devices.device_exchange import Final, Unreachable, Unwanted
 from pipelines.devices.device_patience import Patience
 from tests.pipelines.devices import device_server
 from tests.pipelines.devices.device_server import CLIENT, Server
-from tflite_export.device_training.device_runtime import DeviceRuntime
 
 TRAIN, HELLO, FINISHED = device_tasks.TRAIN, device_tasks.HELLO, device_tasks.FINISHED
 
@@ -310,33 +307,6 @@ def test_a_server_that_is_away_is_waited_for(tmp_path, capsys):
   told = capsys.readouterr().err
   assert told.count("is not reached (the cable is out)") == 2
   assert told.count("is reached again") == 2
-
-
-@pytest.mark.parametrize("problem", [None, InputError("not to be computed; x")])
-def test_time_that_was_computed_in_was_not_waited(tmp_path, monkeypatch, problem):
-  """A network that fails for a moment after it ends nothing."""
-  server = Lost(tmp_path)
-  server.away_from_answers = 1
-  compute = DeviceRuntime.train
-
-  def for_long(*arguments):
-    clock = types.SimpleNamespace(
-      monotonic=lambda: time.monotonic() + 7200.0, sleep=time.sleep
-    )
-    monkeypatch.setattr(device_patience, "time", clock)
-    if problem:
-      raise problem
-    return compute(*arguments)
-
-  def script():
-    server.offer()
-    server.ask(TRAIN, 4)
-    yield
-    server.ask(FINISHED)
-
-  monkeypatch.setattr(DeviceRuntime, "train", for_long)
-  server.script = script()
-  assert work_on(server, timeout_seconds=3600.0).rounds == (0 if problem else 1)
 
 
 def test_a_server_that_stays_away_is_not_waited_for_for_ever(tmp_path):
