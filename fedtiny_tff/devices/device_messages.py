@@ -11,6 +11,7 @@ Source: https://github.com/huggingface/safetensors#format
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Optional
 
@@ -91,7 +92,7 @@ class TensorLayout:
   @property
   def size_bytes(self) -> int:
     """Returns how many bytes its numbers take."""
-    return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+    return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
   def __str__(self) -> str:
     """Returns type and shape, as in `float32[2, 3]`."""

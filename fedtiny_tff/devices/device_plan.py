@@ -11,11 +11,18 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Optional, TypeVar
 
-from fedtiny_tff.devices.device_messages import TensorLayout
+from fedtiny_tff.devices.device_messages import TensorLayout, largest_bytes
 from fedtiny_tff.devices.device_tasks import plain_text, whole_number
 from fedtiny_tff.errors import InputError
 
 PLAN_VERSION = 1
+
+# As in `client_plan.schema.json`.
+_DTYPES = ("float32", "float64", "int32", "int64", "uint8")
+_LARGEST_NUMBER = 2**31 - 1
+_LARGEST_SEED = 2**62
+# Of a message, a batch, or all weights; twice what a model file for devices may have.
+_MOST_BYTES = 1 << 30
 
 _Read = TypeVar("_Read")
 
@@ -37,6 +44,7 @@ class PlannedModel:
       of the weights are.
     position_low_bits: Where Elias-Fano cuts a position; 0 for a bitmap, see
       `device_positions`.
+    classes: Labels are from 0 to below this; 0 where there are no classes.
   """
 
   name: str
@@ -49,6 +57,7 @@ class PlannedModel:
   batch_norm: int
   position_bytes: int
   position_low_bits: int
+  classes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,22 +194,59 @@ def _plan(document: dict[str, Any]) -> DevicePlan:
   blocks = _each(document.pop("blocks"), _block)
   model = document.pop("model")
   texts = {name: plain_text(model.pop(name)) for name in ("name", "sha256", "task")}
-  shape = _each(model.pop("input_shape"), whole_number)
-  numbers = {name: whole_number(value) for name, value in model.items()}
+  shape = _each(model.pop("input_shape"), _number)
+  numbers = {name: _number(value) for name, value in model.items()}
   fields: dict[str, Any] = {"input_shape": shape, **texts, **numbers}
   planned = PlannedModel(**fields)
-  rest = {name: whole_number(value) for name, value in document.items()}
-  return DevicePlan(model=planned, blocks=blocks, **rest)
+  seed = _number(document.pop("seed"), _LARGEST_SEED)
+  rest = {name: _number(value) for name, value in document.items()}
+  plan = DevicePlan(model=planned, blocks=blocks, seed=seed, **rest)
+  _check_sizes(plan)
+  return plan
+
+
+def _check_sizes(plan: DevicePlan) -> None:
+  """Refuses what no device could hold, before anybody tries.
+
+  Raises:
+    ValueError: Saying what is too large.
+  """
+  if plan.batch_size < 2:
+    raise ValueError(f"batch_size is {plan.batch_size}, the least is 2")
+  model = plan.model
+  batch = TensorLayout("float32", (plan.batch_size, *model.input_shape))
+  held = {
+    "a batch": {"x": batch},
+    "the model": {"prunable": TensorLayout("float32", (model.prunable,))},
+    "a candidate": plan.model_layouts(),
+    "an answer of moments": plan.moment_layouts(),
+  }
+  for number in range(len(plan.blocks)):
+    held[f"an update of block {number}"] = plan.update_layouts(number)
+  for what, layouts in held.items():
+    size = largest_bytes(layouts)
+    if size > _MOST_BYTES:
+      raise ValueError(f"{what} has {size} bytes, the most are {_MOST_BYTES}")
 
 
 def _block(block: Any) -> PlannedBlock:
   statistics = {
-    name: TensorLayout(
-      plain_text(layout["dtype"]), _each(layout["shape"], whole_number)
-    )
+    name: TensorLayout(_dtype(layout["dtype"]), _each(layout["shape"], _number))
     for name, layout in block["statistics"].items()
   }
   return PlannedBlock(_each(block["layers"], plain_text), statistics)
+
+
+def _dtype(value: Any) -> str:
+  if value not in _DTYPES:
+    raise ValueError(f"{value!r} is no type of a message's numbers")
+  return plain_text(value)
+
+
+def _number(value: Any, largest: int = _LARGEST_NUMBER) -> int:
+  if whole_number(value) > largest:
+    raise ValueError(f"{value} is more than {largest}")
+  return whole_number(value)
 
 
 def _each(values: Any, read: Callable[[Any], _Read]) -> tuple[_Read, ...]:

@@ -193,7 +193,12 @@ class DeviceFederation:
       for found in answers.values()
     ]
     server = self._server(len(numbers))
-    found, _ = server.pool_moments(pool, moments, _those(clients, answers))
+    found, reports = server.pool_moments(pool, moments, _those(clients, answers))
+    if not reports:
+      raise InputError(
+        "selection: no device's batch-norm moments count; look at the devices' data, or "
+        "take --selection=none"
+      )
     return selection.BatchNormStatistics(*found)
 
   def _scores(

@@ -3,7 +3,10 @@
 import contextlib
 import http.client
 import ipaddress
+import socket
 import ssl
+import threading
+import time
 import urllib.parse
 from collections.abc import Iterator
 from typing import Optional
@@ -11,6 +14,7 @@ from typing import Optional
 from fedtiny_tff.errors import InputError
 from pipelines.devices.device_exchange import Final, Unreachable, Unwanted, too_long
 
+# For one piece; a gateway that sends some now and then has `request_seconds`.
 _TRANSFER_SECONDS = 30.0
 _CHUNK_BYTES = 1 << 16
 _STORED = (200, 201, 204)
@@ -22,7 +26,13 @@ _PASSING = (408, 429)
 
 
 class HttpExchange:
-  """A gateway, reached anew for every message."""
+  """A gateway, reached anew for every message, for as long as it would wait itself.
+
+  Attributes:
+    request_seconds: How long an answer may take, from the first byte to the last.
+  """
+
+  request_seconds = 600.0
 
   def __init__(self, address: urllib.parse.SplitResult, token: str = ""):
     """Takes an address that was parsed, and what proves who asks."""
@@ -77,11 +87,20 @@ class HttpExchange:
     self, method: str, path: str, content: Optional[bytes] = None
   ) -> Iterator[http.client.HTTPResponse]:
     connection = self._connection()
+    watch = None
     try:
+      connection.connect()
+      # Whatever arrives, in however small pieces, headers too.
+      watch = threading.Timer(self.request_seconds, _cut, [connection.sock])
+      watch.daemon = True
+      watch.start()
+      begun = time.monotonic()
       folder = urllib.parse.quote(self._address.path.rstrip("/"), safe="/%")
       place = f"{folder}/{path}"
       connection.request(method, place, content, self._headers)
       yield connection.getresponse()
+      if time.monotonic() - begun >= self.request_seconds:
+        raise Unreachable(f"{path}: took more than {self.request_seconds:g} s")
     except ssl.SSLCertVerificationError as error:
       raise Final(
         f"--exchange: the certificate of {self._address.hostname} is not trusted "
@@ -90,6 +109,8 @@ class HttpExchange:
     except (OSError, http.client.HTTPException) as error:
       raise Unreachable(f"{path}: {error or type(error).__name__}") from error
     finally:
+      if watch is not None:
+        watch.cancel()
       connection.close()
 
   def _connection(self) -> http.client.HTTPConnection:
@@ -116,6 +137,13 @@ class HttpExchange:
         "release on both sides"
       )
     raise Unreachable(f"{path}: the gateway answers {status} {response.reason}")
+
+
+def _cut(connection: socket.socket) -> None:
+  """Ends a connection under whoever waits for it."""
+  with contextlib.suppress(OSError):
+    # Not TLS' own, which takes the state away that is being read with.
+    socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _read_whole(response: http.client.HTTPResponse, most_bytes: int) -> bytes:

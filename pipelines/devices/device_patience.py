@@ -41,7 +41,7 @@ class Patience:
     self._is_told = False
 
   def news(self) -> None:
-    """Notes that something new came, or went."""
+    """Begins to wait anew: something new came or went, or was computed until now."""
     self._recover()
     self._since = time.monotonic()
 

@@ -250,6 +250,9 @@ class DeviceWork:
       # Nothing else would come of it.
       self._tries[path] = _MOST_TRIES
       raise
+    finally:
+      # Time that was computed in was not waited.
+      self._patience.news()
     spent = time.monotonic() - begun
     if self._deliver(question, path, content):
       self._count(question, plan, content, spent)

@@ -25,7 +25,7 @@ from tests.fedtiny_tff.support import quick
 from tests.pipelines import support
 
 PLAN = DevicePlan(
-  PlannedModel("tiny", "00" * 32, (4, 2), "classify", 40, 10, 5, 6, 5, 0),
+  PlannedModel("tiny", "00" * 32, (4, 2), "classify", 40, 10, 5, 6, 5, 0, 3),
   seed=1, rounds=9, batch_size=4, local_epochs=1, max_local_steps=0, blocks=(),
 )  # fmt: skip
 TASK = DeviceTask(PLAN.digest, device_tasks.TRAIN, (0, 3), (TaskMessage(7, "11" * 32),))

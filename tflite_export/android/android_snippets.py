@@ -225,7 +225,9 @@ ${run}  public float[] run(float[] values) {
     int zeroPoint = input.quantizationParams().getZeroPoint();
     for (float value : values) {
       if (quantisedInput) {
-        int stored = Math.round(value / scale) + zeroPoint;
+        // Halves away from zero, as TFLite rounds; as a double, which no value overflows.
+        double steps = value / scale;
+        double stored = Math.copySign(Math.floor(Math.abs(steps) + 0.5), steps) + zeroPoint;
         fed.put((byte) Math.max(-128, Math.min(127, stored)));
       } else {
         fed.putFloat(value);
@@ -286,9 +288,11 @@ ${run}  fun run(values: FloatArray): FloatArray {
     val given = buffer(output)
     for (value in values) {
       if (input.dataType() == DataType.INT8) {
-        val scaled = Math.round(value / input.quantizationParams().getScale())
-        val stored = scaled + input.quantizationParams().getZeroPoint()
-        fed.put(Math.max(-128, Math.min(127, stored)).toByte())
+        // Halves away from zero, as TFLite rounds; as a double, which no value overflows.
+        val steps = (value / input.quantizationParams().getScale()).toDouble()
+        val rounded = Math.copySign(Math.floor(Math.abs(steps) + 0.5), steps)
+        val stored = rounded + input.quantizationParams().getZeroPoint()
+        fed.put(Math.max(-128.0, Math.min(127.0, stored)).toInt().toByte())
       } else {
         fed.putFloat(value)
       }

@@ -98,6 +98,7 @@ def make_bundle(request: DeviceRequest) -> DeviceBundle:
     batch_norm=sizes.batch_norm_mean,
     position_bytes=code.encoded_bytes,
     position_low_bits=code.low_bits or 0,
+    classes=model.classes,
   )
   return DeviceBundle(content, DevicePlan(
     model=planned,

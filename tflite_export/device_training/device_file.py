@@ -5,9 +5,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 
 from fedtiny_tff.errors import InputError
+from tflite_export.file_format import flatbuffer_model
 from tflite_export.native_output import captured_stderr
+
+_RANDOM = (
+  schema.BuiltinOperator.MULTINOMIAL,
+  schema.BuiltinOperator.RANDOM_STANDARD_NORMAL,
+  schema.BuiltinOperator.RANDOM_UNIFORM,
+)
 
 
 def device_file(
@@ -24,7 +32,8 @@ def device_file(
     The `.tflite` file: a signature per function, the variables shared.
 
   Raises:
-    InputError: When a function needs an operator that TFLite does not have.
+    InputError: When a function needs an operator that TFLite does not have, or draws
+      random numbers.
   """
   module = tf.Module(name="device")
   # Only what hangs on a module is saved with its functions.
@@ -39,13 +48,41 @@ def device_file(
     converter.experimental_enable_resource_variables = True
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
-      return bytes(converter.convert())
+      content = bytes(converter.convert())
     # The converter raises whatever its MLIR layers raise.
     except Exception as error:
       raise InputError(
         f"the model cannot be trained on a device: {_missing(str(error))}; use layers "
         "whose training TFLite has builtin operators for"
       ) from error
+  _check_repeatable(content)
+  return content
+
+
+def _check_repeatable(content: bytes) -> None:
+  """Refuses a file that would answer the same message differently each time.
+
+  LiteRT seeds its generators as it likes, and they go on from call to call.
+
+  Raises:
+    InputError: Naming what draws.
+  """
+  model = flatbuffer_model.read_model(content)
+  drawing = sorted(
+    graph.tensors[operator.outputs[0]].name.decode()
+    for graph in model.subgraphs
+    for operator in graph.operators
+    if _code(model.operatorCodes[operator.opcodeIndex]) in _RANDOM
+  )
+  if drawing:
+    raise InputError(
+      f"the model cannot be trained on a device: {drawing[0]} draws random numbers, so "
+      "that no answer could be made again; leave out dropout, noise and random layers"
+    )
+
+
+def _code(code: schema.OperatorCodeT) -> int:
+  return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _missing(message: str) -> str:

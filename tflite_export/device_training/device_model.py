@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedtiny_tff import tasks
+from fedtiny_tff.errors import InputError
 from fedtiny_tff.local_training import optimizers
 from fedtiny_tff.masked_models import tfmot_masking
 from fedtiny_tff.model_structure import definition
@@ -78,6 +79,7 @@ class DeviceModel:
     variables: All that the functions use.
     sizes: Lengths of the model's flat vectors.
     input_shape: Shape of one example.
+    classes: Number of outputs that are a class each; 0 where there are no classes.
   """
 
   def __init__(
@@ -107,12 +109,18 @@ class DeviceModel:
       *self._masked.model.variables, *self._optimizer.variables, rate
     )  # fmt: skip
     self.input_shape = tuple(self._masked.model.input_shape[1:])
+    outputs = int(self._masked.model.output_shape[-1])
+    self.classes = outputs if self._task.has_classes else 0
     self.sizes = tfmot_masking.ModelWeights(
       *(int(vector.shape[0]) for vector in self._masked.read())
     )
 
   def functions(self) -> Mapping[str, tf.types.experimental.ConcreteFunction]:
-    """Returns every function by its name, traced for its shapes."""
+    """Returns every function by its name, traced for its shapes.
+
+    Raises:
+      InputError: When the model cannot be trained on a device.
+    """
     x, y = self._batch_specs(self._training.batch_size)
     rate = _vector("learning_rate", 1)
     mean = _vector("batch_norm_mean", self.sizes.batch_norm_mean)
@@ -154,7 +162,14 @@ class DeviceModel:
   def _traced(
     self, function: Callable[..., Named], *specs: tf.TensorSpec
   ) -> tf.types.experimental.ConcreteFunction:
-    return tf.function(function, input_signature=specs).get_concrete_function()
+    try:
+      return tf.function(function, input_signature=specs).get_concrete_function()
+    except Exception as error:
+      # AutoGraph makes pages of what is raised in functions that it has converted.
+      refused = _input_error(error)
+      if refused is None:
+        raise
+      raise refused from error
 
   def _set_weights(
     self,
@@ -201,8 +216,9 @@ class DeviceModel:
       outputs = self._masked.model(x, training=True)
       metrics = losses.batch_metrics(self._task, x, y, outputs, rows)
       loss = metrics.loss_sum / tf.maximum(metrics.examples, 1.0)
-      if self._masked.model.losses:
-        loss += tf.add_n(self._masked.model.losses)
+      if added := self._masked.model.losses:
+        _check_weights_only(added, x)
+        loss += tf.add_n(added)
     return tf.gradients(loss, list(self._masked.trainable_variables)), metrics
 
   def _train(self, x: tf.Tensor, y: tf.Tensor, learning_rate: tf.Tensor) -> Named:
@@ -260,9 +276,30 @@ class DeviceModel:
     return found
 
 
+def _input_error(error: Optional[BaseException]) -> Optional[InputError]:
+  """Returns the error that another was made of."""
+  while error is not None and not isinstance(error, InputError):
+    error = error.__context__
+  return error
+
+
 def _vector(name: str, length: int, dtype: tf.DType = tf.float32) -> tf.TensorSpec:
   # Never a scalar: such inputs crash LiteRT on ARM64.
   return tf.TensorSpec([length], dtype, name)
+
+
+def _check_weights_only(added: Sequence[tf.Tensor], x: tf.Tensor) -> None:
+  """Refuses losses that a model adds of a batch, whose filled-up rows would count.
+
+  Raises:
+    InputError: When one is of the batch.
+  """
+  if tf.gradients(added, x)[0] is not None:
+    raise InputError(
+      "the model cannot be trained on a device: it adds a loss of its activations, to "
+      "which rows without an example would add; leave out activity_regularizer and "
+      "add_loss, or regularise weights"
+    )
 
 
 def _for_block(

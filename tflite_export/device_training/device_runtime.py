@@ -92,6 +92,11 @@ class DeviceRuntime:
           f"and the plan ask for {[len(examples), *plan.model.input_shape]}; prepare "
           "the data as the model is fed with them"
         )
+      if (classes := plan.model.classes) and (examples.labels >= classes).any():
+        raise InputError(
+          f"{name} labels go up to {examples.labels.max()}, the model has the classes 0 "
+          f"to {classes - 1}; prepare the data with the run's own classes"
+        )
     self._plan = plan
     self._client = client
     self._training = training

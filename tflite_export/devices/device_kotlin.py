@@ -96,6 +96,7 @@ def _plan_source(bundle: DeviceBundle) -> str:
     "BATCH_NORM": model.batch_norm,
     "POSITION_BYTES": model.position_bytes,
     "POSITION_LOW_BITS": model.position_low_bits,
+    "CLASSES": model.classes,
   }
   return _TEMPLATE.substitute(
     plan_sha256=plan.digest,

@@ -50,9 +50,14 @@ def _scale_and_zero_point(detail: Mapping[str, Any]) -> tuple[float, int]:
 def quantise(
   values: Array, scale: float, zero_point: int, dtype: np.dtype[Any]
 ) -> Array:
-  """Returns float `values` as integers of `dtype`, saturated at its range."""
+  """Returns float `values` as integers of `dtype`, saturated at its range.
+
+  Halves are rounded away from zero, as TFLite and the exported sources round them.
+  """
   limits = np.iinfo(dtype)
-  rounded = np.round(values / scale) + zero_point
+  # As float64, in which adding a half rounds nothing.
+  steps = np.asarray(values / scale, np.float64)
+  rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps) + zero_point
   stored: Array = np.clip(rounded, limits.min, limits.max).astype(dtype)
   return stored
 

@@ -65,7 +65,8 @@ class SelectionResult(NamedTuple):
     metrics: Sums over all held-out parts, each float32 [candidates]; or what most
       clients agree on, as if of one example.
     statistics: BN statistics under which the candidates were scored.
-    reports: float32, clients whose scores count; without any, nothing else is usable.
+    reports: float32, clients whose scores count, 0 where nobody's batch-norm moments do;
+      without any, nothing else is usable.
   """
 
   metrics: tasks.Metrics
@@ -267,16 +268,26 @@ def build_selection(
   )
   def select(pool: Any, clients: Any) -> Any:
     received = tff.federated_broadcast(pool)
+    measured = None
     if adapt is None:
       statistics = tff.federated_map(pretrained, pool)
     else:
-      statistics = adapt(pool, received, clients)
+      statistics, measured = adapt(pool, received, clients)
     sent_back = tff.federated_broadcast(statistics)
     scores = tff.federated_map(score, (clients, received, sent_back))
     voted = vote(scores, clients)
-    return tff.federated_zip(SelectionResult(voted[0], statistics, voted[1]))
+    reports = voted[1]
+    if measured is not None:
+      reports = tff.federated_map(_usable, (reports, measured))
+    return tff.federated_zip(SelectionResult(voted[0], statistics, reports))
 
   return select
+
+
+@tff.tensorflow.computation(np.float32, np.float32)
+def _usable(scores: tf.Tensor, moments: tf.Tensor) -> tf.Tensor:
+  """How many clients' scores count: none under statistics of nobody's moments."""
+  return tf.where(moments > 0.0, scores, 0.0)
 
 
 def _build_pretrained(pool_type: tff.Type, candidates: int) -> tff.Computation:
@@ -297,16 +308,23 @@ def _build_adapt(
   batch_size: int,
   aggregation: aggregation_config.Aggregation,
 ) -> Callable[[Any, Any, Any], Any]:
-  """Builds the first exchange: clients' moments to pooled statistics."""
+  """Builds the first exchange: clients' moments to pooled statistics.
+
+  With them comes how many clients' moments count; None where that is hidden, and where
+  the pre-trained statistics stay if none do.
+  """
   measure = _build_measure(model_definition, store, pool_type, batch_size)
   moments_type = measure.type_signature.result
   if aggregation.hides_reports:
-    mean = hidden_selection.moments_mean(aggregation, moments_type, pool_type)
+    hidden = hidden_selection.moments_mean(aggregation, moments_type, pool_type)
+
+    def mean(moments: Any, clients: Any, received: Any, pool: Any) -> Any:
+      return hidden(moments, clients, received, pool), None
   else:
     vote = selection_votes.moments_vote(aggregation, moments_type)
 
     def mean(moments: Any, clients: Any, received: Any, pool: Any) -> Any:
-      return vote(moments, clients)[0]
+      return vote(moments, clients)
 
   @tff.tensorflow.computation(pool_type, moments_type)
   def pool_moments(
@@ -316,7 +334,7 @@ def _build_adapt(
 
   def adapt(pool: Any, received: Any, clients: Any) -> Any:
     moments = tff.federated_map(measure, (clients, received))
-    pooled = mean(moments, clients, received, pool)
-    return tff.federated_map(pool_moments, (pool, pooled))
+    voted = mean(moments, clients, received, pool)
+    return tff.federated_map(pool_moments, (pool, voted[0])), voted[1]
 
   return adapt

@@ -18,7 +18,7 @@ from tests.fedtiny_tff.support import quick
 from tests.tflite_export.processes import loaded_by
 
 PLAN = DevicePlan(
-  PlannedModel("tiny", "ab" * 32, (4, 2), "classify", 40, 10, 5, 6, 8, 1),
+  PlannedModel("tiny", "ab" * 32, (4, 2), "classify", 40, 10, 5, 6, 8, 1, 3),
   seed=2**62, rounds=9, batch_size=4, local_epochs=2, max_local_steps=0,
   blocks=(
     PlannedBlock(("stem",), {}),
@@ -36,7 +36,7 @@ DOCUMENT: dict[str, Any] = {
   "model": {
     "name": "tiny", "sha256": "ab" * 32, "input_shape": [4, 2], "task": "classify",
     "prunable": 40, "active": 10, "dense": 5, "batch_norm": 6,
-    "position_bytes": 8, "position_low_bits": 1,
+    "position_bytes": 8, "position_low_bits": 1, "classes": 3,
   },
   "seed": 2**62, "rounds": 9, "batch_size": 4, "local_epochs": 2, "max_local_steps": 0,
   "blocks": [
@@ -75,8 +75,8 @@ def test_a_plan_is_read_as_it_was_written():
   assert read(DOCUMENT) == PLAN
 
 
-_COUNTS = st.integers(0, 2**62)
-_SHAPES = st.lists(_COUNTS, max_size=3).map(tuple)
+_COUNTS = st.integers(0, 10**6)
+_SHAPES = st.lists(st.integers(0, 20), max_size=3).map(tuple)
 _LAYOUTS = st.builds(TensorLayout, st.sampled_from(["float32", "int32"]), _SHAPES)
 _MODELS = st.builds(
   PlannedModel,
@@ -86,7 +86,7 @@ _MODELS = st.builds(
     _SHAPES,
     st.sampled_from(["classify", "reconstruct"]),
   ),
-  *([_COUNTS] * 6),
+  *([_COUNTS] * 7),
 )
 _BLOCKS = st.builds(
   PlannedBlock,
@@ -94,7 +94,11 @@ _BLOCKS = st.builds(
   st.dictionaries(st.text(max_size=4), _LAYOUTS, max_size=2),
 )
 _PLANS = st.builds(
-  DevicePlan, _MODELS, *([_COUNTS] * 5), st.lists(_BLOCKS, max_size=3).map(tuple)
+  DevicePlan,
+  _MODELS,
+  *(st.integers(0, 2**62), st.integers(0, 2**31 - 1), st.integers(2, 2**10)),
+  *([_COUNTS] * 2),
+  st.lists(_BLOCKS, max_size=3).map(tuple),
 )
 
 
@@ -169,6 +173,37 @@ def test_whatever_is_read_says_what_was_written(path, value):
     (("blocks", 0, "layers", 0), 5, "5 is no text"),
     (("blocks", 1, "statistics", "values", "shape", 0), -3, "-3 is no number"),
     (("blocks", 1, "statistics", "values"), {"dtype": "int32"}, "KeyError: 'shape'"),
+    (("blocks", 1, "statistics", "values", "dtype"), "float31", "'float31' is no type"),
+    (
+      ("blocks", 1, "statistics", "values", "dtype"),
+      ["int32"],
+      r"'int32'\] is no type",
+    ),
+    (
+      ("blocks", 1, "statistics", "values", "shape"),
+      [0, 10**12],
+      "is more than 214748",
+    ),
+    (
+      ("blocks", 1, "statistics", "values", "shape"),
+      [2**15] * 9,
+      "block 1 has [0-9]+ by",
+    ),
+    (
+      ("model", "dense"),
+      10**30,
+      "1000000000000000000000000000000 is more than 2147483647",
+    ),
+    (
+      ("model", "dense"),
+      2**28,
+      "a candidate has 1073[0-9]+ bytes, the most are 107374",
+    ),
+    (("model", "batch_norm"), 2**28, "a candidate has 2147[0-9]+ bytes"),
+    (("model", "prunable"), 2**31 - 1, "the model has 8590[0-9]+ bytes"),
+    (("model", "input_shape"), [2**20, 2**20], "a batch has 1759[0-9]+ bytes"),
+    (("seed",), 2**62 + 1, "is more than 4611686018427387904"),
+    (("batch_size",), 1, "batch_size is 1, the least is 2"),
   ],
 )
 def test_what_is_no_plan_is_refused(path, value, found):

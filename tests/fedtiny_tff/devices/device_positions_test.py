@@ -16,8 +16,9 @@ from tests.fedtiny_tff.support import quick
 def planned(size: int, count: int) -> PlannedModel:
   code = positions.smallest_code(size, count)
   return PlannedModel(
-    "m", "", (1,), "classify", size, count, 0, 0, code.encoded_bytes, code.low_bits or 0
-  )
+    "m", "", (1,), "classify", size, count, 0, 0,
+    code.encoded_bytes, code.low_bits or 0, 2,
+  )  # fmt: skip
 
 
 @quick
@@ -49,7 +50,7 @@ def test_all_and_none_need_no_bytes():
 )
 def test_elias_fano_by_hand(places, encoded):
   size = len(encoded)
-  model = PlannedModel("m", "", (1,), "classify", 16, len(places), 0, 0, size, 3)
+  model = PlannedModel("m", "", (1,), "classify", 16, len(places), 0, 0, size, 3, 2)
   mask = device_positions.decode_mask(np.array(encoded, np.uint8), model)
   assert np.flatnonzero(mask).tolist() == places
   # An index by numbers would take weights 0 and 1 over and over.
@@ -57,7 +58,7 @@ def test_elias_fano_by_hand(places, encoded):
 
 
 def test_a_bitmap_by_hand():
-  model = PlannedModel("m", "", (1,), "classify", 10, 2, 0, 0, 2, 0)
+  model = PlannedModel("m", "", (1,), "classify", 10, 2, 0, 0, 2, 0, 2)
   mask = device_positions.decode_mask(
     np.array([0b00100000, 0b01000000], np.uint8), model
   )
@@ -68,7 +69,7 @@ def test_a_bitmap_by_hand():
 @quick
 @given(st.binary(min_size=13, max_size=13))
 def test_any_bytes_are_a_mask_or_refused(content):
-  model = PlannedModel("m", "", (1,), "classify", 200, 10, 0, 0, 13, 4)
+  model = PlannedModel("m", "", (1,), "classify", 200, 10, 0, 0, 13, 4, 2)
   try:
     mask = device_positions.decode_mask(np.frombuffer(content, np.uint8), model)
   except InputError:
@@ -87,7 +88,7 @@ def test_any_bytes_are_a_mask_or_refused(content):
   ],
 )
 def test_other_marks_are_refused(low_bits, encoded, message):
-  model = PlannedModel("m", "", (1,), "classify", 16, 2, 0, 0, 2, low_bits)
+  model = PlannedModel("m", "", (1,), "classify", 16, 2, 0, 0, 2, low_bits, 2)
   with pytest.raises(InputError) as refused:
     device_positions.decode_mask(np.array(encoded, np.uint8), model)
   assert str(refused.value) == (

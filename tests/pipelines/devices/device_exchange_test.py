@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -106,8 +107,8 @@ def test_a_folder_s_errors(folder, monkeypatch, code, kind):
 
 
 @contextlib.contextmanager
-def answering(reply):
-  """Sends the same bytes to everybody."""
+def answering(reply, dripped=0):
+  """Sends the same bytes to everybody, and some more one by one."""
   with socket.create_server(("127.0.0.1", 0)) as server:
 
     def serve():
@@ -117,6 +118,9 @@ def answering(reply):
           with connection:
             connection.recv(65536)
             connection.sendall(reply)
+            for _ in range(dripped):
+              time.sleep(0.03)
+              connection.sendall(b"x")
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -151,6 +155,17 @@ def test_what_a_gateway_may_answer(reply, kind, said):
     to(port).read("task.json", 50)
   assert type(failed.value) is kind
   assert said in str(failed.value)
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r\n"], ids=["headers", "body"])
+def test_a_gateway_that_drips_holds_nobody(begun):
+  """This one is done after some seconds; one that means harm never would be."""
+  head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n" + begun
+  with answering(head, dripped=100) as port:
+    exchange = to(port)
+    exchange.request_seconds = 0.2
+    with pytest.raises(Unreachable, match=r"^task\.json: took more than 0\.2 s$"):
+      exchange.read("task.json", 300)
 
 
 def test_a_gateway_that_is_not_there():

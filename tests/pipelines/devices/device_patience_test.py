@@ -1,12 +1,17 @@
 """Pauses grow while something is wrong, and patience has an end."""
 
+import time
 import types
 
 import pytest
 
+from fedtiny_tff.devices.device_tasks import FINISHED, TRAIN
+from fedtiny_tff.errors import InputError
 from pipelines.apps.plain_progress import PlainProgress
 from pipelines.devices import device_patience
 from pipelines.devices.device_exchange import Final
+from tests.pipelines.devices import device_work_test
+from tflite_export.device_training.device_runtime import DeviceRuntime
 
 
 class Clock:
@@ -84,3 +89,32 @@ def test_news_give_new_patience(clock):
   with pytest.raises(Final):
     for _ in range(4):
       waiting.rest()
+
+
+@pytest.mark.parametrize("problem", [None, InputError("not to be computed; x")])
+def test_time_that_was_computed_in_was_not_waited(tmp_path, monkeypatch, problem):
+  """A network that fails for a moment after it ends nothing."""
+  server = device_work_test.Lost(tmp_path)
+  server.away_from_answers = 1
+  compute = DeviceRuntime.train
+
+  def for_long(*arguments):
+    clock = types.SimpleNamespace(
+      monotonic=lambda: time.monotonic() + 7200.0, sleep=time.sleep
+    )
+    monkeypatch.setattr(device_patience, "time", clock)
+    if problem:
+      raise problem
+    return compute(*arguments)
+
+  def script():
+    server.offer()
+    server.ask(TRAIN, 4)
+    yield
+    server.ask(FINISHED)
+
+  monkeypatch.setattr(DeviceRuntime, "train", for_long)
+  server.script = script()
+  assert device_work_test.work_on(server, timeout_seconds=3600.0).rounds == (
+    0 if problem else 1
+  )

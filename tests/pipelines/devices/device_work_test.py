@@ -256,6 +256,21 @@ def test_data_of_another_model_end_it(server):
     work_on(server, examples._replace(training=wrong))
 
 
+@pytest.mark.parametrize("part", ["training", "held_out"])
+def test_labels_that_the_model_has_no_output_for_end_it(server, part):
+  server.offer()
+  server.ask(HELLO)
+  examples = device_server.own_examples()
+  own = getattr(examples, part)
+  labels = own.labels.copy()
+  labels[-1] = device_server.CLASSES
+  spoilt = examples._replace(**{part: dataclasses.replace(own, labels=labels)})
+  with pytest.raises(
+    Final, match=r"--data: .* labels go up to 3, the model has the clas"
+  ):
+    work_on(server, spoilt)
+
+
 class Lost(Server):
   """Is away for some looks, and for some answers."""
 

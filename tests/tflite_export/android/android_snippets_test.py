@@ -38,8 +38,9 @@ _LISTENING = Preprocessing(
          lower_hz=0.0),
 )  # fmt: skip
 
-# 1.25 is 2.5 steps of 0.5, and Java rounds it up to 3: 2 · 1.5. 1,000 saturates at 127,
-# which is 130 steps above the zero point of -3: 2 · 65.
+# 1.25 is 2.5 steps of 0.5, which are rounded away from zero to 3: 2 · 1.5; so is -1.25.
+# 1,000 saturates at 127, which is 130 steps above the zero point of -3: 2 · 65, and so does
+# what is beyond every int. The least output is 118 steps below its zero point of -10.
 _MAIN = """
 import java.nio.ByteBuffer;
 import org.example.model.GreyNetModel;
@@ -50,9 +51,13 @@ import org.example.model.TinyNetModel;
 public final class Main {
   public static void main(String[] arguments) {
     float[] values = {1.25f, -1.0f, 0.0f, 1000.0f};
+    float[] ends = {-1.25f, -1e10f, 1e10f, -1000.0f};
     for (byte isInt8 = 0; isInt8 <= 1; isInt8++) {
       TinyNetModel model = new TinyNetModel(ByteBuffer.wrap(new byte[] {isInt8}), 1);
       for (float result : model.run(values)) {
+        System.out.println(result);
+      }
+      for (float result : model.run(ends)) {
         System.out.println(result);
       }
       model.close();
@@ -110,8 +115,8 @@ public final class Main {
 }
 """.replace("SIZES", ", ".join(str(side) for sides in _IMAGE_SIZES for side in sides))
 _PRINTED = [
-  *("2.5", "-2.0", "0.0", "2000.0"),
-  *("3.0", "-2.0", "0.0", "130.0"),
+  *("2.5", "-2.0", "0.0", "2000.0", "-2.5", "-2.0E10", "2.0E10", "-2000.0"),
+  *("3.0", "-2.0", "0.0", "130.0", "-3.0", "-118.0", "130.0", "-118.0"),
   *("1.0", "-25000.0"),
   *(str(len(label.encode("utf-16-le")) // 2) for label in _LABELS),
   "the model takes 4 values, got 3",

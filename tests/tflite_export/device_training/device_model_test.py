@@ -303,6 +303,52 @@ def test_what_tflite_cannot_train_is_refused_with_its_name():
 
 
 @pytest.mark.parametrize(
+  ("layer", "said"),
+  [
+    (
+      lambda: layers.Dropout(0.5, name="drop"),
+      "model/drop/.*RandomUniform draws random",
+    ),
+    (lambda: layers.Dropout(0.5, seed=3, name="drop"), "model/drop/.* draws random"),
+    (lambda: layers.GaussianNoise(1.0, name="noise"), "model/noise/.* draws random"),
+    (
+      lambda: layers.Lambda(
+        lambda x: x * tf.cast(tf.random.categorical(x, 1), tf.float32), name="chance"
+      ),
+      "model/chance/.* draws random",
+    ),
+    (
+      lambda: layers.ActivityRegularization(l2=0.1, name="own"),
+      "adds a loss of its act",
+    ),
+  ],
+)
+def test_what_would_count_rows_or_chance_is_refused(layer, said):
+  def made() -> tf.keras.Model:
+    inputs = layers.Input((3,))
+    x = layer()(layers.Dense(4, name="first")(inputs))
+    return tf.keras.Model(inputs, layers.Dense(2, name="logits")(x), name="model")
+
+  defined = definition.define_model("random", made)
+  model = DeviceModel(defined, DeviceTraining(OPTIMIZER, 2, defined.spec.size))
+  with pytest.raises(
+    InputError, match=f"^the model cannot be trained on a device: .*{said}"
+  ):
+    device_file.device_file(model.variables, model.functions())
+
+
+def test_weights_may_be_regularised():
+  def made() -> tf.keras.Model:
+    inputs = layers.Input((3,))
+    outputs = layers.Dense(2, kernel_regularizer="l2", name="logits")(inputs)
+    return tf.keras.Model(inputs, outputs)
+
+  defined = definition.define_model("regularised", made)
+  model = DeviceModel(defined, DeviceTraining(OPTIMIZER, 2, defined.spec.size))
+  assert device_file.device_file(model.variables, model.functions())
+
+
+@pytest.mark.parametrize(
   ("changes", "message"),
   [({"batch_size": 1}, "batch_size.*got 1"), ({"active": -1}, "active.*got -1")],
 )

@@ -22,6 +22,14 @@ def test_by_hand():
   assert dequantise(stored[:3], 0.25, -3).tolist() == [-0.5, 0.0, 0.25]
 
 
+def test_halves_go_away_from_zero():
+  values = np.array([0.5, 1.5, 2.5, -0.5, -1.5, -2.5], np.float32)
+  assert quantise(values, 1.0, 0, INT8).tolist() == [1, 2, 3, -1, -2, -3]
+  # The number below a half: with a half it is one in float32.
+  below = np.nextafter(np.float32(0.5), np.float32(0))
+  assert quantise(np.array([below, -below]), 1.0, 0, INT8).tolist() == [0, 0]
+
+
 @given(st.integers(-128, 127), st.integers(-128, 127), st.floats(1e-3, 1e3))
 def test_every_stored_number_survives_the_way_out_and_back(stored, zero_point, scale):
   real = dequantise(np.array([stored], np.int8), scale, zero_point)

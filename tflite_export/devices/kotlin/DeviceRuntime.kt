@@ -8,7 +8,7 @@ import org.tensorflow.lite.Interpreter
 interface Examples {
   val count: Int
 
-  /** Puts the input values of an example into the buffer, and returns its label. */
+  /** Puts the input values of an example into the buffer, and returns its label, from 0. */
   fun put(row: Int, inputs: ByteBuffer): Int
 }
 
@@ -159,10 +159,21 @@ class DeviceRuntime(
     val stride = inputs.layout.bytes / size
     for (i in 0 until size) {
       inputs.buffer.position(i * stride)
-      val label = if (i < rows.size) examples.put(rows[i], inputs.buffer) else FILLED_UP
+      val label = if (i < rows.size) label(examples.put(rows[i], inputs.buffer)) else FILLED_UP
       labels.buffer.putInt(4 * i, label)
     }
     return mapOf("x" to inputs, "y" to labels)
+  }
+
+  /** Passes a label on; one that the model has no output for would count as no loss at all. */
+  private fun label(label: Int): Int {
+    if (label < 0 || (ClientPlan.CLASSES in 1..label)) {
+      throw Refused(
+        "an example's label is $label, the model has ${ClientPlan.CLASSES} classes, from 0 on; " +
+          "mend Examples.put"
+      )
+    }
+    return label
   }
 
   private fun setWeights(received: Map<String, Numbers>) {

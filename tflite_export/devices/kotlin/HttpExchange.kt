@@ -4,6 +4,7 @@ import java.io.ByteArrayOutputStream
 import java.io.IOException
 import java.net.HttpURLConnection
 import java.net.URL
+import java.util.concurrent.TimeUnit
 
 /**
  * Messages behind a gateway (`python -m pipelines.device_gateway`).
@@ -11,8 +12,13 @@ import java.net.URL
  * @param address such as `https://federation.example`; Android refuses plain HTTP unless
  *   the app's network security configuration allows it, and it should not
  * @param token this client's secret at the gateway; empty if it wants none
+ * @param longestSeconds how long a file may take to arrive
  */
-class HttpExchange(private val address: String, private val token: String = "") : Exchange {
+class HttpExchange(
+  private val address: String,
+  private val token: String = "",
+  private val longestSeconds: Long = 600
+) : Exchange {
 
   override fun read(path: String, mostBytes: Long): ByteArray? = asked("GET", path) {
     if (it.responseCode == HttpURLConnection.HTTP_NOT_FOUND) return@asked null
@@ -68,12 +74,17 @@ class HttpExchange(private val address: String, private val token: String = "") 
   private fun limited(connection: HttpURLConnection, path: String, mostBytes: Long): ByteArray {
     val kept = ByteArrayOutputStream()
     val wanted = connection.getHeaderField("Content-Length")?.toLongOrNull()
+    val begun = System.nanoTime()
     connection.inputStream.use { stream ->
       val part = ByteArray(PART_BYTES)
       while (true) {
         val count = stream.read(part)
         if (count < 0) break
         kept.write(part, 0, count)
+        // Each part has its own patience, and may be a byte.
+        if (System.nanoTime() - begun > TimeUnit.SECONDS.toNanos(longestSeconds)) {
+          throw IOException("$path: took more than $longestSeconds s")
+        }
         if (kept.size() > mostBytes) {
           throw Refused("$path: has more than $mostBytes bytes, as none of its kind has")
         }

@@ -128,7 +128,7 @@ internal fun quoted(text: String): String {
   for (symbol in text) {
     when {
       symbol == '"' || symbol == '\\' -> built.append('\\').append(symbol)
-      symbol < ' ' || symbol > '~' -> built.append("\\u%04x".format(symbol.toInt()))
+      symbol < ' ' || symbol > '~' -> built.append("\\u%04x".format(symbol - '\u0000'))
       else -> built.append(symbol)
     }
   }

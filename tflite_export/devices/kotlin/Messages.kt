@@ -8,16 +8,13 @@ import java.util.TreeMap
 /** What cannot be taken, and in one line what to do about it. */
 class Refused(message: String) : Exception(message)
 
-/** Types of numbers in messages: name of the type in a file, and bytes of a number. */
-internal enum class NumberType(val stored: String, val size: Int) {
-  FLOAT32("F32", 4),
-  FLOAT64("F64", 8),
-  INT32("I32", 4),
-  INT64("I64", 8),
-  UINT8("U8", 1);
-
-  /** As NumPy has it. */
-  val title: String = name.toLowerCase(java.util.Locale.ROOT)
+/** Types of numbers in messages: names in a file and of NumPy, and bytes of a number. */
+internal enum class NumberType(val stored: String, val size: Int, val title: String) {
+  FLOAT32("F32", 4, "float32"),
+  FLOAT64("F64", 8, "float64"),
+  INT32("I32", 4, "int32"),
+  INT64("I64", 8, "int64"),
+  UINT8("U8", 1, "uint8")
 }
 
 /** What a tensor of a message must be. */

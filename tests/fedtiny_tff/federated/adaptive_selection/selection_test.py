@@ -128,6 +128,17 @@ def select(stored):
   return build(CNN, stored[0], 3, 40)
 
 
+def test_scores_under_nobodys_moments_do_not_count(select, stored, weights, masks):
+  # Squares of the first batch norm's inputs are beyond float32, the scores are not.
+  prunable = np.array(weights.prunable)
+  prunable[: CNN.spec.layers[0].size] *= 1e22
+  pool = selection.make_pool(weights._replace(prunable=prunable), masks)
+  found = select(pool, stored[1])
+  assert np.isfinite(found.metrics.loss_sum).all()
+  np.testing.assert_array_equal(found.statistics.variance, 0)
+  assert found.reports == 0
+
+
 @pytest.fixture(scope="module")
 def result(select, stored, weights, masks):
   return select(selection.make_pool(weights, masks), stored[1])

@@ -1,6 +1,7 @@
 package org.example.model
 
 import java.io.File
+import java.io.IOException
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
@@ -30,7 +31,11 @@ class FileExamples(file: File, private val values: Int) : Examples {
 }
 
 fun opened(place: String, token: String): Exchange =
-  if (place.startsWith("http")) HttpExchange(place, token) else FolderExchange(File(place))
+  if (place.startsWith("http")) {
+    HttpExchange(place, token, System.getProperty("seconds", "600").toLong())
+  } else {
+    FolderExchange(File(place))
+  }
 
 /** Takes one step for each task; or reads what must be messages, positions or JSON. */
 fun main(arguments: Array<String>) {
@@ -76,4 +81,6 @@ private fun told(what: () -> String): String =
     what()
   } catch (error: Refused) {
     "refused: ${error.message}"
+  } catch (error: IOException) {
+    "away: ${error.message}"
   }

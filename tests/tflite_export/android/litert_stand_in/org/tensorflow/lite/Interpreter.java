@@ -38,7 +38,7 @@ public final class Interpreter implements AutoCloseable {
     for (int i = 0; i < ELEMENTS; i++) {
       if (input.dataType() == DataType.INT8) {
         // Twice the value at twice the scale is the same distance from the zero point.
-        to.put((byte) (from.get() + 3 - 10));
+        to.put((byte) Math.max(-128, from.get() + 3 - 10));
       } else {
         to.putFloat(2 * from.getFloat());
       }
