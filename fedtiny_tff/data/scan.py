@@ -139,6 +139,43 @@ def checked(batches: Iterator[Batch], info: examples.DatasetInfo) -> Iterator[Ba
       yield batch
 
 
+def unchanged(
+  batches: Iterator[Batch], facts: SplitFacts, info: examples.DatasetInfo
+) -> Iterator[Batch]:
+  """Holds a later pass over a split to what the first one found.
+
+  Places in a split are decided by the first pass; by a later one that found anything
+  else, examples would move to other clients or parts.
+
+  Args:
+    batches: The later pass.
+    facts: What the first one found.
+    info: Facts of the dataset.
+
+  Raises:
+    InputError: When examples were added, removed or altered.
+  """
+  seen = 0
+  for batch in checked(batches, info):
+    expected = slice(seen, seen + len(batch.labels))
+    seen = expected.stop
+    if not (
+      np.array_equal(batch.labels, facts.labels[expected])
+      and np.array_equal(content_hashes(batch.features), facts.contents[expected])
+    ):
+      raise _changed(info)
+    yield batch
+  if seen != len(facts):
+    raise _changed(info)
+
+
+def _changed(info: examples.DatasetInfo) -> InputError:
+  return InputError(
+    f"dataset {info.name}: its files changed while they were read; leave them alone and "
+    "run again"
+  )
+
+
 def _read_split(
   dataset: Dataset, split: str, on_bad: OnBadRecord, moments: Optional[_Moments]
 ) -> tuple[Array, Array, list[Array]]:

@@ -17,7 +17,6 @@ from pipelines.datasets.data_folder import RunData
 from pipelines.datasets.data_plan import (
   DataPlan,
   Unwritten,
-  ignore_bad_record,
   open_dataset,
   plan_data,
 )
@@ -67,9 +66,9 @@ def _write(plan: DataPlan, what: Unwritten, folder: pathlib.Path) -> None:
       client_store.RecordWriter(clients, order, info),
       client_store.RecordWriter(public, assigned.public, info),
     ]
-    _write_split(what.source, TRAIN, writers)
+    _write_split(what, TRAIN, writers)
   with files.replacing(folder / "test.records") as test:
-    _write_split(what.source, TEST, [client_store.RecordWriter(test, test_order, info)])
+    _write_split(what, TEST, [client_store.RecordWriter(test, test_order, info)])
   for name, array in zip(
     data_folder.ARRAYS, (client_store.references(assigned), test_places), strict=True
   ):
@@ -81,9 +80,9 @@ def _write(plan: DataPlan, what: Unwritten, folder: pathlib.Path) -> None:
 
 
 def _write_split(
-  source: examples.Dataset, split: str, writers: list[client_store.RecordWriter]
+  what: Unwritten, split: str, writers: list[client_store.RecordWriter]
 ) -> None:
-  for batch in source.read(split, ignore_bad_record):
+  for batch in what.read(split):
     for writer in writers:
       writer.add(batch)
   for writer in writers:

@@ -108,7 +108,7 @@ def _owned(
 
   def read(split: str, on_bad_record: examples.OnBadRecord) -> Iterator[Batch]:
     seen = 0
-    for batch in what.source.read(split, on_bad_record):
+    for batch in what.read(split, on_bad_record):
       owners = owner_of[split][seen : seen + len(batch.labels)]
       seen += len(batch.labels)
       kept = np.flatnonzero(owners >= 0)

@@ -144,3 +144,36 @@ def test_zero_has_no_sign():
   one, other = (np.array([[0.5, zero]], np.float32) for zero in (0.0, -0.0))
   assert one.tobytes() != other.tobytes()
   assert scan.content_hashes(one) == scan.content_hashes(other)
+
+
+_SEEN = [(_floats([1, 2], [3, 4]), [0, 2]), (_floats([5, 6]), [1])]
+
+
+def _read_later(later):
+  """Reads a training split that was `_SEEN` in the first pass."""
+  dataset = _dataset(later)
+  facts = scan.scan(_dataset(_SEEN)).train
+  batches = dataset.read("train", lambda record: None)
+  return list(scan.unchanged(batches, facts, dataset.info))
+
+
+def test_a_later_pass_may_find_the_same_in_other_batches():
+  (batch,) = _read_later([(_floats([1, 2], [3, 4], [5, 6]), [0, 2, 1])])
+  assert batch.labels.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+  "later",
+  [
+    [(_floats([3, 4], [1, 2]), [2, 0]), _SEEN[1]],
+    [(_floats([1, 2], [3, 4]), [0, 1]), _SEEN[1]],
+    [(_floats([1, 2], [3, 5]), [0, 2]), _SEEN[1]],
+    [(_floats([9, 9]), [0]), *_SEEN],
+    [*_SEEN, (_floats([9, 9]), [0])],
+    _SEEN[:1],
+    [],
+  ],
+)
+def test_a_later_pass_that_finds_anything_else_is_refused(later):
+  with pytest.raises(InputError, match="toy: its files changed while they were read"):
+    _read_later(later)

@@ -186,3 +186,26 @@ def test_more_participants_than_clients_are_refused():
   config = support.make_config(num_clients=0, clients_per_round=1000)
   with pytest.raises(InputError, match="num_clients"):
     support.plan_data(config)
+
+
+def _of_table(path):
+  """Writes a table of two clients and returns the configuration of a run on it."""
+  rows = "".join(f"u{i // 20},{i % 2},{i}\n" for i in range(40))
+  path.write_text("client,label,x\n" + rows)
+  return support.make_config(
+    dataset="csv", data_dir=str(path), feature_shape=["1", "1", "1"], num_clients=0,
+    clients_per_round=2, public_samples_per_class=0,
+  )  # fmt: skip
+
+
+def test_files_that_change_while_they_are_read_are_refused(tmp_path):
+  path = tmp_path / "a.csv"
+  plan = support.plan_data(_of_table(path))
+  # As many rows, but two have changed places.
+  header, first, second, *others = path.read_text().splitlines()
+  path.write_text("\n".join([header, second, first, *others]) + "\n")
+  with pytest.raises(
+    InputError, match="csv: its files changed while they were read; le"
+  ):
+    data_stage.write_data(plan, tmp_path / "data")
+  assert not data_folder.is_written(tmp_path / "data")
