@@ -141,14 +141,14 @@ def _checksum(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe(
+def description(
   folder: pathlib.Path,
   info: DatasetInfo,
   anomalies: tuple[int, ...],
   made: dict[str, Any],
   assignment: dict[str, Any],
-) -> None:
-  """Writes `dataset.json`, after everything else.
+) -> dict[str, Any]:
+  """Returns what `dataset.json` is to say, which is written after everything else.
 
   Args:
     folder: With everything else.
@@ -157,7 +157,7 @@ def describe(
     made: How the data came about, for reports.
     assignment: The flags that decided who gets what.
   """
-  document = {
+  return {
     "format": FORMAT,
     "version": _VERSION,
     "info": {
@@ -179,7 +179,6 @@ def describe(
       for name in _FILES
     },
   }
-  files.write_text(folder / DESCRIPTION, json.dumps(document, indent=1) + "\n")
 
 
 def _check_files(folder: pathlib.Path, stated: dict[str, Any]) -> None:
