@@ -269,6 +269,23 @@ def test_grey_images_come_back(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", sorted(dataset_files.WRITERS))
+def test_what_appears_in_the_folder_meanwhile_stays(tmp_path, form):
+  path = tmp_path / "made"
+
+  class Meanwhile(Progress):
+    """Somebody writes there while examples are counted."""
+
+    def counting(self, described):
+      path.mkdir(exist_ok=True)
+      (path / "own").write_text("own")
+      return super().counting(described)
+
+  with pytest.raises(InputError, match=f"--output_dir={path}: exists already; name a"):
+    dataset_files.WRITERS[form](support.make_config(), path, Meanwhile())
+  assert support.snapshot(tmp_path) == {"made": None, "made/own": b"own"}
+
+
+@pytest.mark.parametrize("form", sorted(dataset_files.WRITERS))
 def test_files_that_change_while_they_are_read_are_refused(tmp_path, form):
   path = tmp_path / "a.csv"
   rows = [f"{i // 30},{i}" for i in range(60)]
