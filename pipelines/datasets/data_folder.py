@@ -36,6 +36,8 @@ _FILES = (*(f"{name}.records" for name in RECORDS), *ARRAYS, CLIENT_IDS, PARTITI
 # Above this the records' own checksums, one each, must do: hashing takes seconds.
 _LARGEST_HASHED_BYTES = 1 << 30
 _FRAMES_AT_A_TIME = 1 << 20
+# How a record begins in its file; see `client_store`.
+_FRAME_START = np.dtype([("length", "<u8"), ("checksum", "<u4"), ("label", "<i8")])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,6 +276,8 @@ def open_folder(folder: pathlib.Path) -> RunData:
   try:
     _check_files(folder, document["files"])
     client_ids = _names(CLIENT_IDS, json.loads((folder / CLIENT_IDS).read_text()))
+    if not client_ids:
+      raise ValueError(f"{CLIENT_IDS} names no client")
     references, test_references = (
       np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS
     )
@@ -331,20 +335,28 @@ def _store(path: pathlib.Path, info: DatasetInfo) -> ClientStore:
   size = path.stat().st_size
   store = dataclasses.replace(probe, num_records=size // probe.stored_record_bytes)
   if 0 < size <= _LARGEST_HASHED_BYTES:
-    _check_frames(path, store)
+    _check_records(path, store)
   return store
 
 
-def _check_frames(path: pathlib.Path, store: ClientStore) -> None:
-  """Raises `ValueError` unless all records state the length that they have.
+def _check_records(path: pathlib.Path, store: ClientStore) -> None:
+  """Raises `ValueError` unless records have the length they state, and known labels.
 
   TensorFlow believes the length that a record states, and ends the process where
-  there is not so much memory.
+  there is not so much memory; a label beyond the classes ends it in some later round.
   """
   shape = (store.num_records, store.stored_record_bytes)
   stored = np.memmap(path, np.uint8, "r", shape=shape)
   for first in range(0, len(stored), _FRAMES_AT_A_TIME):
-    lengths = np.ascontiguousarray(stored[first : first + _FRAMES_AT_A_TIME, :8])
-    wrong = np.flatnonzero(lengths.view("<u8")[:, 0] != store.record_bytes)
+    starts = stored[first : first + _FRAMES_AT_A_TIME, : _FRAME_START.itemsize]
+    frames = np.ascontiguousarray(starts).view(_FRAME_START)[:, 0]
+    wrong = np.flatnonzero(frames["length"] != store.record_bytes)
     if len(wrong):
       raise ValueError(f"{path.name}: record {first + wrong[0]} has another length")
+    labels = frames["label"]
+    wrong = np.flatnonzero((labels < 0) | (labels >= store.info.num_classes))
+    if len(wrong):
+      raise ValueError(
+        f"{path.name}: record {first + wrong[0]} has label {labels[wrong[0]]}, not one "
+        f"of {store.info.num_classes} classes"
+      )

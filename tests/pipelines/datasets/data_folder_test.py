@@ -1,9 +1,13 @@
 """Written once; altered or damaged data are refused."""
 
+import hashlib
 import json
 
+import numpy as np
 import pytest
 
+from fedtiny_tff.data import client_store
+from fedtiny_tff.data.examples import Batch
 from fedtiny_tff.errors import InputError
 from pipelines.datasets import data_folder, data_stage
 from tests.pipelines import support
@@ -102,6 +106,41 @@ def test_descriptions_of_other_data_are_refused(tmp_path, change):
   (folder / "dataset.json").write_text(json.dumps(document))
   with pytest.raises(InputError, match=r"cannot be read .* delete .* and run again"):
     data_folder.open_folder(folder)
+
+
+def _described_again(folder):
+  """Makes a description of files that somebody has written anew."""
+  document = json.loads((folder / "dataset.json").read_text())
+  for name, facts in document["files"].items():
+    content = (folder / name).read_bytes()
+    facts |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+  (folder / "dataset.json").write_text(json.dumps(document))
+
+
+def test_data_without_clients_are_refused(tmp_path):
+  data_stage.write_data(made_data.toy_plan(), tmp_path)
+  (tmp_path / "client_ids.json").write_text("[]")
+  np.save(tmp_path / "clients.npy", np.zeros([0, 4], np.int64))
+  np.save(tmp_path / "test_clients.npy", np.zeros([0, 2], np.int64))
+  _described_again(tmp_path)
+  with pytest.raises(InputError, match=r"\(client_ids\.json names no client\); delete"):
+    data_folder.open_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", data_folder.RECORDS)
+@pytest.mark.parametrize("label", [2, -1, 2**40])
+def test_labels_beyond_the_classes_are_refused(tmp_path, name, label):
+  data = data_stage.write_data(made_data.toy_plan(), tmp_path)
+  store = getattr(data, name)
+  inputs, labels = data_folder.read_all(store)
+  labels[-1] = label
+  (tmp_path / f"{name}.records").write_bytes(
+    client_store.framed_records(Batch(inputs, labels), store.info)
+  )
+  _described_again(tmp_path)
+  said = rf"{name}\.records: record {len(labels) - 1} has label {label}, not one of 2"
+  with pytest.raises(InputError, match=said):
+    data_folder.open_folder(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["test.records", "clients.npy"])
