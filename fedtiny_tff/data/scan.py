@@ -106,7 +106,9 @@ class _Moments:
     count = self._count + len(values)
     mean = values.mean(axis=0)
     offset = mean - self._mean
-    self._squares += np.square(values - mean).sum(axis=0)
+    # In place: as float64 a batch of images is eight times its size.
+    values -= mean
+    self._squares += np.square(values, out=values).sum(axis=0)
     self._squares += np.square(offset) * self._count * len(values) / count
     self._mean += offset * len(values) / count
     self._count = count

@@ -11,6 +11,7 @@ what the others are and the SHA-256 of each.
 import dataclasses
 import hashlib
 import json
+import math
 import operator
 import pathlib
 from typing import Any
@@ -36,6 +37,8 @@ _FILES = (*(f"{name}.records" for name in RECORDS), *ARRAYS, CLIENT_IDS, PARTITI
 # Above this the records' own checksums, one each, must do: hashing takes seconds.
 _LARGEST_HASHED_BYTES = 1 << 30
 _FRAMES_AT_A_TIME = 1 << 20
+# Model inputs that are decoded at a time: what they are made of is several times as much.
+_DECODED_BYTES = 64 << 20
 # How a record begins in its file; see `client_store`.
 _FRAME_START = np.dtype([("length", "<u8"), ("checksum", "<u4"), ("label", "<i8")])
 
@@ -115,8 +118,13 @@ class RunData:
 
 def read_all(store: ClientStore) -> tuple[np.ndarray, np.ndarray]:
   """Reads a whole store: float32 [n, ...] model inputs and int64 [n] labels."""
-  features, labels = store.decode(store.read(0, store.num_records))
-  return features.numpy(), labels.numpy()
+  features = np.empty([store.num_records, *store.info.shape], np.float32)
+  labels = np.empty(store.num_records, np.int64)
+  step = max(_DECODED_BYTES // (4 * math.prod(store.info.shape)), 1)
+  for first in range(0, store.num_records, step):
+    part = slice(first, min(first + step, store.num_records))
+    features[part], labels[part] = store.decode(store.read(first, part.stop - first))
+  return features, labels
 
 
 def read_test(data: RunData, task: tasks.Task) -> tuple[np.ndarray, np.ndarray]:

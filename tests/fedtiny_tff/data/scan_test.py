@@ -1,6 +1,7 @@
 """What one pass over a dataset finds."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -138,6 +139,19 @@ def test_the_digest_is_of_contents_labels_and_their_order():
 def test_bad_records_say_where_they_are():
   assert str(BadRecord("f.csv", 3, "x", "is NaN")) == "f.csv, record 3, field x: is NaN"
   assert str(BadRecord("f.png", None, None, "is empty")) == "f.png: is empty"
+
+
+def test_measuring_takes_one_copy_of_a_batch_in_double_precision():
+  images = np.zeros([4, 256, 256, 3], np.uint8)
+  info = support.dataset_info(images.shape[1:])
+  dataset = _dataset([(images, [0, 1, 2, 0])], info=info)
+  tracemalloc.start()
+  try:
+    scan.scan(dataset)
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert 8 * images.nbytes < peak < 12 * images.nbytes
 
 
 def test_zero_has_no_sign():

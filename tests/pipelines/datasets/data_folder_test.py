@@ -10,6 +10,7 @@ from fedtiny_tff.data import client_store
 from fedtiny_tff.data.examples import Batch
 from fedtiny_tff.errors import InputError
 from pipelines.datasets import data_folder, data_stage
+from tests.fedtiny_tff import support as library_support
 from tests.pipelines import support
 from tests.pipelines.datasets import made_data
 
@@ -29,6 +30,26 @@ def test_records_lie_as_the_references_say(tmp_path):
   ]
   assert data_folder.read_all(data.public)[0][:, 0].tolist() == [4]
   assert data_folder.read_all(data.test)[0][:, 0].tolist() == list(range(100, 110))
+
+
+def test_large_inputs_are_decoded_some_at_a_time(tmp_path):
+  counts = []
+
+  class Watched(client_store.ClientStore):
+    def read(self, first, count):
+      counts.append(count)
+      return super().read(first, count)
+
+  shape = (512, 512, 3)
+  info = library_support.dataset_info(shape)
+  examples = [(np.full(shape, number, np.uint8), number % 3) for number in range(30)]
+  library_support.write_store(tmp_path / "s", info, examples, range(30))
+  inputs, labels = data_folder.read_all(Watched(str(tmp_path / "s"), info, 30))
+  # 64 MiB hold 21 of 3 MiB.
+  assert counts == [21, 9]
+  np.testing.assert_array_equal(inputs[:, 0, 0, 0], np.arange(30))
+  assert labels.tolist() == [number % 3 for number in range(30)]
+  assert (inputs.dtype, labels.dtype) == (np.float32, np.int64)
 
 
 def test_finished_data_are_not_written_again(tmp_path):
