@@ -58,7 +58,7 @@ def main() -> Optional[int]:
   experiment = experiments.plan_experiment(config, own, progress, is_begun=True)
   with (
     tempfile.TemporaryDirectory() as scratch,
-    files.replacing_folder(folder) as fresh,
+    files.making_folder(folder, "output_dir") as fresh,
   ):
     data = data_stage.write_data(experiment.data, own or pathlib.Path(scratch))
     count = _write(data, fresh, progress)

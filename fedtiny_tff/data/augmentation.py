@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from fedtiny_tff.errors import InputError
 
-_CROP_PADDING = 4
-_CUTOUT_SIZE = 16
+# Shares of each side, where published figures are of 4 and 16 pixels at 32×32: smaller
+# images keep three quarters of their pixels too.
+_SIDES_PER_PADDING = 8
+_SIDES_PER_CUTOUT = 2
 
 
 def _offsets(seed: tf.Tensor, images: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
@@ -21,13 +23,20 @@ def _offsets(seed: tf.Tensor, images: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
 
 
 def crop(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-  """Pads by 4 on every side and crops back to size at a random place."""
+  """Pads by an eighth on every side and crops back to size at a random place.
+
+  That is 4 pixels at 32×32; sides below 8 pixels stay.
+  """
   fold_in = tf.random.experimental.stateless_fold_in
   height, width = tf.shape(images)[1], tf.shape(images)[2]
-  around = [_CROP_PADDING, _CROP_PADDING]
-  padded = tf.pad(images, [[0, 0], around, around, [0, 0]])
-  top = _offsets(fold_in(seed, 0), images, 2 * _CROP_PADDING + 1)
-  left = _offsets(fold_in(seed, 1), images, 2 * _CROP_PADDING + 1)
+  rows_around, columns_around = (
+    height // _SIDES_PER_PADDING,
+    width // _SIDES_PER_PADDING,
+  )
+  around = [[0, 0], [rows_around] * 2, [columns_around] * 2, [0, 0]]
+  padded = tf.pad(images, around)
+  top = _offsets(fold_in(seed, 0), images, 2 * rows_around + 1)
+  left = _offsets(fold_in(seed, 1), images, 2 * columns_around + 1)
   rows = tf.gather(padded, top[:, tf.newaxis] + tf.range(height), axis=1, batch_dims=1)
   cropped = tf.gather(rows, left[:, tf.newaxis] + tf.range(width), axis=2, batch_dims=1)
   return tf.ensure_shape(cropped, images.shape)
@@ -41,17 +50,21 @@ def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def cutout(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-  """Fills a 16×16 square around a random pixel with 0 (arXiv 1708.04552)."""
+  """Fills a rectangle around a random pixel with 0 (arXiv 1708.04552).
+
+  Its sides are half of the image's, 16×16 pixels at 32×32, less what lies outside.
+  """
   fold_in = tf.random.experimental.stateless_fold_in
   inside = []
   for axis in (1, 2):
     size = tf.shape(images)[axis]
     center = _offsets(fold_in(seed, axis), images, size)[:, tf.newaxis]
-    start = center - _CUTOUT_SIZE // 2
+    side = size // _SIDES_PER_CUTOUT
+    start = center - side // 2
     places = tf.range(size)[tf.newaxis]
-    inside.append(tf.logical_and(places >= start, places < start + _CUTOUT_SIZE))
-  square = tf.logical_and(inside[0][:, :, tf.newaxis], inside[1][:, tf.newaxis, :])
-  return tf.where(square[..., tf.newaxis], 0.0, images)
+    inside.append(tf.logical_and(places >= start, places < start + side))
+  blank = tf.logical_and(inside[0][:, :, tf.newaxis], inside[1][:, tf.newaxis, :])
+  return tf.where(blank[..., tf.newaxis], 0.0, images)
 
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

@@ -69,11 +69,23 @@ def log_mel(
   Returns:
     float32 [n, frames, mel_bins].
   """
-  spectrum = tf.abs(tf.signal.stft(signals, window_samples, hop_samples, fft_samples))
+  spectrum = tf.abs(
+    tf.signal.stft(signals, window_samples, hop_samples, fft_samples, _periodic_hann)
+  )
   filters = tf.signal.linear_to_mel_weight_matrix(
     mel_bins, fft_samples // 2 + 1, sample_rate_hz, lower_hz, upper_hz
   )
   return tf.math.log(tf.matmul(spectrum, filters) + log_offset)
+
+
+def _periodic_hann(length: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+  """Returns the window 0.5 - 0.5 cos(2 pi i / length).
+
+  `tf.signal.hann_window` divides by `length - 1` where that is even.
+  """
+  places = tf.cast(tf.range(length), dtype)
+  angles = tf.constant(2 * np.pi, dtype) * places / tf.cast(length, dtype)
+  return 0.5 - 0.5 * tf.cos(angles)
 
 
 def cepstrum(log_mel_: tf.Tensor, coefficients: int) -> tf.Tensor:

@@ -106,7 +106,9 @@ class _Moments:
     count = self._count + len(values)
     mean = values.mean(axis=0)
     offset = mean - self._mean
-    self._squares += np.square(values - mean).sum(axis=0)
+    # In place: as float64 a batch of images is eight times its size.
+    values -= mean
+    self._squares += np.square(values, out=values).sum(axis=0)
     self._squares += np.square(offset) * self._count * len(values) / count
     self._mean += offset * len(values) / count
     self._count = count
@@ -137,6 +139,43 @@ def checked(batches: Iterator[Batch], info: examples.DatasetInfo) -> Iterator[Ba
       )
     if len(features):
       yield batch
+
+
+def unchanged(
+  batches: Iterator[Batch], facts: SplitFacts, info: examples.DatasetInfo
+) -> Iterator[Batch]:
+  """Holds a later pass over a split to what the first one found.
+
+  Places in a split are decided by the first pass; by a later one that found anything
+  else, examples would move to other clients or parts.
+
+  Args:
+    batches: The later pass.
+    facts: What the first one found.
+    info: Facts of the dataset.
+
+  Raises:
+    InputError: When examples were added, removed or altered.
+  """
+  seen = 0
+  for batch in checked(batches, info):
+    expected = slice(seen, seen + len(batch.labels))
+    seen = expected.stop
+    if not (
+      np.array_equal(batch.labels, facts.labels[expected])
+      and np.array_equal(content_hashes(batch.features), facts.contents[expected])
+    ):
+      raise _changed(info)
+    yield batch
+  if seen != len(facts):
+    raise _changed(info)
+
+
+def _changed(info: examples.DatasetInfo) -> InputError:
+  return InputError(
+    f"dataset {info.name}: its files changed while they were read; leave them alone and "
+    "run again"
+  )
 
 
 def _read_split(

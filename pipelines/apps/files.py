@@ -26,6 +26,8 @@ _UNFINISHED = ".partial"
 # Of linux/fcntl.h and linux/fs.h.
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+# What a rename to something else than an empty folder ends in.
+_OCCUPIED = (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY)
 # The last is what stacked file systems answer about folders of their lower layers.
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 
@@ -156,17 +158,52 @@ def replacing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yields a temporary folder that takes the place of `path` when all went well."""
   with _unfinished(path, _new_folder) as fresh:
     yield fresh
-    for file in fresh.rglob("*"):
-      if file.is_file():
-        with file.open("rb") as opened:
-          os.fsync(opened.fileno())
-    fresh.chmod(0o755)
+    _sync_content(fresh)
     if path.exists() and _exchange(fresh, path):
       _remove(fresh)
     else:
       with _out_of_the_way(path) if path.exists() else contextlib.nullcontext():
         os.replace(fresh, path)
   _sync_folder(path.parent)
+
+
+def _sync_content(folder: pathlib.Path) -> None:
+  """Syncs a temporary folder's files and lets others read it."""
+  for file in folder.rglob("*"):
+    if file.is_file():
+      with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+  folder.chmod(0o755)
+
+
+@contextlib.contextmanager
+def making_folder(path: pathlib.Path, flag: str) -> Iterator[pathlib.Path]:
+  """Yields a temporary folder that becomes `path`, still new or empty, in the end.
+
+  Args:
+    path: What `new_folder` returned.
+    flag: Flag that named it, for the message.
+
+  Raises:
+    InputError: When somebody has written there meanwhile; that stays.
+  """
+  # A rename replaces links, not what they lead to.
+  place = pathlib.Path(os.path.realpath(path))
+  with _unfinished(place, _new_folder) as fresh:
+    yield fresh
+    _sync_content(fresh)
+    try:
+      # The check is the rename's own: no moment lies between the two.
+      os.replace(fresh, place)
+    except OSError as error:
+      if error.errno not in _OCCUPIED:
+        raise
+      raise _exists(path, flag) from error
+  _sync_folder(place.parent)
+
+
+def _exists(folder: pathlib.Path, flag: str) -> InputError:
+  return InputError(f"--{flag}={folder}: exists already; name a new folder")
 
 
 def _exchange(first: pathlib.Path, second: pathlib.Path) -> bool:
@@ -263,5 +300,5 @@ def new_folder(name: Optional[str], flag: str) -> pathlib.Path:
     raise InputError(f"--{flag} is missing: name the folder to write")
   folder = pathlib.Path(name)
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise InputError(f"--{flag}={folder}: exists already; name a new folder")
+    raise _exists(folder, flag)
   return folder

@@ -11,6 +11,7 @@ what the others are and the SHA-256 of each.
 import dataclasses
 import hashlib
 import json
+import math
 import operator
 import pathlib
 from typing import Any
@@ -36,6 +37,10 @@ _FILES = (*(f"{name}.records" for name in RECORDS), *ARRAYS, CLIENT_IDS, PARTITI
 # Above this the records' own checksums, one each, must do: hashing takes seconds.
 _LARGEST_HASHED_BYTES = 1 << 30
 _FRAMES_AT_A_TIME = 1 << 20
+# Model inputs that are decoded at a time: what they are made of is several times as much.
+_DECODED_BYTES = 64 << 20
+# How a record begins in its file; see `client_store`.
+_FRAME_START = np.dtype([("length", "<u8"), ("checksum", "<u4"), ("label", "<i8")])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +118,13 @@ class RunData:
 
 def read_all(store: ClientStore) -> tuple[np.ndarray, np.ndarray]:
   """Reads a whole store: float32 [n, ...] model inputs and int64 [n] labels."""
-  features, labels = store.decode(store.read(0, store.num_records))
-  return features.numpy(), labels.numpy()
+  features = np.empty([store.num_records, *store.info.shape], np.float32)
+  labels = np.empty(store.num_records, np.int64)
+  step = max(_DECODED_BYTES // (4 * math.prod(store.info.shape)), 1)
+  for first in range(0, store.num_records, step):
+    part = slice(first, min(first + step, store.num_records))
+    features[part], labels[part] = store.decode(store.read(first, part.stop - first))
+  return features, labels
 
 
 def read_test(data: RunData, task: tasks.Task) -> tuple[np.ndarray, np.ndarray]:
@@ -141,14 +151,14 @@ def _checksum(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def describe(
+def description(
   folder: pathlib.Path,
   info: DatasetInfo,
   anomalies: tuple[int, ...],
   made: dict[str, Any],
   assignment: dict[str, Any],
-) -> None:
-  """Writes `dataset.json`, after everything else.
+) -> dict[str, Any]:
+  """Returns what `dataset.json` is to say, which is written after everything else.
 
   Args:
     folder: With everything else.
@@ -157,7 +167,7 @@ def describe(
     made: How the data came about, for reports.
     assignment: The flags that decided who gets what.
   """
-  document = {
+  return {
     "format": FORMAT,
     "version": _VERSION,
     "info": {
@@ -179,7 +189,6 @@ def describe(
       for name in _FILES
     },
   }
-  files.write_text(folder / DESCRIPTION, json.dumps(document, indent=1) + "\n")
 
 
 def _check_files(folder: pathlib.Path, stated: dict[str, Any]) -> None:
@@ -275,6 +284,8 @@ def open_folder(folder: pathlib.Path) -> RunData:
   try:
     _check_files(folder, document["files"])
     client_ids = _names(CLIENT_IDS, json.loads((folder / CLIENT_IDS).read_text()))
+    if not client_ids:
+      raise ValueError(f"{CLIENT_IDS} names no client")
     references, test_references = (
       np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS
     )
@@ -332,20 +343,28 @@ def _store(path: pathlib.Path, info: DatasetInfo) -> ClientStore:
   size = path.stat().st_size
   store = dataclasses.replace(probe, num_records=size // probe.stored_record_bytes)
   if 0 < size <= _LARGEST_HASHED_BYTES:
-    _check_frames(path, store)
+    _check_records(path, store)
   return store
 
 
-def _check_frames(path: pathlib.Path, store: ClientStore) -> None:
-  """Raises `ValueError` unless all records state the length that they have.
+def _check_records(path: pathlib.Path, store: ClientStore) -> None:
+  """Raises `ValueError` unless records have the length they state, and known labels.
 
   TensorFlow believes the length that a record states, and ends the process where
-  there is not so much memory.
+  there is not so much memory; a label beyond the classes ends it in some later round.
   """
   shape = (store.num_records, store.stored_record_bytes)
   stored = np.memmap(path, np.uint8, "r", shape=shape)
   for first in range(0, len(stored), _FRAMES_AT_A_TIME):
-    lengths = np.ascontiguousarray(stored[first : first + _FRAMES_AT_A_TIME, :8])
-    wrong = np.flatnonzero(lengths.view("<u8")[:, 0] != store.record_bytes)
+    starts = stored[first : first + _FRAMES_AT_A_TIME, : _FRAME_START.itemsize]
+    frames = np.ascontiguousarray(starts).view(_FRAME_START)[:, 0]
+    wrong = np.flatnonzero(frames["length"] != store.record_bytes)
     if len(wrong):
       raise ValueError(f"{path.name}: record {first + wrong[0]} has another length")
+    labels = frames["label"]
+    wrong = np.flatnonzero((labels < 0) | (labels >= store.info.num_classes))
+    if len(wrong):
+      raise ValueError(
+        f"{path.name}: record {first + wrong[0]} has label {labels[wrong[0]]}, not one "
+        f"of {store.info.num_classes} classes"
+      )

@@ -21,6 +21,7 @@ from fedtiny_tff.data import (
   partitioners,
   scan,
 )
+from fedtiny_tff.data.examples import TEST, TRAIN
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.errors import InputError
 from pipelines.apps.progress import Progress
@@ -107,6 +108,18 @@ class Unwritten:
     """
     is_natural = self.partitioner in ("natural", "file")
     return self.found.test.owners if is_natural else None
+
+  def read(
+    self, split: str, on_bad_record: examples.OnBadRecord = ignore_bad_record
+  ) -> Iterator[examples.Batch]:
+    """Reads the source once more, and holds it to what the first pass found.
+
+    Raises:
+      InputError: When its files changed since.
+    """
+    facts = {TRAIN: self.found.train, TEST: self.found.test}[split]
+    batches = self.source.read(split, on_bad_record)
+    return scan.unchanged(batches, facts, self.source.info)
 
 
 def open_dataset(

@@ -10,14 +10,14 @@ import numpy as np
 from fedtiny_tff import tasks
 from fedtiny_tff.data import client_store, examples, federation, partition_file
 from fedtiny_tff.data.examples import TEST, TRAIN
-from pipelines.apps import files
+from fedtiny_tff.errors import InputError
+from pipelines.apps import damage, files
 from pipelines.apps.progress import Progress
 from pipelines.datasets import data_folder
 from pipelines.datasets.data_folder import RunData
 from pipelines.datasets.data_plan import (
   DataPlan,
   Unwritten,
-  ignore_bad_record,
   open_dataset,
   plan_data,
 )
@@ -28,13 +28,68 @@ _NAMED_BAD_RECORDS = 20
 
 
 def write_data(plan: DataPlan, folder: pathlib.Path) -> RunData:
-  """Writes the data, unless that was done before, and opens them."""
-  if plan.written is not None:
-    return plan.written
-  if not data_folder.is_written(folder):
+  """Writes the data, unless that was done before, and opens them.
+
+  Raises:
+    InputError: When they are damaged, their source changed while it was read, or they
+      are others than `keep` noted.
+  """
+  if plan.written is None and not data_folder.is_written(folder):
     assert plan.unwritten is not None
     _write(plan, plan.unwritten, folder)
-  return data_folder.open_folder(folder)
+  data = data_folder.open_folder(folder) if plan.written is None else plan.written
+  _check_noted(folder, _identity_of(data))
+  return data
+
+
+def keep(data: RunData, folder: pathlib.Path) -> None:
+  """Notes beside a folder which data it holds, or stands for where they are prepared.
+
+  Whoever removes the folder, or prepares others, gets these again or none.
+
+  Raises:
+    InputError: When others were noted before.
+  """
+  identity = _identity_of(data)
+  _check_noted(folder, identity)
+  if not _note(folder).exists():
+    files.write_text(_note(folder), json.dumps(identity, indent=1) + "\n")
+
+
+def _note(folder: pathlib.Path) -> pathlib.Path:
+  return folder.with_name(f"{folder.name}.json")
+
+
+def _identity_of(data: RunData) -> dict[str, Any]:
+  folder = pathlib.Path(data.clients.path).parent
+  return _identity(data_folder.read_description(folder)[1])
+
+
+def _identity(document: dict[str, Any]) -> dict[str, Any]:
+  """Returns what of a `dataset.json` says which data there are, and who has which."""
+  names = (*(f"{name}.records" for name in data_folder.RECORDS), *data_folder.ARRAYS)
+  return {
+    "info": document["info"],
+    "sha256": {name: document["files"][name]["sha256"] for name in names},
+  }
+
+
+def _check_noted(folder: pathlib.Path, identity: dict[str, Any]) -> None:
+  """Raises `InputError` when `keep` noted other data, or its note is damaged."""
+  path = _note(folder)
+  if not path.exists():
+    return
+  try:
+    noted = damage.parsed(path.read_text())
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f"{path}: cannot be read ({error}); delete it if the dataset is as it was"
+    ) from error
+  if noted != identity:
+    raise InputError(
+      f"{path}: says that other data were begun with, so the dataset has changed; bring "
+      f"that back and delete {folder}, or begin anew with another --output_dir"
+    )
 
 
 def reopen(
@@ -46,7 +101,7 @@ def reopen(
   """Opens a run's data, which are written again if somebody removed them.
 
   Raises:
-    InputError: When they are damaged, or gone together with the dataset.
+    InputError: When they are damaged, gone together with the dataset, or it changed.
   """
   plan = plan_data(config, open_dataset(config, folder), task, progress)
   return write_data(plan, folder)
@@ -67,9 +122,9 @@ def _write(plan: DataPlan, what: Unwritten, folder: pathlib.Path) -> None:
       client_store.RecordWriter(clients, order, info),
       client_store.RecordWriter(public, assigned.public, info),
     ]
-    _write_split(what.source, TRAIN, writers)
+    _write_split(what, TRAIN, writers)
   with files.replacing(folder / "test.records") as test:
-    _write_split(what.source, TEST, [client_store.RecordWriter(test, test_order, info)])
+    _write_split(what, TEST, [client_store.RecordWriter(test, test_order, info)])
   for name, array in zip(
     data_folder.ARRAYS, (client_store.references(assigned), test_places), strict=True
   ):
@@ -77,13 +132,20 @@ def _write(plan: DataPlan, what: Unwritten, folder: pathlib.Path) -> None:
       np.save(file, array)
   files.write_text(folder / data_folder.CLIENT_IDS, json.dumps(what.client_ids) + "\n")
   files.write_text(folder / data_folder.PARTITION, saved_partition(info, what))
-  data_folder.describe(folder, info, plan.anomalies, _made(what), what.assignment)
+  document = data_folder.description(
+    folder, info, plan.anomalies, _made(what), what.assignment
+  )
+  # Without a description they do not count as written.
+  _check_noted(folder, _identity(document))
+  files.write_text(
+    folder / data_folder.DESCRIPTION, json.dumps(document, indent=1) + "\n"
+  )
 
 
 def _write_split(
-  source: examples.Dataset, split: str, writers: list[client_store.RecordWriter]
+  what: Unwritten, split: str, writers: list[client_store.RecordWriter]
 ) -> None:
-  for batch in source.read(split, ignore_bad_record):
+  for batch in what.read(split):
     for writer in writers:
       writer.add(batch)
   for writer in writers:

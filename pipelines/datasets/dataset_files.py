@@ -61,7 +61,7 @@ def write_prepared(
   opened = data_plan.open_dataset(config)
   plan = data_plan.plan_data(config, opened, task, progress)
   progress.say("writing records")
-  with files.replacing_folder(folder) as fresh:
+  with files.making_folder(folder, "output_dir") as fresh:
     data = data_stage.write_data(plan, fresh)
     facts = data.summary()
   kept = facts["training_examples"] + facts["development_examples"]
@@ -108,7 +108,7 @@ def _owned(
 
   def read(split: str, on_bad_record: examples.OnBadRecord) -> Iterator[Batch]:
     seen = 0
-    for batch in what.source.read(split, on_bad_record):
+    for batch in what.read(split, on_bad_record):
       owners = owner_of[split][seen : seen + len(batch.labels)]
       seen += len(batch.labels)
       kept = np.flatnonzero(owners >= 0)
@@ -150,7 +150,7 @@ def write_client_tfrecord(
   owned, clients = _owned(config, progress)
   names = {split: f"{split}.tfrecord" for split in SPLITS}
   counts = dict.fromkeys(SPLITS, 0)
-  with files.replacing_folder(folder) as fresh:
+  with files.making_folder(folder, "output_dir") as fresh:
     for split, name in names.items():
       batches = owned.read(split, data_plan.ignore_bad_record)
       with tf.io.TFRecordWriter(str(fresh / name)) as writer:
@@ -170,7 +170,7 @@ def write_client_sqlite(
   repeated = 0
   counts = dict.fromkeys(SPLITS, 0)
   with (
-    files.replacing_folder(folder) as fresh,
+    files.making_folder(folder, "output_dir") as fresh,
     contextlib.closing(sqlite3.connect(fresh / name)) as database,
   ):
     for statement in sqlite_files.SCHEMA:

@@ -75,6 +75,9 @@ class _Training:
     self._progress = progress
     with progress.stage("data", f"data: {self._config.dataset}"):
       self.data = data_stage.write_data(experiment.data, folder)
+      # Runs may share the folder, and one of them may have begun with other data.
+      for place in (folder, run.data):
+        data_stage.keep(self.data, place)
     self.models = experiment.models
 
   def _states(self, name: str) -> state_store.StateStore:

@@ -76,6 +76,24 @@ def test_a_run_that_has_begun_gives_its_own(tmp_path):
   assert sizes == written.references[:, 2:].tolist()
 
 
+def test_what_appears_in_the_folder_meanwhile_stays(tmp_path, monkeypatch, capsys):
+  folder = tmp_path / "devices"
+  written = data_stage.write_data
+
+  def write_data(*arguments):
+    folder.mkdir()
+    (folder / "own").write_text("own")
+    return written(*arguments)
+
+  monkeypatch.setattr(data_stage, "write_data", write_data)
+  assert call(folder) == 2
+  said = capsys.readouterr().err.splitlines()[-1]
+  assert (
+    said == f"device_data: --output_dir={folder}: exists already; name a new folder"
+  )
+  assert support.snapshot(tmp_path) == {"devices": None, "devices/own": b"own"}
+
+
 @pytest.mark.parametrize(
   ("values", "line"),
   [

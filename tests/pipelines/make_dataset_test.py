@@ -11,8 +11,10 @@ from fedtiny_tff.data import client_store, scan
 from fedtiny_tff.data.examples import Batch, fail_on_bad_record
 from fedtiny_tff.data.sources import registry as sources
 from fedtiny_tff.data.sources.options import SourceOptions
+from fedtiny_tff.errors import InputError
 from pipelines import make_dataset
-from pipelines.datasets import data_folder
+from pipelines.apps.progress import Progress
+from pipelines.datasets import data_folder, dataset_files
 from tests.fedtiny_tff.data.sources import records
 from tests.pipelines import support
 
@@ -264,3 +266,41 @@ def test_grey_images_come_back(tmp_path, form):
   )
   assert again.info.preprocessing.extraction == source.info.preprocessing.extraction
   assert _all(again, "train") == _all(source, "train")
+
+
+@pytest.mark.parametrize("form", sorted(dataset_files.WRITERS))
+def test_what_appears_in_the_folder_meanwhile_stays(tmp_path, form):
+  path = tmp_path / "made"
+
+  class Meanwhile(Progress):
+    """Somebody writes there while examples are counted."""
+
+    def counting(self, described):
+      path.mkdir(exist_ok=True)
+      (path / "own").write_text("own")
+      return super().counting(described)
+
+  with pytest.raises(InputError, match=f"--output_dir={path}: exists already; name a"):
+    dataset_files.WRITERS[form](support.make_config(), path, Meanwhile())
+  assert support.snapshot(tmp_path) == {"made": None, "made/own": b"own"}
+
+
+@pytest.mark.parametrize("form", sorted(dataset_files.WRITERS))
+def test_files_that_change_while_they_are_read_are_refused(tmp_path, form):
+  path = tmp_path / "a.csv"
+  rows = [f"{i // 30},{i}" for i in range(60)]
+  path.write_text("\n".join(["label,x", *rows]) + "\n")
+
+  class Changing(Progress):
+    """Says what is read when all was seen once; then two rows change places."""
+
+    def say(self, message):
+      super().say(message)
+      path.write_text("\n".join(["label,x", rows[1], rows[0], *rows[2:]]) + "\n")
+
+  config = support.make_config(
+    dataset="csv", data_dir=str(path), feature_shape=["1"], public_samples_per_class=0
+  )
+  with pytest.raises(InputError, match="csv: its files changed while they were read"):
+    dataset_files.WRITERS[form](config, tmp_path / "made", Changing())
+  assert list(tmp_path.iterdir()) == [path]

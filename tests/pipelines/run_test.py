@@ -49,7 +49,7 @@ class TestDirectory:
   def test_the_directory_holds_what_was_promised(self, finished):
     found = support.snapshot(finished.path)
     names = ["run.flags", "metrics.csv", "selection.csv", "report.json", *TFLITES]
-    names += ["model/model.keras", "model/masks.npz"]
+    names += ["data.json", "model/model.keras", "model/masks.npz"]
     names += [f"export/mcu/model_data.{end}" for end in ("cc", "h")]
     assert not [name for name in names if not found.get(name)]
     assert any(re.match(r"tensorboard/events\.", name) for name in found)

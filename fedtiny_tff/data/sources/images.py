@@ -15,6 +15,7 @@ _BMP_PALETTE = 14
 _MOST_PIXELS = 1 << 26
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH = 24
 _GIF = b"GIF8"
 # How files begin, and where and how they say width and height.
 _SIZES = (
@@ -53,6 +54,7 @@ def decode(
     UnusableImage: When it cannot be decoded, or is in colour and must not be.
   """
   _check_palette(encoded)
+  _check_depth(encoded)
   _check_size(encoded)
   try:
     image = tf.io.decode_image(encoded, 3, expand_animations=False)
@@ -77,6 +79,8 @@ def _grey(image: tf.Tensor, makes_grey: bool) -> tf.Tensor:
 def is_modest(encoded: tf.Tensor, most_pixels: int) -> tf.Tensor:
   """Tells in a graph whether an image is a PNG or JPEG of so many pixels at most.
 
+  A PNG of 16 bits a channel is not, whatever its size.
+
   Args:
     encoded: Scalar string.
     most_pixels: As its header declares them.
@@ -86,8 +90,10 @@ def is_modest(encoded: tf.Tensor, most_pixels: int) -> tf.Tensor:
   """
 
   def of_png() -> tf.Tensor:
+    is_deep = tf.strings.substr(encoded, _PNG_DEPTH, 1) == b"\x10"
     size = tf.strings.substr(encoded, 16, 8)
-    return tf.ensure_shape(tf.io.decode_raw(size, tf.int32, little_endian=False), [2])
+    size = tf.io.decode_raw(size, tf.int32, little_endian=False)
+    return tf.ensure_shape(tf.where(is_deep, tf.int32.max, size), [2])
 
   def of_jpeg() -> tf.Tensor:
     return tf.io.extract_jpeg_shape(encoded)[:2]
@@ -155,6 +161,12 @@ def _declared_size(encoded: bytes) -> tuple[int, int]:
       return 0, 0
     return height, width
   return 0, 0
+
+
+def _check_depth(encoded: bytes) -> None:
+  """Refuses a PNG of 16 bits a channel, whose lower ones TensorFlow would drop."""
+  if encoded.startswith(_PNG) and encoded[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10":
+    raise UnusableImage("has 16 bits a channel: save it as 8")
 
 
 def _check_palette(encoded: bytes) -> None:

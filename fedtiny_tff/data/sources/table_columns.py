@@ -21,6 +21,8 @@ _NAMES_SHOWN = 8
 _NAMES_TOLD = 12
 # How pandas calls the numbers of rows when it reads again what it wrote.
 _ROW_NUMBERS = ("", "Unnamed: 0")
+# How it calls the columns of an index without a name, which others may copy.
+_UNNAMED_INDEX = re.compile(r"__index_level_[0-9]+__")
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
@@ -49,8 +51,9 @@ class Columns:
 def choose(table: TableFile, options: SourceOptions) -> Columns:
   """Finds a table's columns.
 
-  Where none are named, features are all other columns of numbers. In CSV these are
-  the columns with numbers in most of those of the first 1,000 cells that are not empty.
+  Where none are named, features are all other columns of numbers, without the index of
+  a pandas frame, which tells rows apart. In CSV these are the columns with numbers in
+  most of those of the first 1,000 cells that are not empty.
 
   Raises:
     InputError: When columns are missing or cannot hold what they are to hold.
@@ -146,7 +149,13 @@ def _is_numeric(kind: pa.DataType) -> bool:
 
 
 def _numeric_columns(table: TableFile, keys: Sequence[str]) -> tuple[str, ...]:
-  others = [name for name in table.types if name not in keys]
+  others = [
+    name
+    for name in table.types
+    if name not in keys
+    and name not in table.index
+    and not _UNNAMED_INDEX.fullmatch(name)
+  ]
   found = tuple(name for name in others if _is_numeric(table.types[name]))
   as_text = [name for name in others if pa.types.is_string(table.types[name])]
   if not found and as_text:

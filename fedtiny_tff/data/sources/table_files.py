@@ -4,6 +4,7 @@ import codecs
 import collections
 import contextlib
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Optional
@@ -33,12 +34,14 @@ class TableFile:
     first_row: Number of the first row of data: 2 in CSV, where the header is row 1
       (blank lines do not count), and 1 in Parquet.
     batches: Streams the named columns, in batches of any size.
+    index: Columns that are the index of the pandas frame that was written.
   """
 
   path: str
   types: Mapping[str, pa.DataType]
   first_row: int
   batches: Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
+  index: frozenset[str] = frozenset()
 
 
 @contextlib.contextmanager
@@ -141,4 +144,19 @@ def open_parquet(path: pathlib.Path) -> TableFile:
 
   with _explained(shown), pyarrow.parquet.ParquetFile(path) as file:
     types = _named_once(shown, file.schema_arrow)
-  return TableFile(shown, types, 1, batches)
+    index = _index_of_pandas(file.schema_arrow)
+  return TableFile(shown, types, 1, batches, index)
+
+
+def _index_of_pandas(schema: pa.Schema) -> frozenset[str]:
+  """Returns the columns that pandas says are its index; none where it says nothing.
+
+  Format: https://pandas.pydata.org/docs/development/developer.html
+  """
+  try:
+    stated = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    named = stated["index_columns"]
+    # What counts rows only is an object, without a column.
+    return frozenset(name for name in named if isinstance(name, str))
+  except (LookupError, RecursionError, TypeError, ValueError):
+    return frozenset()  # Not pandas, whose notes are no part of the table.

@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import tokenize
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Optional
 
@@ -18,6 +19,18 @@ _LAST_BYTE = b"."
 # A frame of this length begins like a pickle.
 _RECORD_SUFFIX = ".tfrecord"
 _MOST_FILES = 1000
+# What a damaged header ends in, which NumPy has Python's own parsers read.
+_DAMAGE = (
+  ArithmeticError,
+  AttributeError,
+  LookupError,
+  MemoryError,
+  RecursionError,
+  SyntaxError,
+  TypeError,
+  ValueError,
+  tokenize.TokenError,
+)
 
 
 def refuse_pickles(place: pathlib.Path) -> None:
@@ -86,6 +99,6 @@ def _holds_objects(file: BinaryIO) -> bool:
       header = reading.read_array_header_1_0(file)
     else:
       header = reading.read_array_header_2_0(file)
-  except ValueError:
+  except _DAMAGE:
     return False
   return bool(header[2].hasobject)

@@ -17,23 +17,29 @@ def _images(count, height, width):
 
 
 def _is_shifted_copy(original, found):
-  """Whether some crop of the zero-padded original is the found image."""
+  """Whether some crop of the original, zero-padded by an eighth, is the found image."""
   height, width, _ = original.shape
-  padded = np.pad(original, [(4, 4), (4, 4), (0, 0)])
+  rows, columns = height // 8, width // 8
+  padded = np.pad(original, [(rows, rows), (columns, columns), (0, 0)])
   return any(
     np.array_equal(padded[top : top + height, left : left + width], found)
-    for top in range(9)
-    for left in range(9)
+    for top in range(2 * rows + 1)
+    for left in range(2 * columns + 1)
   )
 
 
-def test_a_crop_is_a_shifted_copy_and_images_differ():
-  images = _images(12, 6, 5)
+@pytest.mark.parametrize(
+  ("height", "width", "shifts"), [(32, 32, (4, 4)), (8, 17, (1, 2)), (24, 1, (3, 0))]
+)
+def test_a_crop_is_a_shifted_copy_and_images_differ(height, width, shifts):
+  images = _images(150, height, width)
   found = augmentation.crop(tf.constant(images), _SEED).numpy()
   assert found.shape == images.shape
   assert all(map(_is_shifted_copy, images, found))
-  shifts = {tuple(np.argwhere(image)[0]) for image in found if image.any()}
-  assert len(shifts) > 1
+  # Zeros are what lies outside; all shifts that there are do occur.
+  first = [tuple(np.argwhere(image[..., 0])[0]) for image in found]
+  assert tuple(np.max(first, axis=0)) == shifts
+  assert tuple(np.min(first, axis=0)) == (0, 0)
 
 
 def test_a_flip_mirrors_some_images_and_leaves_the_others():
@@ -45,15 +51,25 @@ def test_a_flip_mirrors_some_images_and_leaves_the_others():
   assert 10 <= sum(mirrored) <= 30
 
 
-def test_a_cutout_blanks_one_square_of_at_most_16():
-  images = _images(8, 32, 32)
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (8, 8), (9, 20), (2, 3)])
+def test_a_cutout_blanks_one_rectangle_of_half_of_each_side_at_most(height, width):
+  images = _images(40, height, width)
   found = augmentation.cutout(tf.constant(images), _SEED).numpy()
+  most = height // 2, width // 2
   for before, after in zip(images, found, strict=True):
     blank = (after == 0.0).all(axis=-1)
     rows, columns = np.flatnonzero(blank.any(1)), np.flatnonzero(blank.any(0))
-    assert 8 <= len(rows) <= 16 and 8 <= len(columns) <= 16
+    assert most[0] // 2 <= len(rows) <= most[0]
+    assert most[1] // 2 <= len(columns) <= most[1]
     assert blank.sum() == len(rows) * len(columns)
+    assert blank.mean() <= 0.25
     np.testing.assert_array_equal(after[~blank], before[~blank])
+
+
+def test_a_cutout_of_a_single_column_is_none():
+  images = _images(8, 32, 1)
+  found = augmentation.cutout(tf.constant(images), _SEED)
+  np.testing.assert_array_equal(found, images)
 
 
 @pytest.mark.parametrize("name", list(augmentation.AUGMENTATIONS))

@@ -111,6 +111,14 @@ class TestLogMel:
     later = np.roll(signals, 1, axis=1)
     assert np.abs(extraction.extract_batch(how, later) - made).max() > 0.01
 
+  @pytest.mark.parametrize("window_samples", [3, 11, 13])
+  def test_windows_of_odd_lengths_are_periodic_too(self, window_samples):
+    how = LogMel(**{**_SMALL, "window_samples": window_samples, "lower_hz": 1.0})
+    signals = _signals(2, 40)
+    made = extraction.extract_batch(how, signals)
+    wanted = [_by_hand(signal, how) for signal in signals]
+    np.testing.assert_allclose(made[..., 0], wanted, rtol=1e-4, atol=1e-4)
+
   def test_silence_is_the_offset(self):
     made = extraction.extract_batch(LogMel(**_SMALL), np.zeros((1, 40), np.float32))
     np.testing.assert_allclose(made, np.log(1e-4), rtol=1e-6)

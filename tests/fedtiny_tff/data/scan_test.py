@@ -1,6 +1,7 @@
 """What one pass over a dataset finds."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -140,7 +141,53 @@ def test_bad_records_say_where_they_are():
   assert str(BadRecord("f.png", None, None, "is empty")) == "f.png: is empty"
 
 
+def test_measuring_takes_one_copy_of_a_batch_in_double_precision():
+  images = np.zeros([4, 256, 256, 3], np.uint8)
+  info = support.dataset_info(images.shape[1:])
+  dataset = _dataset([(images, [0, 1, 2, 0])], info=info)
+  tracemalloc.start()
+  try:
+    scan.scan(dataset)
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert 8 * images.nbytes < peak < 12 * images.nbytes
+
+
 def test_zero_has_no_sign():
   one, other = (np.array([[0.5, zero]], np.float32) for zero in (0.0, -0.0))
   assert one.tobytes() != other.tobytes()
   assert scan.content_hashes(one) == scan.content_hashes(other)
+
+
+_SEEN = [(_floats([1, 2], [3, 4]), [0, 2]), (_floats([5, 6]), [1])]
+
+
+def _read_later(later):
+  """Reads a training split that was `_SEEN` in the first pass."""
+  dataset = _dataset(later)
+  facts = scan.scan(_dataset(_SEEN)).train
+  batches = dataset.read("train", lambda record: None)
+  return list(scan.unchanged(batches, facts, dataset.info))
+
+
+def test_a_later_pass_may_find_the_same_in_other_batches():
+  (batch,) = _read_later([(_floats([1, 2], [3, 4], [5, 6]), [0, 2, 1])])
+  assert batch.labels.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+  "later",
+  [
+    [(_floats([3, 4], [1, 2]), [2, 0]), _SEEN[1]],
+    [(_floats([1, 2], [3, 4]), [0, 1]), _SEEN[1]],
+    [(_floats([1, 2], [3, 5]), [0, 2]), _SEEN[1]],
+    [(_floats([9, 9]), [0]), *_SEEN],
+    [*_SEEN, (_floats([9, 9]), [0])],
+    _SEEN[:1],
+    [],
+  ],
+)
+def test_a_later_pass_that_finds_anything_else_is_refused(later):
+  with pytest.raises(InputError, match="toy: its files changed while they were read"):
+    _read_later(later)

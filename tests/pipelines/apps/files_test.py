@@ -325,6 +325,42 @@ def test_a_leftover_link_is_removed_but_not_its_target(tmp_path):
   assert list(support.snapshot(tmp_path)) == ["target", "target/kept"]
 
 
+@pytest.mark.parametrize("before", ["nothing", "folder", "link"])
+def test_a_folder_that_is_new_or_empty_is_made(tmp_path, before):
+  path = tmp_path / "x"
+  if before == "folder":
+    path.mkdir()
+  if before == "link":
+    (tmp_path / "target").mkdir()
+    path.symlink_to("target")
+  with files.making_folder(path, "output_dir") as fresh:
+    (fresh / "new").write_bytes(b"new")
+    assert not (path / "new").exists()
+  assert (path / "new").read_bytes() == b"new"
+  assert path.is_symlink() == (before == "link")
+  assert stat.S_IMODE(path.stat().st_mode) == 0o755
+  assert not [each for each in tmp_path.iterdir() if files.is_leftover(each)]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_appeared_where_a_folder_was_to_be_stays(tmp_path, kind):
+  path = tmp_path / "x"
+  with (
+    pytest.raises(
+      InputError, match=f"^--output_dir={path}: exists already; name a new"
+    ),
+    files.making_folder(path, "output_dir") as fresh,
+  ):
+    (fresh / "new").write_bytes(b"new")
+    if kind == "folder":
+      path.mkdir()
+    (path / "own" if kind == "folder" else path).write_bytes(b"own")
+    before = support.snapshot(path) if kind == "folder" else path.read_bytes()
+  assert [each.name for each in tmp_path.iterdir()] == ["x"]
+  after = support.snapshot(path) if kind == "folder" else path.read_bytes()
+  assert after == before
+
+
 def test_a_folder_is_made_and_probed(tmp_path):
   path = tmp_path / "a" / "b"
   files.make_folder(path, "output_dir")

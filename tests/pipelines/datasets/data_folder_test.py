@@ -1,11 +1,16 @@
 """Written once; altered or damaged data are refused."""
 
+import hashlib
 import json
 
+import numpy as np
 import pytest
 
+from fedtiny_tff.data import client_store
+from fedtiny_tff.data.examples import Batch
 from fedtiny_tff.errors import InputError
 from pipelines.datasets import data_folder, data_stage
+from tests.fedtiny_tff import support as library_support
 from tests.pipelines import support
 from tests.pipelines.datasets import made_data
 
@@ -25,6 +30,26 @@ def test_records_lie_as_the_references_say(tmp_path):
   ]
   assert data_folder.read_all(data.public)[0][:, 0].tolist() == [4]
   assert data_folder.read_all(data.test)[0][:, 0].tolist() == list(range(100, 110))
+
+
+def test_large_inputs_are_decoded_some_at_a_time(tmp_path):
+  counts = []
+
+  class Watched(client_store.ClientStore):
+    def read(self, first, count):
+      counts.append(count)
+      return super().read(first, count)
+
+  shape = (512, 512, 3)
+  info = library_support.dataset_info(shape)
+  examples = [(np.full(shape, number, np.uint8), number % 3) for number in range(30)]
+  library_support.write_store(tmp_path / "s", info, examples, range(30))
+  inputs, labels = data_folder.read_all(Watched(str(tmp_path / "s"), info, 30))
+  # 64 MiB hold 21 of 3 MiB.
+  assert counts == [21, 9]
+  np.testing.assert_array_equal(inputs[:, 0, 0, 0], np.arange(30))
+  assert labels.tolist() == [number % 3 for number in range(30)]
+  assert (inputs.dtype, labels.dtype) == (np.float32, np.int64)
 
 
 def test_finished_data_are_not_written_again(tmp_path):
@@ -102,6 +127,41 @@ def test_descriptions_of_other_data_are_refused(tmp_path, change):
   (folder / "dataset.json").write_text(json.dumps(document))
   with pytest.raises(InputError, match=r"cannot be read .* delete .* and run again"):
     data_folder.open_folder(folder)
+
+
+def _described_again(folder):
+  """Makes a description of files that somebody has written anew."""
+  document = json.loads((folder / "dataset.json").read_text())
+  for name, facts in document["files"].items():
+    content = (folder / name).read_bytes()
+    facts |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+  (folder / "dataset.json").write_text(json.dumps(document))
+
+
+def test_data_without_clients_are_refused(tmp_path):
+  data_stage.write_data(made_data.toy_plan(), tmp_path)
+  (tmp_path / "client_ids.json").write_text("[]")
+  np.save(tmp_path / "clients.npy", np.zeros([0, 4], np.int64))
+  np.save(tmp_path / "test_clients.npy", np.zeros([0, 2], np.int64))
+  _described_again(tmp_path)
+  with pytest.raises(InputError, match=r"\(client_ids\.json names no client\); delete"):
+    data_folder.open_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", data_folder.RECORDS)
+@pytest.mark.parametrize("label", [2, -1, 2**40])
+def test_labels_beyond_the_classes_are_refused(tmp_path, name, label):
+  data = data_stage.write_data(made_data.toy_plan(), tmp_path)
+  store = getattr(data, name)
+  inputs, labels = data_folder.read_all(store)
+  labels[-1] = label
+  (tmp_path / f"{name}.records").write_bytes(
+    client_store.framed_records(Batch(inputs, labels), store.info)
+  )
+  _described_again(tmp_path)
+  said = rf"{name}\.records: record {len(labels) - 1} has label {label}, not one of 2"
+  with pytest.raises(InputError, match=said):
+    data_folder.open_folder(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["test.records", "clients.npy"])

@@ -1,6 +1,7 @@
 """Every example is in one place; the test split is apart."""
 
 import collections
+import shutil
 
 import numpy as np
 import pytest
@@ -186,3 +187,88 @@ def test_more_participants_than_clients_are_refused():
   config = support.make_config(num_clients=0, clients_per_round=1000)
   with pytest.raises(InputError, match="num_clients"):
     support.plan_data(config)
+
+
+def _of_table(path):
+  """Writes a table of two clients and returns the configuration of a run on it."""
+  rows = "".join(f"u{i // 20},{i % 2},{i}\n" for i in range(40))
+  path.write_text("client,label,x\n" + rows)
+  return support.make_config(
+    dataset="csv", data_dir=str(path), feature_shape=["1", "1", "1"], num_clients=0,
+    clients_per_round=2, public_samples_per_class=0,
+  )  # fmt: skip
+
+
+def test_files_that_change_while_they_are_read_are_refused(tmp_path):
+  path = tmp_path / "a.csv"
+  plan = support.plan_data(_of_table(path))
+  # As many rows, but two have changed places.
+  header, first, second, *others = path.read_text().splitlines()
+  path.write_text("\n".join([header, second, first, *others]) + "\n")
+  with pytest.raises(
+    InputError, match="csv: its files changed while they were read; le"
+  ):
+    data_stage.write_data(plan, tmp_path / "data")
+  assert not data_folder.is_written(tmp_path / "data")
+
+
+class TestRemoved:
+  """Data that somebody removed come again as they were, or not at all."""
+
+  @pytest.fixture(name="source")
+  def fixture_source(self, tmp_path):
+    return tmp_path / "a.csv"
+
+  @pytest.fixture(name="config")
+  def fixture_config(self, source):
+    return _of_table(source)
+
+  @pytest.fixture(name="folder")
+  def fixture_folder(self, tmp_path, config):
+    """A folder of data that a run began with, removed."""
+    folder = tmp_path / "run" / "data"
+    data = data_stage.write_data(support.plan_data(config), folder)
+    data_stage.keep(data, folder)
+    shutil.rmtree(folder)
+    return folder
+
+  def test_the_same_source_gives_the_same_data(self, config, folder, tmp_path):
+    again = data_stage.reopen(config, folder, tasks.CLASSIFY)
+    first = data_stage.write_data(support.plan_data(config), tmp_path / "first")
+    assert made_data.parts(again) == made_data.parts(first)
+    data_stage.keep(again, folder)
+
+  @pytest.mark.parametrize(("old", "new"), [(",39\n", ",40\n"), ("u1,0", "u0,0")])
+  def test_a_changed_source_is_refused(self, config, folder, source, old, new):
+    text = source.read_text()
+    source.write_text(text.replace(old, new))
+    for _ in range(2):
+      with pytest.raises(
+        InputError, match=r"data\.json: says that other data were begun"
+      ):
+        data_stage.reopen(config, folder, tasks.CLASSIFY)
+      assert not data_folder.is_written(folder)
+    source.write_text(text)
+    data_stage.reopen(config, folder, tasks.CLASSIFY)
+
+  def test_a_damaged_note_is_refused(self, config, folder):
+    folder.with_name("data.json").write_text("{")
+    with pytest.raises(InputError, match=r"data\.json: cannot be read .* delete it if"):
+      data_stage.reopen(config, folder, tasks.CLASSIFY)
+
+  def test_others_that_were_prepared_are_refused(self, config, source, tmp_path):
+    folder, prepared = tmp_path / "run" / "data", tmp_path / "prepared"
+    data_stage.write_data(support.plan_data(config), prepared)
+    of_prepared = support.make_config(
+      dataset="prepared", data_dir=str(prepared), num_clients=0, clients_per_round=2,
+      public_samples_per_class=0,
+    )  # fmt: skip
+    data = data_stage.write_data(support.plan_data(of_prepared), folder)
+    data_stage.keep(data, folder)
+    shutil.rmtree(prepared)
+    source.write_text(source.read_text().replace(",39\n", ",40\n"))
+    data_stage.write_data(support.plan_data(config), prepared)
+    with pytest.raises(
+      InputError, match=r"data\.json: says that other data were begun"
+    ):
+      data_stage.reopen(of_prepared, folder, tasks.CLASSIFY)

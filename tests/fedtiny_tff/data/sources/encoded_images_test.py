@@ -108,6 +108,10 @@ def test_a_bmp_file_is_read():
   [
     (b"", "empty"),
     (b"text", "no PNG"),
+    (
+      tf.io.encode_png(_images(1)[0].astype(np.uint16)).numpy(),
+      "has 16 bits a channel",
+    ),
     (records.png(_images(1)[0])[:40], "damaged"),
     (records.png(_images(1, 4, 5)[0]), "is 4x5 pixels, expected 5x4; .*--image_size"),
   ],

@@ -35,6 +35,13 @@ def test_png_and_bmp_are_read_as_they_are():
   np.testing.assert_array_equal(images.decode(_bmp(_COLOURS), 3), _COLOURS)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_png_of_16_bits_is_refused(channels):
+  encoded = tf.io.encode_png(np.full([2, 3, channels], 300, np.uint16)).numpy()
+  with pytest.raises(images.UnusableImage, match="has 16 bits a channel: save it as 8"):
+    images.decode(encoded, 3)
+
+
 def test_jpeg_is_read():
   encoded = tf.io.encode_jpeg(np.full([8, 8, 3], 90, np.uint8), quality=100).numpy()
   assert np.abs(images.decode(encoded, 3).astype(int) - 90).max() <= 1

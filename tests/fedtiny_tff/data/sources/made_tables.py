@@ -23,10 +23,11 @@ def made_csv(path: pathlib.Path, text: str | bytes, **options: Any) -> Dataset:
 
 
 def made_parquet(
-  path: pathlib.Path, columns: Mapping[str, Any], **options: Any
+  path: pathlib.Path, columns: Mapping[str, Any] | pa.Table, **options: Any
 ) -> Dataset:
   """Opens a Parquet file of columns, all of it to train on."""
-  pyarrow.parquet.write_table(pa.table(columns), path)
+  table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+  pyarrow.parquet.write_table(table, path)
   return tables.open_parquet(
     SourceOptions(data_dir=str(path), test_share=0.0, **options)
   )

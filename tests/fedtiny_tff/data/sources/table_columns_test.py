@@ -1,5 +1,7 @@
 """What a column is taken for: labels, owners, splits or features."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -123,6 +125,47 @@ def test_booleans_are_labels_and_lists_are_no_features(tmp_path):
     "column 'label' is of type double, expected text, integers or booleans; write it as",
     made_parquet, tmp_path / "c.parquet", {"label": [0.5, 1.5] * 4, "x": truth},
   )  # fmt: skip
+
+
+def _of_pandas(index_columns):
+  """Returns a table as `DataFrame.to_parquet` writes it: the index after the columns."""
+  columns = {
+    "label": ["u", "v"] * 4, "x": [1.0, 2.0] * 4,
+    "t": list(range(8)), "__index_level_0__": list(range(100, 108)),
+  }  # fmt: skip
+  notes = {b"pandas": json.dumps({"index_columns": index_columns}).encode()}
+  return pa.table(columns).replace_schema_metadata(notes)
+
+
+@pytest.mark.parametrize(
+  ("index_columns", "expected"),
+  [
+    (["__index_level_0__"], ("x", "t")),
+    (["t", "__index_level_0__"], ("x",)),
+    ([{"kind": "range", "name": None, "start": 0, "stop": 8, "step": 1}], ("x", "t")),
+    # What is damaged is no reason to refuse a table that is whole.
+    ([[], 5, None], ("x", "t")),
+    (5, ("x", "t")),
+  ],
+)
+def test_the_index_of_pandas_is_no_feature(tmp_path, index_columns, expected):
+  dataset = made_parquet(tmp_path / "a.parquet", _of_pandas(index_columns))
+  assert dataset.info.columns == expected
+  assert "'__index_level_0__'" in dataset.notes[0].partition("not used: ")[2]
+
+
+def test_a_copied_index_of_pandas_is_no_feature(tmp_path):
+  text = "label,x,__index_level_0__\nu,1,0\nv,2,1\n"
+  assert made_csv(tmp_path / "a.csv", text).info.columns == ("x",)
+
+
+def test_the_index_of_pandas_can_be_named(tmp_path):
+  table = _of_pandas(["t", "__index_level_0__"])
+  named = ("t", "__index_level_0__")
+  dataset = made_parquet(tmp_path / "a.parquet", table, feature_columns=named)
+  assert dataset.info.columns == named
+  dataset = made_parquet(tmp_path / "b.parquet", table, client_column="t")
+  assert read(dataset)[2] == [str(i) for i in range(8)]
 
 
 @pytest.mark.parametrize(

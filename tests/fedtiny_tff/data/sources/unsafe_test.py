@@ -55,6 +55,32 @@ def test_an_array_of_objects_is_refused(tmp_path):
     unsafe.refuse_pickles(tmp_path)
 
 
+@pytest.mark.parametrize(
+  "header",
+  [
+    "{'descr': [('a', 5)]",
+    "{'descr': (",
+    "  {}\n }",
+    "{1: 2, 'descr': 3}",
+    "{'descr': 5, 'fortran_order': False, 'shape': (1,)}",
+    "{'descr': ('<f4', 5, 6), 'fortran_order': False, 'shape': (1,)}",
+    "{'descr': [('a', '<f4', -1)], 'fortran_order': False, 'shape': (1,)}",
+    "(" * 9_000,
+    "-" * 9_000 + "1",
+    "[" * 150 + "]" * 150,
+    "{[]: 1}",
+    "1" * 5_000,
+  ],
+  ids=range(12),
+)
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_a_header_that_numpy_cannot_read_is_no_array(tmp_path, header, version):
+  content = header.encode()
+  size = len(content).to_bytes(2 if version == (1, 0) else 4, "little")
+  (tmp_path / "x.npy").write_bytes(b"\x93NUMPY" + bytes(version) + size + content)
+  unsafe.refuse_pickles(tmp_path)
+
+
 def test_other_files_pass(tmp_path):
   np.save(tmp_path / "numbers.npy", np.zeros(3))
   (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY\x01\x00\xff")
