@@ -72,17 +72,13 @@ def _check_repeatable(content: bytes) -> None:
     graph.tensors[operator.outputs[0]].name.decode()
     for graph in model.subgraphs
     for operator in graph.operators
-    if _code(model.operatorCodes[operator.opcodeIndex]) in _RANDOM
+    if flatbuffer_model.operator_code(model, operator) in _RANDOM
   )
   if drawing:
     raise InputError(
       f"the model cannot be trained on a device: {drawing[0]} draws random numbers, so "
       "that no answer could be made again; leave out dropout, noise and random layers"
     )
-
-
-def _code(code: schema.OperatorCodeT) -> int:
-  return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _missing(message: str) -> str:

@@ -79,23 +79,29 @@ def test_the_same_command_gives_the_same_bytes(work, exported):
   assert support.snapshot(again) == support.snapshot(exported)
 
 
+# The names of the files are told, android/ is there, mcu/ too but not the report.
+_KILLS = (1, 2, 3)
+
+
 @pytest.mark.parametrize(
-  "before",
+  ("before", "kills"),
   [
-    pytest.param((), id="new"),
-    pytest.param(("--targets=mcu",), id="extended", marks=pytest.mark.slow),
+    pytest.param((), _KILLS[1:2], id="new"),
+    pytest.param((), _KILLS, id="each", marks=pytest.mark.slow),
+    pytest.param(("--targets=mcu",), _KILLS, id="extended", marks=pytest.mark.slow),
   ],
 )
-def test_the_same_command_completes_what_was_killed(work, exported, tmp_path, before):
+def test_the_same_command_completes_what_was_killed(
+  work, exported, tmp_path, before, kills
+):
   output = tmp_path / "out"
   arguments = keras_files.arguments(work / "net.keras", work / "d.npz", output)
   assert not before or keras_files.call(*arguments, *before) == 0
-  # The names of the files are told, android/ is there, mcu/ too but not the report.
-  for steps in (1, 2, 3):
+  for steps in kills:
     module = "tests.pipelines.exports.killed_export"
     app = support.App(tmp_path, module, str(steps), *map(str, arguments))
     assert app.wait() == -signal.SIGKILL, app.stderr
-  assert (output / "mcu").exists()
+  assert (output / {2: "android", 3: "mcu"}[kills[-1]]).exists()
   assert keras_files.call(*arguments) == 0
   assert support.snapshot(output) == support.snapshot(exported)
 
