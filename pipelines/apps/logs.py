@@ -15,7 +15,7 @@ from typing import Any, Optional
 from absl import flags
 from absl import logging as absl_logging
 
-from pipelines.apps.redaction import redacted
+from pipelines.apps.redaction import printable, redacted
 
 FORMATS = ("text", "json")
 _FORMAT = flags.DEFINE_enum(
@@ -161,7 +161,8 @@ def complain(name: str, message: str, exit_code: int) -> None:
     message: What, where, and how to mend it.
     exit_code: What the process ends with.
   """
-  text = redacted(f"{name}: {' '.join(message.split())}")
+  # Names in messages may come from files of anybody.
+  text = printable(redacted(f"{name}: {' '.join(message.split())}"))
   if settings().is_json:
     more = {"exit_code": int(exit_code)}
     text = json_line(logging.ERROR, None, text, more)

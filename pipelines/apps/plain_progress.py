@@ -6,6 +6,7 @@ import time
 from typing import Any, Optional
 
 from pipelines.apps import interruption, logs
+from pipelines.apps.redaction import printable
 
 
 class PlainProgress:
@@ -37,7 +38,7 @@ class PlainProgress:
       line = logs.json_line(level, stage, message, figures)
     else:
       label = "warning: " if level == logging.WARNING else ""
-      line = f"[{elapsed:6.1f} s] {label}{message}"
+      line = f"[{elapsed:6.1f} s] {label}{printable(message)}"
     self._print(line)
 
   def warn(self, message: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import rich.console
 
 from fedtiny_tff.errors import InputError
-from pipelines.apps import logs, progress
+from pipelines.apps import logs, plain_progress, progress
 from tests.pipelines import support
 
 SECRET = "swordfish-4711"
@@ -135,6 +135,16 @@ def test_no_secret_is_logged(monkeypatch, capsys):
     logs.configure(logs.Settings(is_json))
     logging.getLogger("a.library").warning("bad key %s", SECRET)
   assert SECRET not in capsys.readouterr().err
+
+
+def test_a_name_of_anybody_does_nothing_to_the_terminal(capsys):
+  name = "cat\x1b]0;title\x07\x1b[2J"
+  logs.configure(logs.Settings(False))
+  plain_progress.PlainProgress().warn(f"{name} has no examples")
+  logs.complain("toy", f"{name} has no examples", 2)
+  told = capsys.readouterr().err
+  assert told.count("cat�]0;title��[2J has no examples") == 2
+  assert [each for each in told if not each.isprintable()] == ["\n", "\n"]
 
 
 class TestApps:
