@@ -197,7 +197,7 @@ def test_text_shows_every_figure_beside_dense(capsys):
       ["--strategy=federated_pruning", "--model=my.keras", "--input_shape=8"],
       "your own one, --model=my.keras; choose a strategy of sparse masks",
     ),
-    (
+    pytest.param(
       [
         "--strategy=federated_pruning",
         "--model=mobilenet_v1_sparse",
@@ -205,6 +205,7 @@ def test_text_shows_every_figure_beside_dense(capsys):
         "--prune_for=xnnpack",
       ],
       "--strategy=federated_pruning leaves the model dense",
+      marks=pytest.mark.slow,
     ),
     (["--model=vgg99"], "--model"),
     (["--model=autoencoder", "--num_classes=10"], "--num_classes: model 'autoencoder'"),

@@ -1,5 +1,6 @@
 """Exit codes and messages of every way an app can end; help."""
 
+import gc
 import os
 import signal
 import sqlite3
@@ -122,6 +123,17 @@ def test_a_preset_is_read_from_any_folder(tmp_path, monkeypatch):
   preset = "--flagfile=pipelines/presets/digits.flags"
   assert support.call("toy", lambda: read.append(flags.FLAGS.pool_size), preset) == 0
   assert read == [8]
+
+
+def test_garbage_is_looked_for_more_seldom_than_by_default():
+  before = gc.get_threshold()
+  try:
+    gc.set_threshold(700, 10, 10)
+    seen = []
+    assert support.call("toy", lambda: seen.append(gc.get_threshold())) == 0
+    assert seen[0][0] > 700
+  finally:
+    gc.set_threshold(*before)
 
 
 def test_sigterm_reaches_main():

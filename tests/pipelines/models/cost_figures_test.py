@@ -227,7 +227,14 @@ def _check(own, dense):
 @pytest.mark.parametrize(
   "method", ["fedavg", "fedtiny", "prunefl", "feddst", "fedrts", "lotteryfl"]
 )
-@pytest.mark.parametrize("width", [0.1, 1.0, 1.5])
+@pytest.mark.parametrize(
+  "width",
+  [
+    pytest.param(0.1, marks=pytest.mark.slow),
+    1.0,
+    pytest.param(1.5, marks=pytest.mark.slow),
+  ],
+)
 @pytest.mark.parametrize("name", registry.MODELS)
 def test_every_model_under_every_method_is_sane(name, width, method):
   strategy = strategies.get_strategy(method)
@@ -245,7 +252,13 @@ def test_every_model_under_every_method_is_sane(name, width, method):
 
 
 @pytest.mark.parametrize("method", ["small_dense", "federated_pruning"])
-@pytest.mark.parametrize("name", ["digits_cnn", "resnet8", "autoencoder"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "digits_cnn", pytest.param("resnet8", marks=pytest.mark.slow),
+    pytest.param("autoencoder", marks=pytest.mark.slow),
+  ],
+)  # fmt: skip
 def test_smaller_models_stand_beside_the_full_one(name, method):
   config = support.make_config(model=name, target_density=0.2, width=0.5)
   data = cost_figures.DataShape(models.TINY[name], 3)

@@ -29,7 +29,8 @@ class TestDamagedFiles:
       with pytest.raises(InputError):
         encode_pruned(sparse_file[:length])
 
-  def test_two_thousand_mutations_never_crash(self, sparse_file):
+  @pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.slow)])
+  def test_mutations_never_crash(self, sparse_file, count):
     files = [
       sparse_file,
       shrink(sparse_file).model_bytes,
@@ -38,7 +39,7 @@ class TestDamagedFiles:
     ]
     for number, content in enumerate(files):
       # Some damage is to weights, or to what nothing checks.
-      assert 10 < _surviving_mutations(content, 500, seed=number) < 400
+      assert 0.02 < _surviving_mutations(content, count, seed=number) / count < 0.8
 
   def test_edited_fields_never_crash(self, sparse_file):
     generator = np.random.default_rng(0)

@@ -165,6 +165,11 @@ class TestVotes:
   def fixture_federation(self, tmp_path_factory):
     return support.write_voters(tmp_path_factory.mktemp("votes"))
 
+  @pytest.fixture(scope="class", name="plain")
+  def fixture_plain(self, local_runtime, federation):
+    del local_runtime  # Only has to be there.
+    return self.run(federation, Aggregation())
+
   def builder(self, federation, aggregation, strategy=None):
     return _builder(
       federation, support.perceptron(), aggregation, 12, self.EVENTS, strategy
@@ -191,20 +196,19 @@ class TestVotes:
     ],
     ids=["secure", "hashed", "private", "both"],
   )
-  def test_the_same_mask_and_model_come_of_them(self, federation, aggregation):
-    plain, _ = self.run(federation, Aggregation())
+  def test_the_same_mask_and_model_come_of_them(self, federation, plain, aggregation):
+    plain, _ = plain
     hidden, _ = self.run(federation, aggregation)
     assert hidden.mask.tolist() == plain.mask.tolist()
     for one, two in zip(hidden.weights, plain.weights, strict=True):
       np.testing.assert_allclose(one, two, atol=1e-5)
 
-  def test_noise_moves_the_mask(self, federation):
-    plain, _ = self.run(federation, Aggregation())
+  def test_noise_moves_the_mask(self, federation, plain):
     noisy, _ = self.run(federation, Aggregation(privacy=Privacy(20.0, 5.0, 0)))
-    assert noisy.mask.tolist() != plain.mask.tolist()
+    assert noisy.mask.tolist() != plain[0].mask.tolist()
 
-  def test_bytes_are_those_of_words_and_whole_votes(self, federation):
-    _, plain = self.run(federation, Aggregation())
+  def test_bytes_are_those_of_words_and_whole_votes(self, federation, plain):
+    _, plain = plain
     _, secure = self.run(federation, Aggregation(secure=SECURE))
     assert plain.secure_extra_bytes == 0
     # 12 active values, 6 others and 12 votes in words of 32 bits; three metrics, four
