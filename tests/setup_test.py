@@ -43,6 +43,25 @@ def test_a_folder_that_cannot_be_used_ends_with_one_line_and_2(
   assert said.count("\n") == 1
 
 
+def test_the_environment_of_another_checkout_is_not_emptied(
+  tmp_path, capsys, monkeypatch
+):
+  others = tmp_path / "others"
+  (others / "bin").mkdir(parents=True)
+  (others / "fedtiny-setup.json").write_text("{}")
+  (root := tmp_path / "checkout").mkdir()
+  for name in setup.LOCKS:
+    (root / name).write_text("")
+  (root / ".venv").symlink_to(others)
+  monkeypatch.setattr(setup, "_ROOT", root)
+  assert setup.main([f"--python={sys.executable}"]) == 2
+  said = capsys.readouterr().err
+  assert said.startswith(f"setup: {root}/.venv is a link to {others} and not what ")
+  assert said.count("\n") == 1
+  assert (others / "bin").is_dir()
+  assert (others / "fedtiny-setup.json").read_text() == "{}"
+
+
 def test_set_up_needs_the_standard_library_only():
   assert len(_parts("setup.py")) == 5
 

@@ -60,6 +60,12 @@ def set_up(root: pathlib.Path, commands: Iterable[str]) -> None:
     setup_environment.write_launcher(root, venv)
     say(f"{venv.name}/ is up to date (Python {interpreter.version_text})")
     return
+  if venv.is_symlink():
+    # Made anew it would be emptied, and it may be another checkout's.
+    raise SetupError(
+      f"{venv} is a link to {os.readlink(str(venv))} and not what the lock files ask for; "
+      "remove the link, and `make setup` makes a folder"
+    )
   started = time.monotonic()
   # Without a stamp, an interruption from here on is mended by the next run.
   if (venv / _STAMP).exists():
