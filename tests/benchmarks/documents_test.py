@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import documents
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("page", sorted(documents.tables()))
