@@ -1,5 +1,9 @@
-"""A server that is killed goes on with its devices, and ends as if nothing had been."""
+"""A server that is killed goes on with its devices, and ends as if nothing had been.
 
+A device that falls silent is left out instead, round by round.
+"""
+
+import csv
 import pathlib
 import random
 import shutil
@@ -18,6 +22,7 @@ from tests.pipelines.devices import device_threads
 pytestmark = pytest.mark.slow
 
 CLIENTS, KILLS = 3, 4
+SILENCE_SECONDS = 8
 FLAGS = {
   "dataset": "digits", "model": "digits_cnn", "public_samples_per_class": 5,
   "pretrain_epochs": 3, "target_density": 0.1, "pool_size": 2, "num_clients": CLIENTS,
@@ -27,10 +32,10 @@ FLAGS = {
 }  # fmt: skip
 
 
-def _command(folder: pathlib.Path, name: str) -> list[str]:
+def _command(folder: pathlib.Path, name: str, **changes: int) -> list[str]:
   values = {
     **FLAGS, "targets": "", "output_dir": folder / name,
-    "device_exchange": folder / "exchange", "device_timeout_seconds": 300,
+    "device_exchange": folder / "exchange", "device_timeout_seconds": 300, **changes,
   }  # fmt: skip
   flagfile = support.write_flagfile(folder / f"{name}.flags", values)
   return [sys.executable, "-m", "pipelines.train", f"--flagfile={flagfile}"]
@@ -77,3 +82,37 @@ def test_a_killed_server_goes_on(tmp_path):
   found = equal_runs.results(tmp_path / "killed")
   assert found.keys() == wanted.keys()
   assert [name for name in wanted if wanted[name] != found[name]] == []
+
+
+def _rows(path: pathlib.Path) -> list[dict[str, str]]:
+  if not path.exists():
+    return []
+  with path.open() as file:
+    return list(csv.DictReader(file))
+
+
+def test_a_run_ends_without_a_device_that_falls_silent(tmp_path):
+  command = _command(
+    tmp_path, "run", rounds=4, adjust_every_rounds=1, adjust_until_round=3,
+    device_timeout_seconds=SILENCE_SECONDS,
+  )  # fmt: skip
+  metrics = tmp_path / "run" / "metrics.csv"
+  devices = _devices(tmp_path)
+  with device_threads.working(devices), (tmp_path / "said").open("w") as said:
+    server = subprocess.Popen(command, stderr=said, stdout=subprocess.DEVNULL)
+    try:
+      while not _rows(metrics) and server.poll() is None:
+        time.sleep(0.05)
+      devices[-1].ends.set()
+      assert server.wait(300) == 0, (tmp_path / "said").read_text()
+    finally:
+      server.kill()
+      server.wait()
+  reports = [int(row["reports"]) for row in _rows(metrics)]
+  assert reports[0] == CLIENTS
+  # It may have begun the round in which it is told to stop.
+  assert reports[2:] == [CLIENTS - 1] * 2
+  text = (tmp_path / "said").read_text()
+  assert "train: going on without client 2 after" in text
+  assert f"after {SILENCE_SECONDS} s (--device_timeout_seconds)" in text
+  assert "Traceback" not in text
