@@ -200,7 +200,8 @@ class Screen:
           # Results in a file or a pipe stay there.
           redirect_stdout=sys.stdout.isatty(),
         )
-        self._live.start()
+        # At once: what is waited for may keep the drawing thread from running.
+        self._live.start(refresh=True)
       else:
         self._live.refresh()
       yield
