@@ -4,6 +4,7 @@ import _thread
 import contextlib
 import functools
 import logging
+import signal
 
 import numpy as np
 import pytest
@@ -174,7 +175,16 @@ def test_clients_that_end_every_worker_end_the_run():
       total([1])
 
 
+@pytest.fixture(name="heeds_interruptions")
+def fixture_heeds_interruptions():
+  # A shell that runs the tests in the background ignores Ctrl-C for all of us.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("heeds_interruptions")
 def test_an_interruption_does_not_wait_for_the_workers():
   total = slow_sum(60.0)
   with workers.running_workers(1) as busy:
