@@ -34,6 +34,15 @@ def test_the_committed_files_are_up_to_date():
   assert found == {ROOT / name for name in set(contents) - {"BUILD"}}
 
 
+def test_targets_that_the_guide_names_are_there():
+  guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+  named = re.findall(r"//(\w+):([\w/]+)", guide)
+  assert len(named) >= 2
+  for folder, name in named:
+    text = (ROOT / folder / "BUILD").read_text(encoding="utf-8")
+    assert f'    name = "{name}",\n' in text, name
+
+
 def test_a_library_names_its_package_and_what_it_imports(tmp_path):
   root = _checkout(
     tmp_path,
