@@ -20,7 +20,7 @@ ADMITTED = {
   "fedtiny_tff/masked_models/tfmot_quantisers.py": [
     "deserialize_keras_object makes objects of any configuration"
   ],
-  # What setuptools has just made of the checkout; the filter keeps entries inside.
+  # What setuptools has just made of the checkout.
   "tools/dist.py": ["archive.extractall unpacks wherever entries say"],
   # Wheels whose hashes were checked; `ZipFile` keeps entries inside the folder.
   "tools/arm64.py": ["extractall unpacks wherever entries say"],
