@@ -252,11 +252,15 @@ def converted_short(graph: Graph) -> bytes:
   return sparsify(content) if graph.format == "fp32_sparse" else content
 
 
+def dense_format(graph: Graph) -> str:
+  """Returns the key of `FORMATS` that stores the same numbers dense."""
+  name = graph.format.removeprefix("tensorflow_")
+  return name.removesuffix("_sparse").removesuffix("_dense") + "_dense"
+
+
 def converted_dense(graph: Graph) -> bytes:
   """Returns the file with the same numbers, every weight stored dense."""
-  name = graph.format.removeprefix("tensorflow_")
-  name = name.removesuffix("_sparse").removesuffix("dense")
-  return _converted(graph, f"{name}dense")
+  return _converted(graph, dense_format(graph))
 
 
 def _converted(graph, format):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fedtiny_tff.errors import InputError
 from tests.tflite_export import eligibility_graphs, files, models
 from tests.tflite_export.processes import loaded_by
+from tflite_export.conversion import convert
 from tflite_export.file_format import flatbuffer_model
 from tflite_export.xnnpack import eligibility
 
@@ -40,6 +41,16 @@ def test_prediction(name):
 def test_prediction_for_what_is_run_on_arm64(name):
   graph = eligibility_graphs.GRAPHS[name]
   check_prediction(graph, eligibility_graphs.converted(graph))
+
+
+def test_every_graph_has_a_dense_twin():
+  twins = {
+    each.format: eligibility_graphs.dense_format(each)
+    for each in eligibility_graphs.GRAPHS.values()
+  }
+  assert twins["fp32_sparse"] == twins["fp32_dense"] == "fp32_dense"
+  assert twins[eligibility_graphs.TENSORFLOW_DYNAMIC_RANGE] == "dynamic_range_dense"
+  assert set(twins.values()) <= set(convert.FORMATS)
 
 
 @pytest.fixture(name="content", scope="module")
